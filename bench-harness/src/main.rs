@@ -1,0 +1,2 @@
+//! ringmx
+fn main() {}

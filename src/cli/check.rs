@@ -1,0 +1,19 @@
+//! `--check`: what a configuration amounts to, or what is wrong with it.
+
+use std::path::Path;
+
+use ringmx::config::Plan;
+
+use super::failure::Failure;
+use super::show;
+
+/// Reads the configuration and shows it; nothing is started.
+pub fn check(config: Option<&Path>) -> Result<(), Failure> {
+    let plan = match config {
+        Some(path) => Plan::load(path)?,
+        None => Plan::embedded(),
+    };
+    print!("{}", show::plan(&plan));
+    println!("The configuration is good.");
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Why the program ends without having done what it was asked: text for people, a status for scripts (sysexits.h).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ringmx::config::Errors;
+use ringmx::engine::EngineError;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The operator's configuration.
+    #[error("{0}")]
+    Configuration(#[from] Errors),
+    /// An address, the kernel, or the system.
+    #[error("ringmx: {0}")]
+    Engine(#[from] EngineError),
+    /// A part that was asked for, and that this build lacks.
+    #[error("ringmx: {0} is not part of this build yet")]
+    Lacking(&'static str),
+    /// A file that was to be written.
+    #[error("ringmx: cannot write {path}: {error}", path = path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Signals could not be had.
+    #[error("ringmx: cannot wait for signals: {0}")]
+    Signals(io::Error),
+}
+
+impl Failure {
+    /// A file could not be written.
+    pub fn writing(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Write { path, error }
+    }
+
+    /// Says why, and gives the exit status.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("{self}");
+        ExitCode::from(match self {
+            Self::Configuration(_) | Self::Lacking(_) => Errors::EXIT_STATUS,
+            Self::Engine(error) => error.exit_status(),
+            Self::Write { .. } => 73,
+            Self::Signals(_) => 71,
+        })
+    }
+}

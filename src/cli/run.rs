@@ -1,0 +1,52 @@
+//! `ringmx`: serves a configuration until it is told to stop.
+
+use std::path::PathBuf;
+
+use ringmx::config::Plan;
+use ringmx::engine::Engine;
+use ringmx::metrics::report::Report;
+
+use super::arguments::Arguments;
+use super::failure::Failure;
+use super::show;
+use super::watch::{Duty, Watch};
+
+/// Starts, says what runs, and serves.
+pub fn serve(arguments: &Arguments) -> Result<(), Failure> {
+    let plan = match &arguments.config {
+        Some(path) => Plan::load(path)?,
+        None => Plan::embedded(),
+    };
+    let watch = Watch::new(arguments.stats_json.clone())?;
+    print!("{}", show::plan(&plan));
+    let engine = Engine::start(plan, arguments.takeover)?;
+    print!("{}", show::started(&engine));
+    watch.until_the_end(engine, &mut Serving { config: arguments.config.clone() })?;
+    Ok(())
+}
+
+struct Serving {
+    config: Option<PathBuf>,
+}
+
+impl Duty for Serving {
+    fn reload(&mut self, engine: &mut Engine) {
+        let Some(path) = &self.config else {
+            eprintln!("ringmx: there is no configuration file to read again");
+            return;
+        };
+        let reloaded = Plan::load(path).map_err(Failure::from).and_then(|plan| Ok(engine.reload(plan)?));
+        match reloaded {
+            Ok(()) => print!("ringmx: read {} again\n{}", path.display(), show::plan(engine.plan())),
+            Err(error) => eprintln!("{error}\nringmx: the old configuration stays in force"),
+        }
+    }
+
+    fn is_over(&mut self, _: &mut Engine) -> bool {
+        false
+    }
+
+    fn finish(&mut self, report: &Report) {
+        print!("{}", report.table());
+    }
+}

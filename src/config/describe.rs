@@ -1,0 +1,193 @@
+//! A plan in words: every value in force, with its unit, for the table that is printed at start.
+
+use super::plan::{Listener, Plan};
+use super::vocabulary;
+use crate::limits;
+use crate::reactor::listening::{Bind, SocketOptions};
+use crate::smtp::extension::Extension;
+
+/// A name and its value.
+type Row = (String, String);
+
+impl Plan {
+    /// What holds for the whole server.
+    pub fn rows(&self) -> Vec<Row> {
+        let (shards, connections) = (u64::from(self.shards().get()), u64::from(self.connections_per_shard()));
+        vec![
+            row("host name", self.hostname()),
+            row("shards", grouped(shards)),
+            row("connections", format!("{} per shard, {} in all", grouped(connections), grouped(connections * shards))),
+            row("drain at stop", milliseconds(limits::DRAIN_MS)),
+        ]
+    }
+}
+
+impl Listener {
+    /// What holds for the listener and its connections.
+    pub fn rows(&self) -> Vec<Row> {
+        let scope = self.scope();
+        let (settings, terms, timeouts) = (&scope.settings, scope.settings.terms(), &scope.timeouts);
+        let kept = if terms.discards { ": nothing is kept" } else { "" };
+        let keywords: Vec<&str> = terms.extensions.iter().map(Extension::keyword).collect();
+        let mut rows = vec![
+            row("addresses", self.binds().iter().map(Bind::to_string).collect::<Vec<_>>().join(" ")),
+            row("kind", vocabulary::KIND.of(self.kind())),
+            row("protocol", vocabulary::PROTOCOL.of(self.protocol())),
+            row("durability", format!("{}{kept}", vocabulary::DURABILITY.of(self.durability()))),
+            row("enabled", yes(self.enable())),
+            row("banner", &*terms.banner),
+            row("extensions", if keywords.is_empty() { "none".into() } else { keywords.join(" ") }),
+            row("message size", bytes(terms.message_size_bytes)),
+            row("read of a refused message", bytes(settings.discard_octets())),
+            row("recipients per message", grouped(terms.recipients_per_message.into())),
+            row("messages per connection", limit(terms.messages_per_connection)),
+            row("errors since the last message", limit(terms.errors)),
+            row("junk commands since the last message", limit(terms.junk_commands)),
+            row("command line", bytes(limits::COMMAND_LINE_OCTETS as u64)),
+            row("synchronization", vocabulary::SYNCHRONIZATION.of(terms.synchronization)),
+            row("bare newline", vocabulary::BARE_NEWLINE.of(terms.bare_newline)),
+            row("NUL", vocabulary::NUL.of(terms.nul)),
+            row("address syntax", vocabulary::ADDRESS_SYNTAX.of(terms.address_syntax)),
+            row("idle timeout", milliseconds(timeouts.idle_ms)),
+            row("transaction timeout", timeouts.transaction_ms.map_or("none".into(), milliseconds)),
+            row("answer timeout", milliseconds(timeouts.answer_ms)),
+            row("pause before the greeting", milliseconds(timeouts.greet_pause_ms)),
+        ];
+        rows.extend(self.socket_rows());
+        rows
+    }
+
+    fn socket_rows(&self) -> Vec<Row> {
+        let SocketOptions { backlog, reuse_port, receive_buffer_bytes, send_buffer_bytes, no_delay, file_mode } =
+            *self.socket();
+        let buffer = |octets: Option<usize>| octets.map_or("the kernel's".into(), |octets| bytes(octets as u64));
+        let mut rows = vec![
+            row("backlog", format!("{} (at most net.core.somaxconn)", grouped(backlog.unsigned_abs().into()))),
+            row("socket receive buffer", buffer(receive_buffer_bytes)),
+            row("socket send buffer", buffer(send_buffer_bytes)),
+        ];
+        let is_unix = |bind: &Bind| matches!(bind, Bind::Unix(_));
+        if !self.binds().iter().all(is_unix) {
+            rows.push(row("a socket for each shard", yes(reuse_port)));
+            rows.push(row("no delay", yes(no_delay)));
+        }
+        if self.binds().iter().any(is_unix) {
+            rows.push(row("socket file mode", format!("{file_mode:04o}")));
+        }
+        rows
+    }
+}
+
+fn row(what: &str, value: impl Into<String>) -> Row {
+    (what.to_owned(), value.into())
+}
+
+fn yes(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+fn limit(count: Option<u32>) -> String {
+    count.map_or("no limit".into(), |count| grouped(count.into()))
+}
+
+/// In seconds, where that is exact.
+fn milliseconds(time_ms: u64) -> String {
+    match time_ms {
+        0 => "none".into(),
+        _ if time_ms.is_multiple_of(1000) => format!("{} s", grouped(time_ms / 1000)),
+        _ => format!("{} ms", grouped(time_ms)),
+    }
+}
+
+/// In the largest binary unit that is exact.
+fn bytes(octets: u64) -> String {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| octets > 0 && octets.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", grouped(octets / unit)),
+        None => format!("{} bytes", grouped(octets)),
+    }
+}
+
+/// With a comma before each three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_their_units() {
+        for (octets, text) in [
+            (0, "0 bytes"),
+            (1000, "1,000 bytes"),
+            (1_234_567, "1,234,567 bytes"),
+            (64 << 10, "64 KiB"),
+            (1 << 30, "1 GiB"),
+            (10 << 30, "10 GiB"),
+            (1500 << 40, "1,500 TiB"),
+        ] {
+            assert_eq!(bytes(octets), text);
+        }
+        assert_eq!([0, 50, 300_000, 3_600_000].map(milliseconds), ["none", "50 ms", "300 s", "3,600 s"]);
+        assert_eq!([None, Some(1_000_000)].map(limit), ["no limit", "1,000,000"]);
+    }
+
+    /// "No surprise limits": DESIGN §6's column for a blackhole is what is printed.
+    #[test]
+    fn every_value_in_force_is_named() {
+        let plan = Plan::parse(
+            "[server]\nhostname = 'mx.test'\nshards = 2\n[listener.a]\nkind = 'blackhole'\nbind = [':2525', '/run/a']\n",
+            "a.toml",
+        )
+        .unwrap();
+        let text =
+            |rows: Vec<Row>| rows.into_iter().map(|(what, value)| format!("{what}: {value}")).collect::<Vec<_>>();
+        assert_eq!(
+            text(plan.rows()),
+            ["host name: mx.test", "shards: 2", "connections: 8,192 per shard, 16,384 in all", "drain at stop: 30 s"]
+        );
+        assert_eq!(
+            text(plan.listeners()[0].rows()),
+            [
+                "addresses: 0.0.0.0:2525 /run/a",
+                "kind: blackhole",
+                "protocol: smtp",
+                "durability: discard: nothing is kept",
+                "enabled: yes",
+                "banner: ESMTP ringmx blackhole: nothing is kept",
+                "extensions: PIPELINING SIZE 8BITMIME CHUNKING ENHANCEDSTATUSCODES",
+                "message size: 1 GiB",
+                "read of a refused message: 10 GiB",
+                "recipients per message: 100,000",
+                "messages per connection: no limit",
+                "errors since the last message: no limit",
+                "junk commands since the last message: no limit",
+                "command line: 3,208 bytes",
+                "synchronization: tolerant",
+                "bare newline: preserve",
+                "NUL: accept",
+                "address syntax: loose",
+                "idle timeout: 300 s",
+                "transaction timeout: none",
+                "answer timeout: 30 s",
+                "pause before the greeting: none",
+                "backlog: 4,096 (at most net.core.somaxconn)",
+                "socket receive buffer: the kernel's",
+                "socket send buffer: the kernel's",
+                "a socket for each shard: yes",
+                "no delay: yes",
+                "socket file mode: 0660",
+            ]
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! What an operator writes, and what the engine runs: TOML with its places becomes a resolved, immutable [`Plan`].
+//!
+//! The way of a value: the text → a tree with places (`toml`) → typed values, key by key (`file`, by means of `table` and
+//! `value`, in the words of `vocabulary`) → held against each other (`rules`), every default filled in (`resolve`) → a
+//! [`Plan`]. Each step goes on behind a mistake, so that one run of `--check` names them all.
+//!
+//! *Why not* `serde`'s derive: it stops at the first mistake, and can tell neither an unknown key from one that this build
+//! lacks, nor which key was meant.
+//!
+//! *Does not* open sockets or start threads: of the reactor it knows the words for an address and its options. It reads
+//! one file and asks the machine its name and its number of cores, nothing else.
+
+mod address;
+mod describe;
+mod error;
+mod file;
+mod hostname;
+mod machine;
+mod plan;
+mod resolve;
+mod rules;
+mod sink;
+mod suggestion;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+mod vocabulary;
+
+pub use error::{Errors, Mistake, Place, Problem};
+pub use plan::{Durability, Kind, Listener, Plan, Protocol};
+pub use sink::SinkOptions;
+
+pub use crate::reactor::listening::{Bind, SocketOptions};

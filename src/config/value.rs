@@ -1,0 +1,253 @@
+//! Typed values from TOML's values, one reader for each type.
+
+use std::ops::RangeInclusive;
+
+use toml::de::DeValue;
+
+use super::error::{Mistake, shown};
+use super::vocabulary::{EXTENSIONS_LACKING, FILE_MODE_MOST, Words};
+use super::{hostname, suggestion};
+use crate::smtp::extension::Extension;
+
+/// Why a value that this build lacks is refused: one phrase for keys and words alike.
+pub(super) const LACKING: &str = "is known but not part of this build yet";
+
+/// A text.
+pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Mistake> {
+    value.as_str().ok_or_else(|| mistyped(value, "a text in quotes is wanted"))
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Mistake> {
+    value.as_bool().ok_or_else(|| mistyped(value, "true or false is wanted, without quotes"))
+}
+
+/// The key `disk` of a blackhole, for which this build has only one answer.
+pub(super) fn disk(value: &DeValue<'_>) -> Result<bool, Mistake> {
+    if boolean(value)? { Err(lacking("disk = true", "disk = false")) } else { Ok(false) }
+}
+
+/// A whole number in a range; `unit` says of what.
+pub(super) fn number<T: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+    unit: &str,
+) -> impl Fn(&DeValue<'_>) -> Result<T, Mistake> {
+    move |value| {
+        let Some(integer) = value.as_integer() else {
+            return Err(mistyped(value, format!("{} is wanted", number_wanted(&range, unit))));
+        };
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        in_range(number.ok_or_else(|| integer.to_string()), &range, unit)
+    }
+}
+
+/// A number that is already read, or its text when it is beyond all numbers, held against a range.
+pub(super) fn in_range<T: TryFrom<u64>>(
+    number: Result<u64, String>,
+    range: &RangeInclusive<u64>,
+    unit: &str,
+) -> Result<T, Mistake> {
+    let fitting =
+        number.as_ref().ok().filter(|number| range.contains(number)).and_then(|number| T::try_from(*number).ok());
+    fitting.ok_or_else(|| {
+        let written = number.map_or_else(|text| text, |number| number.to_string());
+        Mistake::new(format!("{written} is out of range"), format!("{} is wanted", number_wanted(range, unit)))
+    })
+}
+
+/// A word of a list.
+pub(super) fn word<T: Copy>(words: &Words<T>) -> impl Fn(&DeValue<'_>) -> Result<T, Mistake> {
+    move |value| {
+        let has = || listed(words.has.iter().map(|(word, _)| *word), "or");
+        let Some(written) = value.as_str() else {
+            return Err(mistyped(value, format!("{} is wanted", has())));
+        };
+        if let Some((_, meaning)) = words.has.iter().find(|(word, _)| *word == written) {
+            return Ok(*meaning);
+        }
+        if words.lacks.contains(&written) {
+            return Err(lacking(&shown(written), &has()));
+        }
+        let candidates = words.has.iter().map(|(word, _)| *word).chain(words.lacks.iter().copied());
+        Err(unknown(written, candidates, &has()))
+    }
+}
+
+/// The keyword of a service extension, in any case.
+pub(super) fn extension(value: &DeValue<'_>) -> Result<Extension, Mistake> {
+    let written = text(value)?;
+    let keywords = Extension::ALL.map(Extension::keyword);
+    let has = listed(keywords, "and");
+    Extension::from_keyword(written).ok_or_else(|| {
+        match EXTENSIONS_LACKING.into_iter().find(|lacking| lacking.eq_ignore_ascii_case(written)) {
+            Some(keyword) => lacking(&shown(keyword), &has),
+            None => unknown(written, keywords.into_iter().chain(EXTENSIONS_LACKING), &has),
+        }
+    })
+}
+
+/// The name of this server.
+pub(super) fn hostname(value: &DeValue<'_>) -> Result<String, Mistake> {
+    let written = text(value)?;
+    hostname::check(written).map(|()| written.to_owned())
+}
+
+/// The text of a greeting. Whether it is short enough depends on the host name before it.
+pub(super) fn banner(value: &DeValue<'_>) -> Result<String, Mistake> {
+    let written = text(value)?;
+    let wrong = match written.chars().find(|character| !(' '..='~').contains(character)) {
+        Some(character) => format!("{} has {character:?} in it", shown(written)),
+        None if written.trim().is_empty() => "the text is empty".into(),
+        None => return Ok(written.to_owned()),
+    };
+    Err(Mistake::new(wrong, "printable ASCII is wanted, such as \"ESMTP test sink\""))
+}
+
+/// Permission bits, written in octal as `chmod` takes them.
+pub(super) fn file_mode(value: &DeValue<'_>) -> Result<u32, Mistake> {
+    let right = "octal digits in quotes are wanted, such as \"0660\"";
+    let written = value.as_str().ok_or_else(|| mistyped(value, right))?;
+    let digits = !written.is_empty() && written.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = if digits { u32::from_str_radix(written, 8).ok() } else { None };
+    mode.filter(|mode| *mode <= FILE_MODE_MOST)
+        .ok_or_else(|| Mistake::new(format!("{} is no file mode up to 0777", shown(written)), right))
+}
+
+/// A value of the wrong type.
+pub(super) fn mistyped(value: &DeValue<'_>, right: impl Into<String>) -> Mistake {
+    let article = if value.is_integer() || value.is_array() { "an" } else { "a" };
+    let written = match value {
+        DeValue::String(text) => format!("the text {}", shown(text)),
+        DeValue::Integer(integer) => format!("the number {integer}"),
+        DeValue::Float(float) => format!("the fraction {float}"),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => format!("{article} {}", value.type_str()),
+    };
+    Mistake::new(format!("{written} cannot stand here"), right)
+}
+
+/// Words or keys in a row: `"a", "b" or "c"`.
+pub(super) fn listed<'w>(words: impl IntoIterator<Item = &'w str>, conjunction: &str) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| format!("{word:?}")).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} {conjunction} {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn number_wanted(range: &RangeInclusive<u64>, unit: &str) -> String {
+    format!("a whole number of {unit} from {} to {}", range.start(), range.end())
+}
+
+fn lacking(written: &str, has: &str) -> Mistake {
+    Mistake::new(format!("{written} {LACKING}"), format!("this build has {has}"))
+}
+
+fn unknown<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>, has: &str) -> Mistake {
+    let right = match suggestion::nearest(written, candidates) {
+        Some(meant) => format!("did you mean {meant:?}? This build has {has}"),
+        None => format!("this build has {has}"),
+    };
+    Mistake::new(format!("{} is not known", shown(written)), right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::vocabulary;
+
+    /// Reads one value, and gives the mistake as printed.
+    fn read<T>(reader: impl Fn(&DeValue<'_>) -> Result<T, Mistake>, toml: &str) -> Result<T, String> {
+        reader(DeValue::parse(toml).unwrap().get_ref()).map_err(|mistake| mistake.to_string())
+    }
+
+    #[test]
+    fn numbers_are_held_against_their_range() {
+        let reader = number::<u16>(10..=70_000, "octets");
+        for (toml, value) in [("10", 10), ("0xff", 255), ("0o17", 15), ("1_000", 1000), ("+65535", 65535)] {
+            assert_eq!(read(&reader, toml), Ok(value), "{toml}");
+        }
+        for (toml, wrong) in [
+            ("9", "9 is out of range"),
+            ("-10", "-10 is out of range"),
+            ("65536", "65536 is out of range"),
+            ("70001", "70001 is out of range"),
+            ("99999999999999999999999", "99999999999999999999999 is out of range"),
+            ("1.5", "the fraction 1.5 cannot stand here"),
+            ("\"10\"", "the text \"10\" cannot stand here"),
+            ("true", "true cannot stand here"),
+            ("[1]", "an array cannot stand here"),
+            ("{ a = 1 }", "a table cannot stand here"),
+            ("1979-05-27", "a datetime cannot stand here"),
+        ] {
+            let right = "a whole number of octets from 10 to 70000 is wanted";
+            assert_eq!(read(&reader, toml), Err(format!("{wrong}; {right}")), "{toml}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_lacking_or_misspelled_are_told_so() {
+        let reader = word(&vocabulary::KIND);
+        assert_eq!(read(&reader, "\"blackhole\""), Ok(super::super::Kind::Blackhole));
+        for (toml, said) in [
+            ("\"public\"", "\"public\" is known but not part of this build yet; this build has \"blackhole\""),
+            ("\"blackhol\"", "\"blackhol\" is not known; did you mean \"blackhole\"? This build has \"blackhole\""),
+            ("\"Public\"", "\"Public\" is not known; did you mean \"public\"? This build has \"blackhole\""),
+            ("\"x\"", "\"x\" is not known; this build has \"blackhole\""),
+            ("1", "the number 1 cannot stand here; \"blackhole\" is wanted"),
+        ] {
+            assert_eq!(read(&reader, toml), Err(said.to_owned()), "{toml}");
+        }
+        let reader = word(&vocabulary::BARE_NEWLINE);
+        assert_eq!(
+            read(&reader, "false").unwrap_err(),
+            "false cannot stand here; \"normalize\", \"preserve\" or \"reject\" is wanted"
+        );
+    }
+
+    #[test]
+    fn extensions_are_read_in_any_case() {
+        assert_eq!(read(extension, "\"chunking\""), Ok(Extension::Chunking));
+        for (toml, said) in [
+            ("\"starttls\"", "\"STARTTLS\" is known but not part of this build yet; this build has \"PIPELINING\", "),
+            ("\"CHUNKNG\"", "\"CHUNKNG\" is not known; did you mean \"CHUNKING\"? This build has \"PIPELINING\", "),
+            ("\"X\"", "\"X\" is not known; this build has \"PIPELINING\", "),
+            ("5", "the number 5 cannot stand here; a text in quotes"),
+        ] {
+            let mistake = read(extension, toml).unwrap_err();
+            assert!(mistake.starts_with(said), "{mistake}");
+        }
+        for lacking in EXTENSIONS_LACKING {
+            assert_eq!(Extension::from_keyword(lacking), None, "{lacking} is part of this build now");
+        }
+    }
+
+    #[test]
+    fn banners_are_printable() {
+        assert_eq!(read(banner, "\"ESMTP ~\""), Ok("ESMTP ~".into()));
+        for (toml, said) in [
+            ("\"\"", "empty"),
+            ("\"  \"", "empty"),
+            ("\"a\\r\\nb\"", "'\\r'"),
+            ("\"a\\tb\"", "'\\t'"),
+            ("\"é\"", "'é'"),
+            ("\"\\u007f\"", "'\\u{7f}'"),
+        ] {
+            let mistake = read(banner, toml).unwrap_err();
+            assert!(mistake.contains(said), "{toml}: {mistake}");
+        }
+    }
+
+    #[test]
+    fn file_modes_are_octal_texts() {
+        for (toml, mode) in [("\"0660\"", 0o660), ("\"660\"", 0o660), ("\"0777\"", 0o777), ("\"0\"", 0)] {
+            assert_eq!(read(file_mode, toml), Ok(mode), "{toml}");
+        }
+        for toml in ["\"\"", "\"0888\"", "\"1777\"", "\"+660\"", "\"rw-rw----\"", "660", "0o660", "\"77777777777777\""]
+        {
+            let mistake = read(file_mode, toml).unwrap_err();
+            assert!(mistake.ends_with("octal digits in quotes are wanted, such as \"0660\""), "{toml}: {mistake}");
+        }
+    }
+}

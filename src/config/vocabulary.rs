@@ -1,0 +1,184 @@
+//! Every key and every word that a configuration can hold, and those which are known but not part of this build.
+//!
+//! A key is listed here once, read in `file` once; a test there checks that each listed key is read. A word stands here
+//! once, for reading as for printing.
+
+use std::ops::RangeInclusive;
+
+use super::plan::{Durability, Kind, Protocol};
+use crate::limits;
+use crate::smtp::data::BareNewline;
+use crate::smtp::settings::{AddressSyntax, Nul, Synchronization};
+
+/// The keys of one kind of table.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// What a message calls it.
+    pub(super) name: &'static str,
+    /// What this build reads.
+    pub(super) keys: &'static [&'static str],
+    /// What it knows but lacks, each with the part that is missing.
+    pub(super) lacking: &'static [(&'static str, &'static str)],
+}
+
+/// Every section, to find the one in which a misplaced key belongs.
+pub(super) const SECTIONS: [&Section; 4] = [&TOP, &SERVER, &LISTENER, &SOCKET];
+
+/// The top of the file.
+pub(super) const TOP: Section = Section {
+    name: "the top of the file",
+    keys: &["server", "socket", "listener"],
+    lacking: &[
+        ("tls", "TLS"),
+        ("flow", "flow control"),
+        ("access", "access rules"),
+        ("peer", "peer scopes"),
+        ("policy", "mail flow policies"),
+        ("sink", "sinks"),
+        ("certificate", "TLS"),
+        ("spool", "spool"),
+        ("dsn", "delivery status notifications"),
+        ("admin", "the admin API"),
+        ("log", "log sinks"),
+    ],
+};
+
+/// `[server]`.
+pub(super) const SERVER: Section = Section {
+    name: "[server]",
+    keys: &["hostname", "shards", "connections_per_shard"],
+    lacking: &[("data_dir", "spool"), ("sink_threads", "sinks")],
+};
+
+/// `[listener.NAME]`.
+pub(super) const LISTENER: Section = Section {
+    name: "[listener.NAME]",
+    keys: &[
+        "kind",
+        "protocol",
+        "bind",
+        "enable",
+        "durability",
+        "disk",
+        "discards_mail",
+        "banner",
+        "extensions",
+        "message_size_bytes",
+        "recipients_per_message",
+        "messages_per_connection",
+        "errors",
+        "junk_commands",
+        "synchronization",
+        "bare_newline",
+        "nul",
+        "address_syntax",
+        "idle_timeout_s",
+        "transaction_timeout_s",
+        "greet_pause_ms",
+        "socket",
+    ],
+    lacking: &[
+        ("policy", "mail flow policies"),
+        ("recipients", "recipient rules"),
+        ("sink", "sinks"),
+        ("route", "sinks"),
+        ("tls", "TLS"),
+        ("flow", "flow control"),
+        ("access", "access rules"),
+        ("peer", "peer scopes"),
+        ("listen", "scopes of a single address"),
+    ],
+};
+
+/// `[socket]` and `[listener.NAME.socket]`.
+pub(super) const SOCKET: Section = Section {
+    name: "[socket] or [listener.NAME.socket]",
+    keys: &["backlog", "reuse_port", "receive_buffer_bytes", "send_buffer_bytes", "no_delay", "file_mode"],
+    lacking: &[],
+};
+
+/// The words that one key takes, each with what it means.
+#[derive(Debug)]
+pub(super) struct Words<T: 'static> {
+    /// What this build has.
+    pub(super) has: &'static [(&'static str, T)],
+    /// What it knows but lacks.
+    pub(super) lacks: &'static [&'static str],
+}
+
+impl<T: Copy + PartialEq> Words<T> {
+    /// The word for a meaning.
+    pub(super) fn of(&self, meaning: T) -> &'static str {
+        self.has.iter().find(|(_, has)| *has == meaning).map_or("", |(word, _)| word)
+    }
+}
+
+/// `kind`.
+pub(super) const KIND: Words<Kind> = Words { has: &[("blackhole", Kind::Blackhole)], lacks: &["public", "private"] };
+
+/// `protocol`.
+pub(super) const PROTOCOL: Words<Protocol> =
+    Words { has: &[("smtp", Protocol::Smtp)], lacks: &["lmtp", "qmqp", "inject"] };
+
+/// `durability`.
+pub(super) const DURABILITY: Words<Durability> =
+    Words { has: &[("discard", Durability::Discard)], lacks: &["memory", "written", "durable", "delivered"] };
+
+/// `synchronization`.
+pub(super) const SYNCHRONIZATION: Words<Synchronization> =
+    Words { has: &[("strict", Synchronization::Strict), ("tolerant", Synchronization::Tolerant)], lacks: &[] };
+
+/// `bare_newline`.
+pub(super) const BARE_NEWLINE: Words<BareNewline> = Words {
+    has: &[("normalize", BareNewline::Normalize), ("preserve", BareNewline::Preserve), ("reject", BareNewline::Reject)],
+    lacks: &[],
+};
+
+/// `nul`.
+pub(super) const NUL: Words<Nul> = Words { has: &[("accept", Nul::Accept), ("reject", Nul::Reject)], lacks: &[] };
+
+/// `address_syntax`.
+pub(super) const ADDRESS_SYNTAX: Words<AddressSyntax> =
+    Words { has: &[("loose", AddressSyntax::Loose), ("strict", AddressSyntax::Strict)], lacks: &[] };
+
+/// `extensions`: what this build has stands in `smtp::extension`.
+pub(super) const EXTENSIONS_LACKING: [&str; 8] =
+    ["SMTPUTF8", "BINARYMIME", "DSN", "STARTTLS", "REQUIRETLS", "LIMITS", "AUTH", "XCLIENT"];
+
+/// Highest number of shards: more cores than any machine that this was thought for; it bounds what is set up at start.
+pub(super) const SHARDS_MOST: u16 = 1024;
+
+/// `shards`.
+pub(super) const SHARDS: RangeInclusive<u64> = 0..=SHARDS_MOST as u64;
+
+/// `connections_per_shard`.
+pub(super) const CONNECTIONS_PER_SHARD: RangeInclusive<u64> = 1..=limits::CONNECTIONS_PER_SHARD_MOST as u64;
+
+/// `message_size_bytes`. The upper end is TOML's.
+pub(super) const MESSAGE_SIZE_BYTES: RangeInclusive<u64> = limits::MESSAGE_OCTETS_LEAST..=i64::MAX as u64;
+
+/// `recipients_per_message`.
+pub(super) const RECIPIENTS_PER_MESSAGE: RangeInclusive<u64> = limits::RECIPIENTS_LEAST as u64..=u32::MAX as u64;
+
+/// Counts of which 0 stands for no limit.
+pub(super) const COUNT_OR_NONE: RangeInclusive<u64> = 0..=u32::MAX as u64;
+
+/// `idle_timeout_s`: a day at most, so that milliseconds given for seconds are noticed.
+pub(super) const IDLE_TIMEOUT_S: RangeInclusive<u64> = 1..=86_400;
+
+/// `transaction_timeout_s`, of which 0 stands for no limit; the bound as above.
+pub(super) const TRANSACTION_TIMEOUT_S: RangeInclusive<u64> = 0..=86_400;
+
+/// `greet_pause_ms`: twice the five minutes that a client waits for a greeting (RFC 5321 §4.5.3.2.1), so that a
+/// client's timeout can be provoked.
+pub(super) const GREET_PAUSE_MS: RangeInclusive<u64> = 0..=600_000;
+
+/// `backlog`: what `listen` takes.
+pub(super) const BACKLOG: RangeInclusive<u64> = 1..=i32::MAX as u64;
+
+/// `receive_buffer_bytes`, `send_buffer_bytes`: the kernel takes an `int` and doubles it.
+pub(super) const SOCKET_BUFFER_BYTES: RangeInclusive<u64> = 4096..=1 << 30;
+const _: () = assert!(2 * *SOCKET_BUFFER_BYTES.end() <= 1 << 31);
+
+/// Permission bits of a Unix socket's file.
+pub(super) const FILE_MODE_MOST: u32 = 0o777;

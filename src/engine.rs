@@ -1,0 +1,365 @@
+//! Starts the shards, reloads them, asks them, and stops them.
+//!
+//! *Invariant*: [`Engine::start`] returns when every address is listened on and every shard turns, or nothing runs. A reload
+//! is done whole or not at all. *Does not* set signal handlers, limits of the process, an allocator, or where logs go.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::utils::CachePadded;
+use rustix::io::Errno;
+
+use crate::config::{Bind, Listener, Plan, SocketOptions};
+use crate::handoff::mailbox::{self, Receiver, Sender};
+use crate::limits;
+use crate::metrics::counters::Counters;
+use crate::metrics::histograms::Histograms;
+use crate::metrics::report::Report;
+use crate::policy::scope::Scope;
+use crate::reactor::listening::{self, ListenError};
+use crate::reactor::ring::{Ring, RingOptions};
+use crate::reactor::setup::SetupError;
+use crate::shard::control::{Control, Door, SessionInfo};
+use crate::shard::{Shard, ShardOptions, slots_for};
+use std::os::fd::OwnedFd;
+
+/// Why the engine did not start, or did not take a new plan.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// An address could not be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The kernel refused a ring.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The system had no thread or descriptor left.
+    #[error("cannot start a shard: {0}")]
+    System(#[from] std::io::Error),
+    /// The new plan changes what only a restart can change.
+    #[error("{what} cannot be changed while running: restart, or keep the old value")]
+    NeedsRestart {
+        /// The key.
+        what: String,
+    },
+}
+
+impl EngineError {
+    /// Exit status of a process that could not start: EX_UNAVAILABLE for what the environment refuses, EX_OSERR for a lack.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Listen(_) | Self::NeedsRestart { .. } => 69,
+            Self::Setup(_) => SetupError::EXIT_STATUS,
+            Self::System(_) => 71,
+        }
+    }
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    shards: Vec<RunningShard>,
+    addresses: Vec<Address>,
+    plan: Plan,
+    started: Instant,
+    histograms: Histograms,
+    takeover: bool,
+}
+
+#[derive(Debug)]
+struct RunningShard {
+    control: Sender<Control<OwnedFd>>,
+    counters: Arc<CachePadded<Counters>>,
+    thread: JoinHandle<Box<Histograms>>,
+}
+
+/// An address that is being listened on.
+#[derive(Clone, Debug)]
+struct Address {
+    listener: String,
+    /// As it was configured.
+    planned: Bind,
+    /// As it is: with the port that the kernel chose.
+    bound: Bind,
+    options: SocketOptions,
+}
+
+impl Address {
+    fn is_of(&self, listener: &Listener, bind: &Bind) -> bool {
+        let chosen = matches!(bind, Bind::Tcp(address) if address.port() == 0);
+        self.planned == *bind && (!chosen || self.listener == listener.name())
+    }
+}
+
+impl Engine {
+    /// Opens every address of the plan, and starts its shards. `takeover` shares addresses that other processes have.
+    pub fn start(plan: Plan, takeover: bool) -> Result<Self, EngineError> {
+        let mut engine = Self {
+            shards: Vec::new(),
+            addresses: Vec::new(),
+            plan,
+            started: Instant::now(),
+            histograms: Histograms::new(),
+            takeover,
+        };
+        let plan = engine.plan.clone();
+        let shards = usize::from(plan.shards().get());
+        // Addresses first: a process that cannot have them must not begin anything.
+        let (addresses, doors) = engine.doors_of(&plan, shards)?;
+        let processors = allowed_processors();
+        let mut starting = Vec::new();
+        for number in 0..plan.shards().get() {
+            let processor = processors.get(usize::from(number) % processors.len().max(1)).copied();
+            starting.push(start_shard(number, plan.connections_per_shard(), processor)?);
+        }
+        for (shard, ready) in starting {
+            engine.shards.push(shard);
+            // A shard that is gone without a word has panicked, and the process with it.
+            ready.recv().unwrap_or(Err(SetupError { call: "io_uring_setup", errno: Errno::IO }))?;
+        }
+        engine.swap(addresses, doors);
+        Ok(engine)
+    }
+
+    /// What listens where: names and addresses, with the ports that the kernel chose.
+    pub fn listening(&self) -> impl Iterator<Item = (&str, &Bind)> {
+        self.addresses.iter().map(|address| (address.listener.as_str(), &address.bound))
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Puts another plan in force. Open sessions go on under the one that they began with.
+    pub fn reload(&mut self, plan: Plan) -> Result<(), EngineError> {
+        let restart = |what: &str| Err(EngineError::NeedsRestart { what: what.to_owned() });
+        if plan.shards() != self.plan.shards() {
+            return restart("server.shards");
+        }
+        if plan.connections_per_shard() != self.plan.connections_per_shard() {
+            return restart("server.connections_per_shard");
+        }
+        for listener in plan.listeners().iter().filter(|listener| listener.enable()) {
+            for bind in listener.binds() {
+                if self.addresses.iter().any(|old| old.is_of(listener, bind) && old.options != *listener.socket()) {
+                    return restart(&format!(
+                        "a socket option of {bind}, which listener.{} has open,",
+                        listener.name()
+                    ));
+                }
+            }
+        }
+        let (addresses, doors) = self.doors_of(&plan, self.shards.len())?;
+        self.swap(addresses, doors);
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// The doors of a plan, for each shard. Addresses that are not open yet are opened.
+    #[allow(clippy::type_complexity)]
+    fn doors_of(&self, plan: &Plan, shards: usize) -> Result<(Vec<Address>, Vec<Vec<Door<OwnedFd>>>), EngineError> {
+        let mut addresses = Vec::new();
+        let mut doors: Vec<Vec<Door<OwnedFd>>> = (0..shards).map(|_| Vec::new()).collect();
+        for listener in plan.listeners().iter().filter(|listener| listener.enable()) {
+            for bind in listener.binds() {
+                let known = self.addresses.iter().find(|old| old.is_of(listener, bind));
+                let (bound, sockets) = match known {
+                    Some(old) => (old.bound.clone(), Vec::new()),
+                    None => {
+                        let opened = listening::open(bind, listener.socket(), shards, self.takeover)?;
+                        (opened.bind, opened.sockets)
+                    }
+                };
+                let mut sockets = sockets.into_iter();
+                for shard in &mut doors {
+                    // Each shard gets a scope of its own, so that no count of references is shared between cores.
+                    let scope: Arc<Scope> = Arc::new(Scope::clone(listener.scope()));
+                    shard.push(Door { bind: bound.clone(), scope, socket: sockets.next() });
+                }
+                addresses.push(Address {
+                    listener: listener.name().to_owned(),
+                    planned: bind.clone(),
+                    bound,
+                    options: *listener.socket(),
+                });
+            }
+        }
+        Ok((addresses, doors))
+    }
+
+    fn swap(&mut self, addresses: Vec<Address>, doors: Vec<Vec<Door<OwnedFd>>>) {
+        for (shard, doors) in self.shards.iter().zip(doors) {
+            shard.tell(Control::Swap(doors));
+        }
+        for old in &self.addresses {
+            if let Bind::Unix(path) = &old.bound
+                && !addresses.iter().any(|new| new.bound == old.bound)
+            {
+                // The file is ours; a missing one is as good.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        self.addresses = addresses;
+    }
+
+    /// What was counted and timed so far.
+    pub fn report(&mut self) -> Report {
+        let (reply, replies) = mpsc::channel();
+        let asked = self
+            .shards
+            .iter()
+            .filter(|shard| shard.tell(Control::Snapshot { empty: Box::default(), reply: reply.clone() }))
+            .count();
+        drop(reply);
+        for _ in 0..asked {
+            // A shard answers within a turn; one that has just ended gives its histograms when it is joined.
+            let Ok(histograms) = replies.recv_timeout(Duration::from_secs(2)) else { break };
+            self.histograms.add(&histograms);
+        }
+        self.report_now()
+    }
+
+    fn report_now(&self) -> Report {
+        let counters = self.shards.iter().map(|shard| &**shard.counters);
+        Report::new(self.started.elapsed().as_secs_f64(), counters, &self.histograms)
+    }
+
+    /// The sum of one counter over all shards, without asking them.
+    pub fn total(&self, of: impl Fn(&Counters) -> u64) -> u64 {
+        self.shards.iter().map(|shard| of(&shard.counters)).sum()
+    }
+
+    /// Sessions that are open, up to so many.
+    pub fn sessions(&self, most: usize) -> Vec<SessionInfo> {
+        let mut sessions = Vec::new();
+        for shard in &self.shards {
+            let mut from = Some(0);
+            while let Some(slot) = from.take()
+                && sessions.len() < most
+            {
+                let (reply, page) = mpsc::channel();
+                shard.tell(Control::List { from: slot, reply });
+                let Ok(page) = page.recv_timeout(Duration::from_secs(2)) else { break };
+                sessions.extend(page.sessions);
+                from = page.next;
+            }
+        }
+        sessions.truncate(most);
+        sessions
+    }
+
+    /// Stops accepting, tells idle clients 421, and lets mail data come to its end for so long.
+    pub fn drain(&mut self, patience: Duration) {
+        for shard in &self.shards {
+            shard.tell(Control::Drain { patience_ms: patience.as_millis() as u64 });
+        }
+        self.swap_away();
+    }
+
+    fn swap_away(&mut self) {
+        for old in self.addresses.drain(..) {
+            if let Bind::Unix(path) = old.bound {
+                // The file is ours; a missing one is as good.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Whether every shard has ended.
+    pub fn is_over(&self) -> bool {
+        self.shards.iter().all(|shard| shard.thread.is_finished())
+    }
+
+    /// Drains with the usual patience, waits for the end, and gives the last report.
+    pub fn stop(mut self) -> Report {
+        self.drain(Duration::from_millis(limits::DRAIN_MS));
+        self.join()
+    }
+
+    /// Waits for shards that were told to drain, and gives the last report.
+    pub fn join(mut self) -> Report {
+        let uptime_s = self.started.elapsed().as_secs_f64();
+        let mut counters = Vec::new();
+        for shard in self.shards.drain(..) {
+            counters.push(shard.counters);
+            // A panic on a shard aborts the process, so a thread that can be joined has ended well.
+            if let Ok(histograms) = shard.thread.join() {
+                self.histograms.add(&histograms);
+            }
+        }
+        Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms)
+    }
+}
+
+impl RunningShard {
+    /// Whether the shard was there to hear it.
+    fn tell(&self, message: Control<OwnedFd>) -> bool {
+        self.control.send(message).is_ok()
+    }
+}
+
+type Starting = (RunningShard, mpsc::Receiver<Result<(), SetupError>>);
+
+fn start_shard(number: u16, connections: u32, processor: Option<usize>) -> Result<Starting, EngineError> {
+    let (control, messages, wake) = mailbox::mailbox().map_err(std::io::Error::from)?;
+    let counters = Arc::new(CachePadded::new(Counters::default()));
+    let (tell, ready) = mpsc::channel();
+    let counted = Arc::clone(&counters);
+    let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+        let _guard = AbortOnPanic;
+        pin(processor);
+        match Ring::new(&RingOptions::for_sockets(slots_for(connections)), wake) {
+            Ok(ring) => {
+                let _ = tell.send(Ok(()));
+                run_shard(ring, number, connections, messages, counted)
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                Box::default()
+            }
+        }
+    })?;
+    Ok((RunningShard { control, counters, thread }, ready))
+}
+
+fn run_shard(
+    ring: Ring,
+    number: u16,
+    connections: u32,
+    control: Receiver<Control<OwnedFd>>,
+    counters: Arc<CachePadded<Counters>>,
+) -> Box<Histograms> {
+    let shard = Shard::new(ring, ShardOptions { number, connections, control, counters });
+    match shard.run() {
+        Ok(histograms) => histograms,
+        Err(errno) => panic!("the ring of shard {number} failed: {errno}"),
+    }
+}
+
+/// A half-done turn must not be followed by another: a panic on a shard ends the process, in every profile.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The processors that this process may use.
+fn allowed_processors() -> Vec<usize> {
+    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).collect()
+}
+
+/// Keeps this thread on one processor; where that is refused it runs unpinned.
+fn pin(processor: Option<usize>) {
+    if let Some(processor) = processor {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(processor);
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+}

@@ -1,0 +1,168 @@
+//! Every bound of the engine, with its reason, and its relation to the others asserted at compile time.
+//!
+//! A bound that an operator can set has its default here too; the value in force is printed at start. Reaching a bound
+//! is a counted outcome with a reply or a state of its own, never a silent loss.
+
+/// Octets of a command line with its CRLF before any extension: RFC 5321 §4.5.3.1.4 asks for 512; clients with long
+/// paths exist, so 2,048.
+pub const COMMAND_LINE_BASE_OCTETS: usize = 2048;
+
+/// What the offered extensions may add to a MAIL or RCPT line: SIZE 26 (RFC 1870), BODY 17 (RFC 6152), SMTPUTF8 10
+/// (RFC 6531), DSN 107 on MAIL and 500 on RCPT (RFC 3461), AUTH 500 (RFC 4954).
+pub const COMMAND_LINE_EXTENSION_OCTETS: usize = 26 + 17 + 10 + 107 + 500 + 500;
+
+/// Octets of a command line with its CRLF, all included. A longer one is refused and the connection closed, because
+/// its end may never come.
+pub const COMMAND_LINE_OCTETS: usize = COMMAND_LINE_BASE_OCTETS + COMMAND_LINE_EXTENSION_OCTETS;
+
+/// Octets of a domain: RFC 5321 §4.5.3.1.2.
+pub const DOMAIN_OCTETS: usize = 255;
+
+/// Octets of a label of a domain: RFC 1035 §2.3.4.
+pub const DOMAIN_LABEL_OCTETS: usize = 63;
+
+/// Octets of a local-part: RFC 5321 §4.5.3.1.1 asks for 64; loose syntax takes 256, because senders use more.
+pub const LOCAL_PART_OCTETS: usize = 64;
+/// See [`LOCAL_PART_OCTETS`].
+pub const LOCAL_PART_OCTETS_LOOSE: usize = 256;
+
+/// Octets of a path with its brackets: RFC 5321 §4.5.3.1.3 asks for 256; loose syntax takes 512 (local-part and domain
+/// at their own bounds).
+pub const PATH_OCTETS: usize = 256;
+/// See [`PATH_OCTETS`].
+pub const PATH_OCTETS_LOOSE: usize = 512;
+const _: () = assert!(PATH_OCTETS_LOOSE <= COMMAND_LINE_BASE_OCTETS);
+
+/// Octets of one reply line with its CRLF: RFC 5321 §4.5.3.1.5.
+pub const REPLY_LINE_OCTETS: usize = 512;
+
+/// Octets of the longest reply, all lines of it: EHLO lists at most 16 keywords.
+pub const REPLY_OCTETS: usize = 2048;
+const _: () = assert!(REPLY_OCTETS >= REPLY_LINE_OCTETS);
+
+/// Reply slots of one session that wait behind an answer which is still out (DESIGN decision 7). When they are used up
+/// the session takes no further command until the first is resolved. 32 transactions of four replies.
+pub const REPLY_SLOTS: usize = 128;
+
+/// Octets of replies that one connection may have unsent before it takes no further command: a client that never reads
+/// costs this much and no more.
+pub const OUTPUT_OCTETS: usize = 64 * 1024;
+const _: () = assert!(OUTPUT_OCTETS >= 8 * REPLY_OCTETS);
+
+/// Octets of unsent replies above which an output buffer is given back to the allocator instead of to the shard's pool.
+pub const OUTPUT_KEPT_OCTETS: usize = 8 * 1024;
+
+/// Output buffers that a shard keeps for reuse.
+pub const OUTPUT_BUFFERS_KEPT: usize = 4096;
+
+/// Memory that one shard's sessions may hold in all, in octets: unsent replies, and input that paused sessions could not
+/// take. The levels of back-pressure are shares of it (`shard::pressure`).
+pub const SESSION_MEMORY_OCTETS: u64 = 256 * 1024 * 1024;
+const _: () = assert!(SESSION_MEMORY_OCTETS >= 1024 * OUTPUT_OCTETS as u64);
+
+/// Size of one receive buffer. Measured with 20 connections and pipelined BDAT of 4 KiB: see `reactor`.
+pub const RECEIVE_BUFFER_OCTETS: usize = 64 * 1024;
+
+/// Receive buffers of one shard; a power of two, as the buffer ring wants.
+pub const RECEIVE_BUFFERS: usize = 256;
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32768);
+
+/// Whether one receive may fill several buffers (`reactor::io::BUNDLE_BUFFERS` at most, so that others have their turn).
+pub const RECEIVE_BUNDLES: bool = true;
+
+/// Entries of a shard's submission queue. A full queue is submitted early, which costs a system call, never an operation.
+pub const SUBMISSION_ENTRIES: u32 = 1024;
+
+/// Entries of a shard's completion queue: at least one for each connection that can complete in one turn at 8,192
+/// connections, four times over. Overflow is kept by the kernel (FEAT_NODROP), counted, and flushed.
+pub const COMPLETION_ENTRIES: u32 = 32768;
+const _: () = assert!(COMPLETION_ENTRIES >= 4 * SUBMISSION_ENTRIES);
+
+/// Completions handled in one turn before timers, control messages and sends get theirs.
+pub const COMPLETIONS_PER_TURN: usize = 4096;
+
+/// Accepts that stand outstanding for each listening socket on each shard. 64 measured no better than 32; 8 lost 3 % with
+/// a connection for each message.
+pub const ACCEPTS_PER_SOCKET: usize = 32;
+
+/// Connections of one shard, unless configured.
+pub const CONNECTIONS_PER_SHARD: u32 = 8192;
+
+/// Highest configurable number of connections of one shard: what 24 bits of slot in the token allow, rounded down.
+pub const CONNECTIONS_PER_SHARD_MOST: u32 = 1 << 20;
+
+/// Slots of a shard beyond its connections: for accepts that stand outstanding, and for connections above the limit while
+/// they are told 421 (RFC 5321 §3.8). When none is free, accepting pauses.
+pub const SPARE_SLOTS_PER_SHARD: u32 = 1024;
+const _: () = assert!(SPARE_SLOTS_PER_SHARD as usize >= 2 * ACCEPTS_PER_SOCKET);
+
+/// Listening sockets' backlog unless configured; the kernel cuts it to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Listeners of one configuration.
+pub const LISTENERS: usize = 256;
+
+/// Addresses of one listener.
+pub const BINDS_PER_LISTENER: usize = 64;
+
+/// Messages in a shard's control mailbox. A sender that finds it full waits.
+pub const CONTROL_MESSAGES: usize = 256;
+
+/// Control messages handled in one turn.
+pub const CONTROL_MESSAGES_PER_TURN: usize = 64;
+
+/// Sessions in one page of a listing.
+pub const SESSIONS_PER_PAGE: usize = 256;
+
+/// How long a closed connection's input is discarded before it is closed for good, in ms (DESIGN decision 4).
+pub const LINGER_MS: u64 = 2_000;
+/// How many octets are discarded after a close before it is closed for good (DESIGN decision 4).
+pub const LINGER_OCTETS: u64 = 256 * 1024;
+
+/// Time without a received octet after which a session ends with 421 4.4.2, in ms: RFC 5321 §4.5.3.2.7 asks for at least
+/// five minutes.
+pub const IDLE_MS: u64 = 300_000;
+
+/// Time for one whole transaction on public and private listeners, in ms.
+pub const TRANSACTION_MS: u64 = 3_600_000;
+
+/// Time for the answer to a question that the session waits for, in ms. RFC 5321 §4.5.3.2 gives clients five minutes for
+/// MAIL and RCPT, ten for the end of mail data; half a minute stays far below both. After it: 451.
+pub const ANSWER_MS: u64 = 30_000;
+const _: () = assert!(ANSWER_MS < IDLE_MS);
+
+/// Time for the PROXY header, in ms.
+pub const PROXY_MS: u64 = 5_000;
+/// Time for a TLS handshake, in ms.
+pub const TLS_HANDSHAKE_MS: u64 = 60_000;
+
+/// Time that a drain gives transactions in mail data, in ms, before their connections are closed.
+pub const DRAIN_MS: u64 = 30_000;
+
+/// Time that accepting pauses after EMFILE, ENFILE, ENOBUFS or ENOMEM, in ms.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// How long start-up retries an address that is in use, in ms: the ring of a process that was just killed keeps its
+/// sockets for tens of milliseconds (DESIGN decision 21).
+pub const BIND_RETRY_MS: u64 = 2_000;
+
+/// Resolution of the timer wheel, in ms; timers fire at most this much late.
+pub const WHEEL_TICK_MS: u64 = 64;
+/// Slots of the timer wheel: 1,024 × 64 ms is 65 s, longer waits go round.
+pub const WHEEL_SLOTS: usize = 1024;
+const _: () = assert!(WHEEL_SLOTS.is_power_of_two());
+
+/// Message size on a blackhole, in octets.
+pub const BLACKHOLE_MESSAGE_OCTETS: u64 = 1 << 30;
+/// Recipients of one message on a blackhole.
+pub const BLACKHOLE_RECIPIENTS: u32 = 100_000;
+
+/// RFC 5321 §4.5.3.1.8: at least 100 recipients must be taken.
+pub const RECIPIENTS_LEAST: u32 = 100;
+/// RFC 5321 §4.5.3.1.7: at least 64 K octets of message must be taken.
+pub const MESSAGE_OCTETS_LEAST: u64 = 64 * 1024;
+
+/// Octets over the message size limit that are swallowed to keep in step, as a multiple of the limit.
+pub const DISCARD_FACTOR: u64 = 10;
+/// The least octets that are swallowed to keep in step (CONFORMANCE T121).
+pub const DISCARD_OCTETS_LEAST: u64 = 1 << 30;

@@ -1,0 +1,35 @@
+//! The program: arguments → plan → engine → watch it until it ends.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::arguments::{Arguments, Command};
+use cli::failure::Failure;
+use cli::{check, prepare, run, sink};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match go(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn go(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.check {
+        return check::check(arguments.config.as_deref());
+    }
+    prepare::raise_descriptor_limit();
+    match &arguments.command {
+        Some(Command::Sink(options)) => sink::sink(arguments, options),
+        None => run::serve(arguments),
+    }
+}

@@ -1,0 +1,69 @@
+//! A page-aligned run of memory, zeroed, whose pages come when they are first touched.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// Anonymous private memory, unmapped on drop.
+#[derive(Debug)]
+pub struct Region {
+    start: NonNull<u8>,
+    octets: usize,
+}
+
+// SAFETY: the region owns its mapping, and hands out nothing but raw pointers into it.
+unsafe impl Send for Region {}
+
+impl Region {
+    /// Maps so many octets, rounded up to pages by the kernel.
+    pub fn new(octets: usize) -> Result<Self, Errno> {
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                octets,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }?;
+        let start = NonNull::new(start.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, octets })
+    }
+
+    /// The address of an octet of the region.
+    ///
+    /// # Panics
+    /// When `offset` lies outside.
+    pub fn at(&self, offset: usize) -> *mut u8 {
+        assert!(offset < self.octets, "within the region");
+        // SAFETY: the offset was just checked to lie within the one mapping.
+        unsafe { self.start.as_ptr().add(offset) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this very start and length, and is unmapped once. Whoever gave its
+        // addresses to a ring drops the ring first.
+        let unmapped = unsafe { rustix::mm::munmap(self.start.as_ptr().cast::<c_void>(), self.octets) };
+        debug_assert!(unmapped.is_ok(), "an owned mapping can be unmapped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_zeroed_and_writable_to_its_end() {
+        let region = Region::new(10_000).unwrap();
+        // SAFETY: both addresses lie in the region, which nobody else uses.
+        unsafe {
+            assert_eq!(region.at(9_999).read(), 0);
+            region.at(9_999).write(7);
+            assert_eq!(region.at(9_999).read(), 7);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Counters of one shard: one writer, relaxed, on cache lines of their own.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::smtp::reply::{Replies, Reply};
+
+/// A number that one thread writes and any may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds. Only the shard's thread may.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        // One writer: no read-modify-write is needed.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// Sets a level, such as the number of open connections.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// The counters of one shard.
+        #[derive(Debug)]
+        pub struct Counters {
+            $($(#[doc = $doc])* pub $name: Counter,)*
+            /// Replies given, by [`Reply::index`].
+            pub replies: [Counter; Reply::COUNT],
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self { $($name: Counter::default(),)* replies: std::array::from_fn(|_| Counter::default()) }
+            }
+        }
+
+        impl Counters {
+            /// Names and values, in the order of declaration.
+            pub fn values(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections open now (a level).
+    connections_open,
+    /// Connections accepted.
+    connections_accepted,
+    /// Connections told 421 because the shard's limit was reached.
+    connections_over_limit,
+    /// Connections that the client reset, or that failed.
+    connections_reset,
+    /// Connections that ended without a message under way.
+    connections_closed,
+    /// Connections that the client ended with a message under way.
+    connections_lost_in_transaction,
+    /// Accepts that failed for want of descriptors or memory; accepting then pauses.
+    accept_failures,
+    /// Messages accepted.
+    messages,
+    /// Octets of content of accepted messages.
+    message_octets,
+    /// Messages refused after their content, or given up within it.
+    messages_void,
+    /// Accepted recipients of accepted messages.
+    recipients,
+    /// Octets received.
+    octets_received,
+    /// Octets of replies handed to the kernel.
+    octets_sent,
+    /// Octets copied to put cut command lines together.
+    octets_copied_commands,
+    /// Octets of content copied. A blackhole copies none.
+    octets_copied_content,
+    /// Octets copied because a session could not take its input at once.
+    octets_copied_paused,
+    /// Times that a session could not take its input at once.
+    pauses,
+    /// Sessions closed because too much input was waiting for paused sessions.
+    paused_input_full,
+    /// Answers that were awaited.
+    answers_awaited,
+    /// Answers that did not come in time.
+    answers_timed_out,
+    /// Answers that nobody waited for any more.
+    answers_late,
+    /// Sessions ended by a time limit.
+    timeouts,
+    /// Receives that found no free buffer, and were started again.
+    buffers_exhausted,
+    /// Receives that ended for no fault, and were started again.
+    receives_rearmed,
+    /// Sends that the peer did not take at once.
+    short_sends,
+    /// Completions of operations that no longer had an owner: must stay 0.
+    stale_completions,
+    /// Turns of the loop.
+    turns,
+    /// System calls of the ring.
+    system_calls,
+    /// Operations started.
+    operations,
+    /// Times that completions overflowed their queue.
+    completion_overflows,
+    /// Times that the submission queue was full within a turn.
+    submission_full,
+    /// Changes of the back-pressure level.
+    pressure_changes,
+    /// Back-pressure level now.
+    pressure_level,
+}
+
+impl Counters {
+    /// Takes the counts of replies given since they were last taken.
+    pub fn take_replies(&self, replies: &mut Replies) {
+        for (counter, count) in self.replies.iter().zip(&mut replies.counts) {
+            if *count > 0 {
+                counter.add(u64::from(std::mem::take(count)));
+            }
+        }
+    }
+}

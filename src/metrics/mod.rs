@@ -1,0 +1,8 @@
+//! What a shard counts and times.
+//!
+//! Counters have one writer and may be read by anybody at any time; histograms are the shard's own, and are swapped for
+//! empty ones on request. *Does not* know who reads.
+
+pub mod counters;
+pub mod histograms;
+pub mod report;

@@ -1,0 +1,7 @@
+//! PURE. What is decided about a peer and its mail, and under which terms its session is held.
+//!
+//! *Does not* know sockets, threads or files: a decision that needs them is answered `Elsewhere`.
+
+pub mod decision;
+pub mod scope;
+pub mod script;

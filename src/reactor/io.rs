@@ -1,0 +1,241 @@
+//! The cut between the shard and the kernel: operations go in, completions come out (DESIGN decision 20).
+//!
+//! *Above the cut*, and so simulated: when to re-arm, generations, what to do on buffer exhaustion, short sends,
+//! cancellation, closing. *Below it*: queues, memory that the kernel may write, system calls.
+//!
+//! *Invariants*: every operation that is started completes; the last of its completions has `more == false`. A send has
+//! exactly one, which gives its octets back. At most one send for a socket is under way.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use rustix::io::Errno;
+
+/// Monotonic time in ns, from an arbitrary start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// This time and so many ms.
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Ns from `earlier` to this; 0 if it is later.
+    pub const fn since_ns(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Whole ms since the start.
+    pub const fn ms(self) -> u64 {
+        self.0 / 1_000_000
+    }
+}
+
+/// What kind of operation a completion belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// [`Operation::Accept`].
+    Accept = 1,
+    /// [`Operation::Receive`].
+    Receive,
+    /// [`Operation::Send`].
+    Send,
+    /// [`Operation::Shutdown`].
+    Shutdown,
+    /// [`Operation::Close`].
+    Close,
+    /// [`Operation::Cancel`].
+    Cancel,
+    /// [`Operation::AwaitWake`].
+    Wake,
+}
+
+impl Kind {
+    const ALL: [Self; 7] =
+        [Self::Accept, Self::Receive, Self::Send, Self::Shutdown, Self::Close, Self::Cancel, Self::Wake];
+}
+
+/// Names an operation: its kind, the slot that it is about, and the generation of whoever owns the slot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// The kind.
+    pub kind: Kind,
+    /// Counts the owners of the slot, modulo 2²⁴.
+    pub generation: u32,
+    /// The slot.
+    pub slot: u32,
+}
+
+impl Token {
+    /// Generations are kept in so many bits.
+    pub const GENERATION_BITS: u32 = 24;
+
+    /// As the kernel carries it.
+    pub const fn to_user_data(self) -> u64 {
+        ((self.kind as u64) << 56) | ((self.generation as u64 & 0xff_ffff) << 32) | self.slot as u64
+    }
+
+    /// Back from the kernel; `None` for what was never a token.
+    pub fn from_user_data(user_data: u64) -> Option<Self> {
+        let kind = *Kind::ALL.get(((user_data >> 56) as usize).wrapping_sub(1))?;
+        Some(Self { kind, generation: (user_data >> 32) as u32 & 0xff_ffff, slot: user_data as u32 })
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}#{}.{}", self.kind, self.slot, self.generation)
+    }
+}
+
+/// A listening socket that was given to the back end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u32);
+
+/// A group of receive buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u16);
+
+/// Buffers that one receive may fill when they are taken in bundles.
+pub const BUNDLE_BUFFERS: usize = 4;
+
+/// Received octets, until they are released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The group.
+    pub group: GroupId,
+    /// The buffers that hold them, in order; as many as the octets need.
+    pub buffers: [u16; BUNDLE_BUFFERS],
+    /// Octets in all.
+    pub octets: u32,
+}
+
+/// What the back end is asked to do. Sockets are named by their slot.
+#[derive(Debug)]
+pub enum Operation {
+    /// Take one connection into the token's slot, which must be free. Completes with [`Payload::Peer`].
+    Accept {
+        /// From here.
+        listener: ListenerId,
+    },
+    /// Receive until cancelled, ended or failed. Each completion has [`Payload::Received`]; 0 octets are the end.
+    Receive {
+        /// Into buffers of this group.
+        group: GroupId,
+    },
+    /// Send octets. Completes with the number sent and [`Payload::Octets`].
+    Send {
+        /// These, and no others until it completes.
+        octets: Vec<u8>,
+        /// From this one on.
+        from: usize,
+        /// Wait until the peer takes them all; otherwise send what can be sent at once.
+        wait: bool,
+    },
+    /// Send no more: the peer sees the end once it has read all.
+    Shutdown,
+    /// Give the slot's descriptor up. Nothing else may be under way for it but what was cancelled.
+    Close,
+    /// Cancel another operation, which then completes with `CANCELED` unless it was done already.
+    Cancel {
+        /// The other's.
+        target: Token,
+    },
+    /// Complete when the shard is woken from another thread.
+    AwaitWake,
+}
+
+/// What a completion brings besides its result.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Nothing.
+    None,
+    /// Of an accept: who has connected; `None` for a Unix socket.
+    Peer(Option<SocketAddr>),
+    /// Of a receive: octets, to be released within the turn.
+    Received(Received),
+    /// Of a send: its octets, all of them.
+    Octets(Vec<u8>),
+}
+
+/// The end of an operation, or one more result of a receive.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// As it was started.
+    pub token: Token,
+    /// A number of octets where that makes sense.
+    pub result: Result<u32, Errno>,
+    /// Whether more completions of this operation follow.
+    pub more: bool,
+    /// What else.
+    pub payload: Payload,
+}
+
+/// What a back end counts about itself, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCounts {
+    /// System calls.
+    pub enters: u64,
+    /// Operations started.
+    pub operations: u64,
+    /// Times that completions did not fit their queue and the kernel kept them.
+    pub overflows: u64,
+    /// Times that the submission queue was full in the middle of a turn.
+    pub full_submissions: u64,
+}
+
+/// A back end: the kernel's ring, or the simulator.
+pub trait Io {
+    /// A listening socket, as the engine hands it over.
+    type Listener: Send;
+
+    /// The time at which the last wait ended.
+    fn now(&self) -> Time;
+
+    /// The time by a new look at the clock.
+    fn read_clock(&mut self) -> Time;
+
+    /// Uniform randomness.
+    fn random(&mut self) -> u64;
+
+    /// Takes a listening socket.
+    fn add_listener(&mut self, listener: Self::Listener) -> ListenerId;
+
+    /// Closes a listening socket on which no accept is under way.
+    fn remove_listener(&mut self, listener: ListenerId);
+
+    /// Starts an operation; it may only take effect at the next [`Io::wait`].
+    fn start(&mut self, token: Token, operation: Operation);
+
+    /// Submits what was started, and waits until there is a completion or the time has come. `None` does not wait.
+    fn wait(&mut self, until: Option<Time>) -> Result<(), Errno>;
+
+    /// The next completion.
+    fn complete(&mut self) -> Option<Completion>;
+
+    /// A piece of received octets from `at` on: as many as lie in one run of memory. Empty at the end.
+    fn received(&mut self, received: Received, at: u32) -> &mut [u8];
+
+    /// Gives the buffers of received octets back.
+    fn release(&mut self, received: Received);
+
+    /// What was counted so far.
+    fn counts(&self) -> IoCounts;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_the_kernel() {
+        for kind in Kind::ALL {
+            let token = Token { kind, generation: 0xff_ffff, slot: u32::MAX };
+            assert_eq!(Token::from_user_data(token.to_user_data()), Some(token));
+        }
+        assert_eq!(Token::from_user_data(0), None);
+        assert_eq!(Token::from_user_data(8 << 56), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! UNSAFE ISLAND. The reactor: the only place with system calls on the data plane.
+//!
+//! [`io`] is the cut, [`ring`] the kernel behind it, [`buffers`] the memory that receives write into, [`listening`] the
+//! sockets that connections come from, [`wheel`] the timers, [`setup`] why a kernel was refused.
+//!
+//! *Does not* know SMTP, policy, or what a connection is.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod buffers;
+pub mod io;
+pub mod listening;
+pub mod ring;
+pub mod setup;
+pub mod wheel;

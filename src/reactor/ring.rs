@@ -1,0 +1,443 @@
+//! The kernel's ring as the shard's [`Io`].
+//!
+//! *Invariants*: an entry that was pushed is the kernel's until its completion, whatever `enter` returned: what it points
+//! to (octets of a send, an address being accepted, a wake counter) is owned here until then. One thread makes, uses and
+//! drops a ring (SINGLE_ISSUER). The ring is dropped before the memory.
+//!
+//! *Why this way*: a reply is sent with MSG_DONTWAIT | MSG_WAITALL and SKIP_SUCCESS: it is done, or posts a completion with
+//! the short count, before `enter` returns; success costs no completion (URING §0.5). Sockets are direct descriptors in
+//! the slot of their connection. One system call for each turn.
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
+use rustix::io::Errno;
+
+use crate::limits;
+use crate::reactor::buffers::{BufferGroup, GroupShape};
+use crate::reactor::io::{
+    BUNDLE_BUFFERS, Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, Time, Token,
+};
+use crate::reactor::setup::SetupError;
+
+/// Receive flags of the submission entry: multishot, and bundles. The crate has no opcode for both with a length.
+const RECEIVE_MULTISHOT: u16 = 1 << 1;
+const RECEIVE_BUNDLE: u16 = 1 << 4;
+
+/// What a ring is made for.
+#[derive(Clone, Debug)]
+pub struct RingOptions {
+    /// Slots for sockets.
+    pub sockets: u32,
+    /// Submission entries; a power of two.
+    pub submissions: u32,
+    /// Completion entries; a power of two.
+    pub completions: u32,
+    /// Receive buffers, a group for each.
+    pub groups: Vec<GroupShape>,
+}
+
+impl RingOptions {
+    /// As measured best, for so many connections and their refusals.
+    pub fn for_sockets(sockets: u32) -> Self {
+        Self {
+            sockets,
+            submissions: limits::SUBMISSION_ENTRIES,
+            completions: limits::COMPLETION_ENTRIES,
+            groups: vec![GroupShape {
+                buffer_octets: limits::RECEIVE_BUFFER_OCTETS as u32,
+                buffers: limits::RECEIVE_BUFFERS as u16,
+                bundles: limits::RECEIVE_BUNDLES,
+            }],
+        }
+    }
+}
+
+/// What the kernel may be using of one socket.
+#[derive(Debug)]
+struct Socket {
+    /// The octets of the send that is under way.
+    sending: Option<Sending>,
+    /// Where the kernel writes the peer's address.
+    address: Option<Box<Address>>,
+    /// The buffers that its receive takes.
+    group: GroupId,
+}
+
+#[derive(Debug)]
+struct Sending {
+    octets: Vec<u8>,
+    from: usize,
+}
+
+/// Room for a peer's address.
+#[derive(Debug)]
+#[repr(C)]
+struct Address {
+    storage: libc::sockaddr_storage,
+    octets: libc::socklen_t,
+}
+
+impl Address {
+    fn new() -> Box<Self> {
+        // SAFETY: `sockaddr_storage` is plain old data, for which zeros are valid.
+        let storage = unsafe { std::mem::zeroed() };
+        Box::new(Self { storage, octets: size_of::<libc::sockaddr_storage>() as libc::socklen_t })
+    }
+
+    /// Who has connected; `None` for a family that has no address.
+    fn peer(&self) -> Option<SocketAddr> {
+        let storage = &raw const self.storage;
+        match i32::from(self.storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the family says which type the storage, which is large and aligned enough for any, holds.
+                let address = unsafe { &*storage.cast::<libc::sockaddr_in>() };
+                let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+                Some(SocketAddrV4::new(ip, u16::from_be(address.sin_port)).into())
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let address = unsafe { &*storage.cast::<libc::sockaddr_in6>() };
+                let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+                Some(SocketAddrV6::new(ip, u16::from_be(address.sin6_port), 0, address.sin6_scope_id).into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The ring of one shard.
+pub struct Ring {
+    // The three halves borrow from the box that `ring` points to; `drop` ends them first.
+    submitter: ManuallyDrop<Submitter<'static>>,
+    submissions: ManuallyDrop<SubmissionQueue<'static>>,
+    completions: ManuallyDrop<CompletionQueue<'static>>,
+    ring: *mut IoUring,
+
+    groups: Vec<BufferGroup>,
+    sockets: Vec<Socket>,
+    /// Addresses that no accept uses.
+    addresses: Vec<Box<Address>>,
+    listeners: Vec<Option<OwnedFd>>,
+    wake: OwnedFd,
+    wake_count: Box<u64>,
+
+    /// Sends that will be silent if they succeed, since the last `enter` that took everything.
+    silent: Vec<Token>,
+    ready: VecDeque<Completion>,
+    now: Time,
+    random: u64,
+    counts: IoCounts,
+}
+
+impl Ring {
+    /// Sets a ring up on the thread that will use it. `wake` is an eventfd that other threads write to.
+    pub fn new(options: &RingOptions, wake: OwnedFd) -> Result<Self, SetupError> {
+        let refused = |call: &'static str| {
+            move |error: std::io::Error| SetupError { call, errno: Errno::from_io_error(&error).unwrap_or(Errno::IO) }
+        };
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_no_sqarray()
+            .setup_cqsize(options.completions)
+            .build(options.submissions)
+            .map_err(refused("io_uring_setup"))?;
+        if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
+            return Err(SetupError { call: "io_uring features", errno: Errno::OPNOTSUPP });
+        }
+        let mut groups = Vec::new();
+        for (id, shape) in options.groups.iter().enumerate() {
+            let group = BufferGroup::new(*shape).map_err(|errno| SetupError { call: "mmap", errno })?;
+            // SAFETY: the address is that of a ring of `shape.buffers` entries which lives until the io_uring is gone.
+            unsafe { ring.submitter().register_buf_ring_with_flags(group.ring_address(), shape.buffers, id as u16, 0) }
+                .map_err(refused("IORING_REGISTER_PBUF_RING"))?;
+            groups.push(group);
+        }
+        ring.submitter().register_files_sparse(options.sockets).map_err(refused("IORING_REGISTER_FILES2"))?;
+
+        let ring = Box::into_raw(Box::new(ring));
+        // SAFETY: the box is freed only in `drop`, after the halves; nothing else refers to it.
+        let (mut submitter, submissions, completions) = unsafe { &mut *ring }.split();
+        // A ring descriptor that the kernel knows saves 75 ns for each turn; without it all works as well.
+        let _ = submitter.register_ring_fd();
+        let mut seed = [0; 8];
+        let seeded = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
+        debug_assert_eq!(seeded, Ok(8));
+        Ok(Self {
+            submitter: ManuallyDrop::new(submitter),
+            submissions: ManuallyDrop::new(submissions),
+            completions: ManuallyDrop::new(completions),
+            ring,
+            groups,
+            sockets: (0..options.sockets).map(|_| Socket { sending: None, address: None, group: GroupId(0) }).collect(),
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            wake,
+            wake_count: Box::new(0),
+            silent: Vec::new(),
+            ready: VecDeque::new(),
+            now: clock(),
+            random: u64::from_ne_bytes(seed) | 1,
+            counts: IoCounts::default(),
+        })
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: whatever the entry points to is owned by `self` until its completion has come: see `start`.
+            if unsafe { self.submissions.push(entry) }.is_ok() {
+                return;
+            }
+            self.counts.full_submissions += 1;
+            self.enter(None);
+        }
+    }
+
+    /// One system call: submits, and waits for one completion until the time given.
+    fn enter(&mut self, until: Option<Time>) {
+        self.submissions.sync();
+        self.counts.enters += 1;
+        let entered = match until {
+            Some(until) => {
+                let wait_ns = until.since_ns(clock());
+                let timeout = Timespec::new().sec(wait_ns / 1_000_000_000).nsec((wait_ns % 1_000_000_000) as u32);
+                self.submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+            }
+            None => {
+                let entries = self.submissions.len() as u32;
+                // SAFETY: no argument is passed; GETEVENTS runs the deferred work that completions come from.
+                unsafe { self.submitter.enter::<libc::sigset_t>(entries, 0, EnterFlags::GETEVENTS.bits(), None) }
+            }
+        };
+        self.submissions.sync();
+        if let Err(error) = entered {
+            match Errno::from_io_error(&error) {
+                // The wait was over, interrupted, or completions must be reaped first: all of that happens next.
+                Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => {}
+                // Anything else would mean that we broke the ring's rules.
+                _ => panic!("io_uring_enter: {error}"),
+            }
+        }
+        self.reap();
+    }
+
+    /// Moves all completions out of the queue, those that the kernel kept too.
+    fn reap(&mut self) {
+        loop {
+            self.completions.sync();
+            while let Some(entry) = self.completions.next() {
+                if let Some(token) = Token::from_user_data(entry.user_data()) {
+                    let completion = self.convert(token, &entry);
+                    self.ready.push_back(completion);
+                }
+            }
+            self.completions.sync();
+            if !self.submissions.cq_overflow() {
+                break;
+            }
+            self.counts.overflows += 1;
+            // SAFETY: no argument is passed; nothing is submitted.
+            let flushed = unsafe { self.submitter.enter::<libc::sigset_t>(0, 0, EnterFlags::GETEVENTS.bits(), None) };
+            if flushed.is_err_and(|error| error.kind() != std::io::ErrorKind::Interrupted) {
+                break;
+            }
+        }
+        // Every entry was taken and every completion reaped: what was silent has succeeded.
+        if self.submissions.is_empty() && !self.submissions.cq_overflow() {
+            for token in self.silent.drain(..) {
+                if let Some(sending) = self.sockets[token.slot as usize].sending.take() {
+                    let result = Ok((sending.octets.len() - sending.from) as u32);
+                    self.ready.push_back(Completion {
+                        token,
+                        result,
+                        more: false,
+                        payload: Payload::Octets(sending.octets),
+                    });
+                }
+            }
+        }
+    }
+
+    fn convert(&mut self, token: Token, entry: &cqueue::Entry) -> Completion {
+        let result = match entry.result() {
+            octets @ 0.. => Ok(octets as u32),
+            errno => Err(Errno::from_raw_os_error(-errno)),
+        };
+        let payload = match token.kind {
+            Kind::Accept => {
+                let address = self.sockets[token.slot as usize].address.take();
+                let peer = address.as_ref().and_then(|address| address.peer());
+                self.addresses.extend(address);
+                Payload::Peer(peer)
+            }
+            Kind::Receive => match (cqueue::buffer_select(entry.flags()), result) {
+                (Some(buffer), Ok(octets)) => {
+                    // A completion does not name the group; a socket has one receive at a time, in one group.
+                    let group = self.sockets[token.slot as usize].group;
+                    let buffers = self.groups[usize::from(group.0)].run(buffer, octets);
+                    Payload::Received(Received { group, buffers, octets })
+                }
+                _ => Payload::None,
+            },
+            Kind::Send => match self.sockets[token.slot as usize].sending.take() {
+                Some(sending) => Payload::Octets(sending.octets),
+                None => Payload::None,
+            },
+            Kind::Shutdown | Kind::Close | Kind::Cancel | Kind::Wake => Payload::None,
+        };
+        Completion { token, result, more: cqueue::more(entry.flags()), payload }
+    }
+
+    fn accept(&mut self, token: Token, listener: ListenerId) {
+        let Some(listening) = self.listeners.get(listener.0 as usize).and_then(Option::as_ref) else {
+            self.ready.push_back(failed(token, Errno::BADF));
+            return;
+        };
+        let listening = Fd(listening.as_raw_fd());
+        let mut address = self.addresses.pop().unwrap_or_else(Address::new);
+        address.octets = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        address.storage.ss_family = 0;
+        let storage = (&raw mut address.storage).cast::<libc::sockaddr>();
+        let octets = &raw mut address.octets;
+        self.sockets[token.slot as usize].address = Some(address);
+        let slot = DestinationSlot::try_from_slot_target(token.slot).expect("slots are far below the bound");
+        let entry = opcode::Accept::new(listening, storage, octets).file_index(Some(slot)).build();
+        self.push(&entry.user_data(token.to_user_data()));
+    }
+
+    fn send(&mut self, token: Token, octets: Vec<u8>, from: usize, wait: bool) {
+        let socket = &mut self.sockets[token.slot as usize];
+        assert!(socket.sending.is_none(), "two sends on one socket are reordered when the first has to wait");
+        let rest = &octets[from..];
+        let build = opcode::Send::new(Fixed(token.slot), rest.as_ptr(), rest.len() as u32);
+        let common = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        // The vector's memory stays where it is when the vector moves.
+        socket.sending = Some(Sending { octets, from });
+        if wait {
+            self.push(&build.flags(common).build().user_data(token.to_user_data()));
+        } else {
+            let entry = build.flags(common | libc::MSG_DONTWAIT).build().flags(squeue::Flags::SKIP_SUCCESS);
+            self.push(&entry.user_data(token.to_user_data()));
+            // Only now: `push` may have had to empty the queue, which settles the silent sends before this one.
+            self.silent.push(token);
+        }
+    }
+
+    fn receive(&mut self, token: Token, group: GroupId) {
+        let shape = self.groups[usize::from(group.0)].shape();
+        let (ioprio, most) = match shape.bundles {
+            true => (RECEIVE_MULTISHOT | RECEIVE_BUNDLE, BUNDLE_BUFFERS as u32 * shape.buffer_octets),
+            false => (RECEIVE_MULTISHOT, 0),
+        };
+        self.sockets[token.slot as usize].group = group;
+        let entry = opcode::Recv::new(Fixed(token.slot), std::ptr::null_mut(), most)
+            .ioprio(ioprio)
+            .buf_group(group.0)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(&entry.user_data(token.to_user_data()));
+    }
+}
+
+impl Io for Ring {
+    type Listener = OwnedFd;
+
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn read_clock(&mut self) -> Time {
+        clock()
+    }
+
+    fn random(&mut self) -> u64 {
+        // SplitMix64: good enough for odds and jitter, which is all that it is for.
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn add_listener(&mut self, listener: OwnedFd) -> ListenerId {
+        let free = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.listeners.push(None);
+            self.listeners.len() - 1
+        });
+        self.listeners[free] = Some(listener);
+        ListenerId(free as u32)
+    }
+
+    fn remove_listener(&mut self, listener: ListenerId) {
+        self.listeners[listener.0 as usize] = None;
+    }
+
+    fn start(&mut self, token: Token, operation: Operation) {
+        self.counts.operations += 1;
+        let simple = match operation {
+            Operation::Accept { listener } => return self.accept(token, listener),
+            Operation::Receive { group } => return self.receive(token, group),
+            Operation::Send { octets, from, wait } => return self.send(token, octets, from, wait),
+            Operation::Shutdown => opcode::Shutdown::new(Fixed(token.slot), libc::SHUT_WR).build(),
+            Operation::Close => opcode::Close::new(Fixed(token.slot)).build(),
+            Operation::Cancel { target } => opcode::AsyncCancel::new(target.to_user_data()).build(),
+            Operation::AwaitWake => {
+                let count = (&raw mut *self.wake_count).cast::<u8>();
+                opcode::Read::new(Fd(self.wake.as_raw_fd()), count, size_of::<u64>() as u32).build()
+            }
+        };
+        self.push(&simple.user_data(token.to_user_data()));
+    }
+
+    fn wait(&mut self, until: Option<Time>) -> Result<(), Errno> {
+        self.enter(until.filter(|_| self.ready.is_empty()));
+        self.now = clock();
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Option<Completion> {
+        self.ready.pop_front()
+    }
+
+    fn received(&mut self, received: Received, at: u32) -> &mut [u8] {
+        self.groups[usize::from(received.group.0)].octets(received.buffers, received.octets, at)
+    }
+
+    fn release(&mut self, received: Received) {
+        self.groups[usize::from(received.group.0)].release(received.buffers, received.octets);
+    }
+
+    fn counts(&self) -> IoCounts {
+        self.counts
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // Ends everything that is under way, so that the kernel is done with our memory before it goes.
+        let _ = self.submitter.register_sync_cancel(None, CancelBuilder::any());
+        // SAFETY: dropped once, and not used again.
+        unsafe { ManuallyDrop::drop(&mut self.submissions) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.completions) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.submitter) };
+        // SAFETY: the pointer came from `Box::into_raw` in `new` and is freed once, after the halves that borrow from it.
+        drop(unsafe { Box::from_raw(self.ring) });
+    }
+}
+
+fn failed(token: Token, errno: Errno) -> Completion {
+    Completion { token, result: Err(errno), more: false, payload: Payload::None }
+}
+
+fn clock() -> Time {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}

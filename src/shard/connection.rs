@@ -1,0 +1,201 @@
+//! One connection: its stage, its session, and what is under way for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::policy::scope::Scope;
+use crate::reactor::io::{Kind, Time, Token};
+use crate::smtp::session::Session;
+use crate::tls::transport::Transport;
+
+/// Where a connection stands. It goes through the stages in this order, and may leave early for `Closing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The slot is free.
+    Free,
+    /// An accept is outstanding for the slot.
+    Accepting,
+    /// The PROXY header is read.
+    Preamble,
+    /// The scope is resolved.
+    Scope,
+    /// The TLS handshake of an implicit listener.
+    Handshake,
+    /// The pause before the greeting.
+    Pause,
+    /// The greeting is decided and given.
+    Greeting,
+    /// Commands and mail data.
+    Session,
+    /// The session is over; its last replies are being sent.
+    Closing,
+    /// The sending side is shut; input is discarded until the client's end.
+    Lingering,
+    /// The descriptor is being given up.
+    Gone,
+}
+
+/// The receive of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiving {
+    /// None is outstanding.
+    Off,
+    /// Outstanding.
+    Armed,
+    /// Being cancelled.
+    Cancelling,
+    /// The client has sent all that it will.
+    Ended,
+}
+
+/// The send of a connection: one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// None is outstanding.
+    Idle,
+    /// Outstanding.
+    Underway {
+        /// Octets that it sends in all.
+        octets: usize,
+        /// Octets of them that were sent before.
+        from: usize,
+        /// Octets of replies in them, as they count against the shard's memory.
+        held: usize,
+    },
+}
+
+/// Moments that latencies are taken from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moments {
+    /// Of the connection's acceptance, until its greeting is sent.
+    pub accepted: Option<Time>,
+    /// Of the MAIL whose 354 has not been given.
+    pub mail: Option<Time>,
+    /// Of the MAIL whose 354 has not been sent.
+    pub data: Option<Time>,
+    /// Of the first end of mail data whose reply has not been sent.
+    pub ended: Option<Time>,
+    /// How many ends of mail data that is.
+    pub endings: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Connection {
+    /// Counts the connections of this slot.
+    pub generation: u32,
+    /// Operations whose last completion has not come.
+    pub in_flight: u16,
+    /// Where it stands.
+    pub stage: Stage,
+    /// The door it came through: index and the door's own generation are the shard's.
+    pub door: u32,
+    /// What it is held to.
+    pub scope: Option<Arc<Scope>>,
+    /// Who has connected.
+    pub peer: Option<SocketAddr>,
+    /// How its octets become plain text.
+    pub transport: Transport,
+    /// The protocol.
+    pub session: Session,
+    /// Replies that are not being sent yet.
+    pub output: Vec<u8>,
+    /// Whether the slot is in the list of those with output.
+    pub is_listed: bool,
+    /// See [`Sending`].
+    pub sending: Sending,
+    /// See [`Receiving`].
+    pub receiving: Receiving,
+    /// Input that the session could not take; `Some` while it is paused.
+    pub paused: Option<Vec<u8>>,
+    /// When it was accepted.
+    pub accepted_at: Time,
+    /// When octets came last.
+    pub heard_at: Time,
+    /// When the transaction was opened.
+    pub transaction_at: Option<Time>,
+    /// When the oldest answer that is out was asked for.
+    pub asked_at: Option<Time>,
+    /// When the stage was entered, for stages that have a time of their own.
+    pub stage_at: Time,
+    /// Octets discarded since the end of the session.
+    pub discarded: u64,
+    /// The time that the wheel was set to; it may be earlier than the deadline by now.
+    pub timer_at: Option<Time>,
+    /// Whether the close of the descriptor is under way.
+    pub is_descriptor_closing: bool,
+    /// See [`Moments`].
+    pub moments: Moments,
+}
+
+impl Connection {
+    /// A free slot.
+    pub fn new() -> Self {
+        Self {
+            generation: 0,
+            in_flight: 0,
+            stage: Stage::Free,
+            door: 0,
+            scope: None,
+            peer: None,
+            transport: Transport::Plain,
+            session: Session::new(),
+            output: Vec::new(),
+            is_listed: false,
+            sending: Sending::Idle,
+            receiving: Receiving::Off,
+            paused: None,
+            accepted_at: Time(0),
+            heard_at: Time(0),
+            transaction_at: None,
+            asked_at: None,
+            stage_at: Time(0),
+            discarded: 0,
+            timer_at: None,
+            is_descriptor_closing: false,
+            moments: Moments::default(),
+        }
+    }
+
+    /// Makes the slot ready for its next connection; tokens of the last one are stale from now on.
+    pub fn renew(&mut self) {
+        let generation = self.generation.wrapping_add(1) & ((1 << Token::GENERATION_BITS) - 1);
+        *self = Self { generation, ..Self::new() };
+    }
+
+    /// The token of an operation for this connection.
+    pub fn token(&self, kind: Kind, slot: u32) -> Token {
+        Token { kind, generation: self.generation, slot }
+    }
+
+    /// Whether a client is there.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.stage, Stage::Free | Stage::Accepting)
+    }
+
+    /// Whether replies wait to be sent or are on their way.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.sending != Sending::Idle
+    }
+
+    /// When it must be looked at again: the earliest of the times that run.
+    pub fn deadline(&self) -> Option<Time> {
+        let timeouts = self.scope.as_ref()?.timeouts;
+        let stage = match self.stage {
+            Stage::Free | Stage::Accepting | Stage::Gone => return None,
+            Stage::Pause => Some(self.stage_at.plus_ms(timeouts.greet_pause_ms)),
+            Stage::Lingering => return Some(self.stage_at.plus_ms(crate::limits::LINGER_MS)),
+            _ => None,
+        };
+        let answer = self.asked_at.map(|asked| asked.plus_ms(timeouts.answer_ms));
+        let transaction = timeouts.transaction_ms.and_then(|most| Some(self.transaction_at?.plus_ms(most)));
+        let idle = Some(self.heard_at.plus_ms(timeouts.idle_ms));
+        [stage, answer, transaction, idle].into_iter().flatten().min()
+    }
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,310 @@
+//! What a connection's session needs around it while it takes input: policy, sink, time, chance, and where replies go.
+//!
+//! *Does not* know the reactor: nothing here starts an operation.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use crossbeam::utils::CachePadded;
+
+use crate::limits;
+use crate::metrics::counters::Counters;
+use crate::metrics::histograms::Histograms;
+use crate::policy::decision::{Asked, Decision, Ticket};
+use crate::policy::scope::Scope;
+use crate::reactor::io::Time;
+use crate::shard::connection::Connection;
+use crate::shard::pressure::{Level, Pressure};
+use crate::sink::Sink;
+use crate::smtp::reply::{Replies, Reply};
+use crate::smtp::session::{Effect, Outcome, Point, Question};
+
+/// How far a session came with its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All was taken.
+    Hungry,
+    /// It can take no more for now; so many octets of the input were taken.
+    Blocked {
+        /// From the front.
+        taken: usize,
+    },
+    /// The session is over.
+    Over,
+}
+
+/// An answer that is to be given at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Delayed {
+    at: Time,
+    ticket: Ticket,
+    outcome: Outcome,
+}
+
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |delayed: &Self| (delayed.at, delayed.ticket.slot, delayed.ticket.question);
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// See the module. One for each shard.
+#[derive(Debug)]
+pub struct Desk<S> {
+    /// The shard's number.
+    pub shard: u16,
+    /// The time of this turn.
+    pub now: Time,
+    /// Where content goes.
+    pub sink: S,
+    /// What is counted.
+    pub counters: Arc<CachePadded<Counters>>,
+    /// What is timed.
+    pub histograms: Box<Histograms>,
+    /// Memory in use.
+    pub pressure: Pressure,
+    /// The replies of the connection in hand; its octets are the connection's own.
+    replies: Option<Box<Replies>>,
+    /// Output buffers that no connection uses.
+    spare: Vec<Vec<u8>>,
+    random: u64,
+    delayed: BinaryHeap<Reverse<Delayed>>,
+}
+
+impl<S: Sink> Desk<S> {
+    /// A desk, with a seed for what is decided by chance.
+    pub fn new(shard: u16, sink: S, counters: Arc<CachePadded<Counters>>, now: Time, seed: u64) -> Self {
+        Self {
+            shard,
+            now,
+            sink,
+            counters,
+            histograms: Box::default(),
+            pressure: Pressure::new(),
+            replies: Some(Box::default()),
+            spare: Vec::new(),
+            random: seed | 1,
+            delayed: BinaryHeap::new(),
+        }
+    }
+
+    /// Lets the connection's session work with replies that go to the connection's output.
+    fn with_replies<R>(
+        &mut self,
+        connection: &mut Connection,
+        work: impl FnOnce(&mut Self, &mut Connection, &mut Replies) -> R,
+    ) -> R {
+        let mut octets = std::mem::take(&mut connection.output);
+        if octets.capacity() == 0 {
+            octets = self.spare.pop().unwrap_or_default();
+        }
+        let before = octets.len();
+        // The counts stay with the desk, the octets with the connection: only the vector is moved in and out.
+        let mut replies = self.replies.take().unwrap_or_default();
+        replies.octets = octets;
+        let result = work(self, connection, &mut replies);
+        let octets = std::mem::take(&mut replies.octets);
+        self.replies = Some(replies);
+        self.pressure.take(octets.len() - before);
+        if octets.is_empty() {
+            self.keep_spare(octets);
+        } else {
+            connection.output = octets;
+        }
+        result
+    }
+
+    /// Keeps an output buffer for the next connection that needs one.
+    pub fn keep_spare(&mut self, mut octets: Vec<u8>) {
+        if self.spare.len() < limits::OUTPUT_BUFFERS_KEPT && octets.capacity() <= limits::OUTPUT_KEPT_OCTETS {
+            octets.clear();
+            self.spare.push(octets);
+        }
+    }
+
+    /// Asks whether the client is served, and greets it.
+    pub fn open(&mut self, connection: &mut Connection, slot: u32) {
+        let Some(scope) = connection.scope.clone() else { return };
+        self.with_replies(connection, |desk, connection, replies| {
+            let Effect::Ask(question) = connection.session.handle_open() else { return };
+            let decision = desk.decide(&scope, connection.generation, slot, 0, question);
+            desk.settle(connection, &scope, slot, decision, Point::Connect, replies);
+        });
+    }
+
+    /// Gives input to the connection's session until it is used up, or the session can take no more.
+    pub fn feed(&mut self, connection: &mut Connection, slot: u32, input: &[u8]) -> Progress {
+        let Some(scope) = connection.scope.clone() else { return Progress::Over };
+        self.with_replies(connection, |desk, connection, replies| {
+            let progress = desk.drive(connection, &scope, slot, input, replies);
+            let copied = connection.session.take_copied_octets();
+            if copied > 0 {
+                desk.counters.octets_copied_commands.add(copied);
+            }
+            connection.transaction_at = match connection.session.is_in_transaction() {
+                true => connection.transaction_at.or(Some(desk.now)),
+                false => None,
+            };
+            progress
+        })
+    }
+
+    #[inline]
+    fn drive(
+        &mut self,
+        connection: &mut Connection,
+        scope: &Scope,
+        slot: u32,
+        input: &[u8],
+        replies: &mut Replies,
+    ) -> Progress {
+        let mut rest = input;
+        loop {
+            let number = connection.session.question_number();
+            let generation = connection.generation;
+            match connection.session.handle_input(&scope.settings, &mut rest, replies) {
+                Effect::Continue => {}
+                Effect::NeedInput => return Progress::Hungry,
+                Effect::Blocked => return Progress::Blocked { taken: input.len() - rest.len() },
+                Effect::Content(piece) => self.sink.content(piece),
+                Effect::Abort => self.counters.messages_void.one(),
+                Effect::Close => return Progress::Over,
+                Effect::Ask(question) => {
+                    let point = question.point();
+                    let decision = self.decide(scope, generation, slot, number, question);
+                    self.settle(connection, scope, slot, decision, point, replies);
+                }
+            }
+        }
+    }
+
+    /// What policy, memory and sink say.
+    #[inline]
+    fn decide(&mut self, scope: &Scope, generation: u32, slot: u32, number: u32, question: Question<'_>) -> Decision {
+        if question.point() == Point::Mail && self.pressure.level() >= Level::NoMail {
+            return Decision::Now(Outcome::Refuse(Reply::NoMemory));
+        }
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let random = self.random ^ (self.random >> 29);
+        let ticket = Ticket { shard: self.shard, slot, generation, question: number };
+        let decision = scope.policy.decide(&Asked { question, ticket, random });
+        let Question::EndOfData(ended) = question else { return decision };
+        let accepted =
+            matches!(decision, Decision::Now(Outcome::Accept) | Decision::After { outcome: Outcome::Accept, .. });
+        if !accepted {
+            self.counters.messages_void.one();
+            return decision;
+        }
+        self.counters.messages.one();
+        self.counters.message_octets.add(ended.content_octets);
+        self.counters.recipients.add(u64::from(ended.recipients));
+        match self.sink.end(&ended) {
+            Decision::Now(Outcome::Accept) => decision,
+            other => other,
+        }
+    }
+
+    /// Answers the session, now or later, and notes the moments that latencies are taken from.
+    #[inline]
+    fn settle(
+        &mut self,
+        connection: &mut Connection,
+        scope: &Scope,
+        slot: u32,
+        decision: Decision,
+        point: Point,
+        replies: &mut Replies,
+    ) {
+        let moments = &mut connection.moments;
+        match point {
+            Point::Connect => moments.accepted = Some(connection.accepted_at),
+            Point::Mail => moments.mail = Some(self.now),
+            Point::Data if decision == Decision::Now(Outcome::Accept) => moments.data = moments.mail.take(),
+            Point::EndOfData => {
+                moments.ended.get_or_insert(self.now);
+                moments.endings += 1;
+            }
+            _ => {}
+        }
+        let wait = match decision {
+            Decision::Now(outcome) => return connection.session.answer(&scope.settings, outcome, replies),
+            Decision::After { delay_ms, outcome } => Some((delay_ms, outcome)),
+            Decision::Elsewhere => None,
+        };
+        self.counters.answers_awaited.one();
+        connection.asked_at.get_or_insert(self.now);
+        if let Some((delay_ms, outcome)) = wait {
+            let question = connection.session.question_number();
+            let ticket = Ticket { shard: self.shard, slot, generation: connection.generation, question };
+            self.delayed.push(Reverse(Delayed { at: self.now.plus_ms(delay_ms), ticket, outcome }));
+        }
+        connection.session.defer();
+    }
+
+    /// When the next delayed answer is due.
+    pub fn next_delayed(&self) -> Option<Time> {
+        self.delayed.peek().map(|Reverse(delayed)| delayed.at)
+    }
+
+    /// The next delayed answer that is due.
+    pub fn pop_delayed(&mut self) -> Option<(Ticket, Outcome)> {
+        if self.next_delayed()? > self.now {
+            return None;
+        }
+        self.delayed.pop().map(|Reverse(delayed)| (delayed.ticket, delayed.outcome))
+    }
+
+    /// Gives the session an answer that it waited for. Returns whether it still waited.
+    pub fn outcome(&mut self, connection: &mut Connection, question: u32, outcome: Outcome) -> bool {
+        let Some(scope) = connection.scope.clone() else { return false };
+        let known = self.with_replies(connection, |_, connection, replies| {
+            connection.session.handle_outcome(&scope.settings, question, outcome, replies)
+        });
+        self.renew_asked(connection);
+        known
+    }
+
+    /// The oldest answer did not come in time.
+    pub fn answer_timeout(&mut self, connection: &mut Connection) {
+        let Some(scope) = connection.scope.clone() else { return };
+        self.counters.answers_timed_out.one();
+        self.with_replies(connection, |_, connection, replies| {
+            connection.session.handle_answer_timeout(&scope.settings, replies);
+        });
+        self.renew_asked(connection);
+    }
+
+    fn renew_asked(&self, connection: &mut Connection) {
+        connection.asked_at = connection.session.is_waiting().then_some(self.now);
+    }
+
+    /// Ends the session with this reply.
+    pub fn refuse(&mut self, connection: &mut Connection, reply: Reply) {
+        let Some(scope) = connection.scope.clone() else { return };
+        self.with_replies(connection, |_, connection, replies| {
+            connection.session.refuse(&scope.settings, reply, replies);
+        });
+    }
+
+    /// Ends the session when no message is under way.
+    pub fn drain(&mut self, connection: &mut Connection) {
+        let Some(scope) = connection.scope.clone() else { return };
+        self.with_replies(connection, |_, connection, replies| {
+            connection.session.drain(&scope.settings, replies);
+        });
+    }
+
+    /// Counts the replies of this turn.
+    pub fn count_replies(&mut self) {
+        if let Some(replies) = &mut self.replies {
+            self.counters.take_replies(replies);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What comes from other threads, and answers whose time has come.
+
+use crate::limits;
+use crate::policy::decision::Ticket;
+use crate::reactor::io::{Io, Kind, Token};
+use crate::shard::Shard;
+use crate::shard::connection::{Receiving, Stage};
+use crate::shard::control::{Control, Page, SessionInfo};
+use crate::smtp::reply::Reply;
+use crate::smtp::session::Outcome;
+
+impl<I: Io> Shard<I> {
+    /// Acts on control messages.
+    pub(super) fn hear_control(&mut self) {
+        for _ in 0..limits::CONTROL_MESSAGES_PER_TURN {
+            let Some(message) = self.control.take() else { return };
+            match message {
+                Control::Swap(doors) => self.swap_doors(doors),
+                Control::Drain { patience_ms } => self.drain(patience_ms),
+                // Whoever asked may be gone; then nobody needs the answer.
+                Control::List { from, reply } => drop(reply.send(self.page(from))),
+                Control::Snapshot { empty, reply } => {
+                    drop(reply.send(std::mem::replace(&mut self.desk.histograms, empty)));
+                }
+                Control::Outcome { ticket, outcome } => self.on_outcome(ticket, outcome),
+            }
+        }
+    }
+
+    /// Gives delayed answers whose time has come.
+    pub(super) fn answer_delayed(&mut self) {
+        while let Some((ticket, outcome)) = self.desk.pop_delayed() {
+            self.on_outcome(ticket, outcome);
+        }
+    }
+
+    fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) {
+        let token = Token { kind: Kind::Receive, generation: ticket.generation, slot: ticket.slot };
+        let known = match self.table.of(token) {
+            Some(connection) if connection.stage == Stage::Session => {
+                self.desk.outcome(connection, ticket.question, outcome)
+            }
+            _ => false,
+        };
+        if known {
+            self.after_outcome(ticket.slot);
+        } else {
+            self.desk.counters.answers_late.one();
+        }
+    }
+
+    /// The session may go on, or be over.
+    pub(super) fn after_outcome(&mut self, slot: u32) {
+        self.list(slot);
+        self.resume(slot);
+        let connection = self.table.at(slot);
+        if connection.stage != Stage::Session {
+            return;
+        }
+        let ended = connection.receiving == Receiving::Ended && connection.paused.is_none();
+        if connection.session.is_closed() || (ended && !connection.session.is_waiting()) {
+            self.close(slot);
+        }
+        self.watch(slot);
+    }
+
+    fn drain(&mut self, patience_ms: u64) {
+        self.close_doors();
+        self.draining_until = Some(self.desk.now.plus_ms(patience_ms));
+        for slot in 0..self.table.end() {
+            let connection = self.table.at(slot);
+            match connection.stage {
+                Stage::Session => {
+                    self.desk.drain(connection);
+                    let over = connection.session.is_closed();
+                    self.list(slot);
+                    if over {
+                        self.close(slot);
+                    }
+                }
+                Stage::Preamble | Stage::Scope | Stage::Handshake | Stage::Pause | Stage::Greeting => {
+                    self.turn_away(slot, Reply::ShuttingDown);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sees whether the level of back-pressure changes.
+    pub(super) fn relieve_pressure(&mut self) {
+        if self.desk.pressure.update() {
+            self.desk.counters.pressure_changes.one();
+            self.desk.counters.pressure_level.set(self.desk.pressure.level() as u64);
+        }
+    }
+
+    fn page(&mut self, from: u32) -> Page {
+        let now = self.desk.now;
+        let mut page = Page::default();
+        for slot in from..self.table.end() {
+            if page.sessions.len() == limits::SESSIONS_PER_PAGE {
+                page.next = Some(slot);
+                break;
+            }
+            let connection = self.table.at(slot);
+            let Some(scope) = connection.scope.as_ref().filter(|_| connection.is_open()) else { continue };
+            page.sessions.push(SessionInfo {
+                slot,
+                listener: scope.listener.clone(),
+                peer: connection.peer,
+                phase: connection.session.phase_name(),
+                age_ms: now.since_ns(connection.accepted_at) / 1_000_000,
+                messages: connection.session.messages(),
+            });
+        }
+        page
+    }
+}

@@ -1,0 +1,210 @@
+//! One core: its listening sockets, its connections, and the turn of its loop.
+//!
+//! Data flows one way: `doors` (listener) → `connection` and its stages (`reception`) → session (`desk`) → sink; replies go
+//! back through `dispatch`. *Invariants*: no received octet is kept beyond its turn but what `paused` holds; at most one
+//! send for a connection is under way; a slot is freed when nothing is in flight for it; the thread never blocks but in
+//! `wait`. *Does not* know other shards.
+
+mod closing;
+pub mod connection;
+pub mod control;
+pub mod desk;
+mod dispatch;
+mod doors;
+mod hearing;
+pub mod pressure;
+mod reception;
+mod table;
+mod timing;
+
+use std::sync::Arc;
+
+use crossbeam::utils::CachePadded;
+use rustix::io::Errno;
+
+use crate::handoff::mailbox::Receiver;
+use crate::limits;
+use crate::metrics::counters::Counters;
+use crate::metrics::histograms::Histograms;
+use crate::reactor::io::{Completion, GroupId, Io, Kind, Operation, Payload, Time, Token};
+use crate::reactor::wheel::Wheel;
+use crate::shard::control::Control;
+use crate::shard::desk::Desk;
+use crate::shard::doors::Doors;
+use crate::shard::table::Table;
+use crate::sink::blackhole::Blackhole;
+
+/// The receive buffers of every connection: one group so far.
+const GROUP: GroupId = GroupId(0);
+
+/// The slot in the token of what is no connection's.
+const NO_SLOT: u32 = u32::MAX;
+
+/// What a shard is made with.
+#[derive(Debug)]
+pub struct ShardOptions<L> {
+    /// Its number.
+    pub number: u16,
+    /// Most connections.
+    pub connections: u32,
+    /// Where its control messages come from.
+    pub control: Receiver<Control<L>>,
+    /// What it counts, on cache lines of its own.
+    pub counters: Arc<CachePadded<Counters>>,
+}
+
+/// One shard on a back end.
+#[derive(Debug)]
+pub struct Shard<I: Io> {
+    io: I,
+    desk: Desk<Blackhole>,
+    table: Table,
+    doors: Doors,
+    wheel: Wheel,
+    control: Receiver<Control<I::Listener>>,
+    connections_most: u32,
+    /// Slots with replies to send.
+    listed: Vec<u32>,
+    /// Slots whose receive found no buffer, or was held back.
+    unarmed: Vec<u32>,
+    /// Slots whose timers have fired; kept for its memory.
+    fired: Vec<u32>,
+    /// When a drain ends by force.
+    draining_until: Option<Time>,
+}
+
+/// Whether a shard has more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Go on.
+    More,
+    /// The drain is done.
+    Done,
+}
+
+impl<I: Io> Shard<I> {
+    /// A shard without doors: a [`Control::Swap`] gives it some.
+    pub fn new(mut io: I, options: ShardOptions<I::Listener>) -> Self {
+        let now = io.now();
+        let seed = io.random();
+        io.start(Token { kind: Kind::Wake, generation: 0, slot: NO_SLOT }, Operation::AwaitWake);
+        Self {
+            io,
+            desk: Desk::new(options.number, Blackhole, options.counters, now, seed),
+            table: Table::new(slots_for(options.connections)),
+            doors: Doors::default(),
+            wheel: Wheel::new(now),
+            control: options.control,
+            connections_most: options.connections,
+            listed: Vec::new(),
+            unarmed: Vec::new(),
+            fired: Vec::new(),
+            draining_until: None,
+        }
+    }
+
+    /// Turns until the shard was drained. Gives its last histograms.
+    pub fn run(mut self) -> Result<Box<Histograms>, Errno> {
+        while self.turn()? == Turn::More {}
+        Ok(self.desk.histograms)
+    }
+
+    /// One turn: all that happens on a shard happens in one of these, in this order.
+    pub fn turn(&mut self) -> Result<Turn, Errno> {
+        self.wait()?;
+        self.reap();
+        self.hear_control();
+        self.answer_delayed();
+        self.expire_timers();
+        self.relieve_pressure();
+        self.keep_receiving();
+        self.keep_accepting();
+        self.dispatch_replies();
+        self.count();
+        Ok(if self.is_drained() { Turn::Done } else { Turn::More })
+    }
+
+    /// Submits what was started, and sleeps until something completes or a time has come.
+    fn wait(&mut self) -> Result<(), Errno> {
+        let until = [self.wheel.next(), self.desk.next_delayed(), self.doors.next_time(), self.draining_until];
+        // Without any timer a shard still looks around now and then: it costs nothing, and nothing can be forgotten.
+        let latest = self.io.now().plus_ms(limits::IDLE_MS);
+        self.io.wait(Some(until.into_iter().flatten().fold(latest, Time::min)))?;
+        self.desk.now = self.io.now();
+        Ok(())
+    }
+
+    /// Handles what has completed.
+    fn reap(&mut self) {
+        let mut completions = 0;
+        while completions < limits::COMPLETIONS_PER_TURN
+            && let Some(completion) = self.io.complete()
+        {
+            completions += 1;
+            self.handle(completion);
+        }
+        if completions > 0 {
+            self.desk.histograms.completions_per_turn.saturating_record(completions as u64);
+        }
+    }
+
+    fn handle(&mut self, completion: Completion) {
+        let Completion { token, result, more, payload } = completion;
+        match token.kind {
+            Kind::Wake => return self.io.start(token, Operation::AwaitWake),
+            Kind::Cancel if token.slot == NO_SLOT => return,
+            _ => {}
+        }
+        let Some(connection) = self.table.of(token) else {
+            // Cannot be while slots are only freed with nothing in flight; a counter tells if it ever is.
+            self.desk.counters.stale_completions.one();
+            if let Payload::Received(received) = payload {
+                self.io.release(received);
+            }
+            return;
+        };
+        if !more {
+            connection.in_flight -= 1;
+        }
+        match (token.kind, payload) {
+            (Kind::Accept, Payload::Peer(peer)) => self.on_accepted(token.slot, result, peer),
+            (Kind::Receive, Payload::Received(received)) => self.on_received(token.slot, received, more),
+            (Kind::Receive, _) => self.on_receive_ended(token.slot, result, more),
+            (Kind::Send, Payload::Octets(octets)) => self.on_sent(token.slot, result, octets),
+            (Kind::Close, _) => self.on_closed(token.slot),
+            // Of a shutdown or a cancel only the end of being in flight matters.
+            _ => {}
+        }
+        self.give_up_if_done(token.slot);
+    }
+
+    /// Starts an operation for a connection.
+    fn start(&mut self, slot: u32, kind: Kind, operation: Operation) {
+        let connection = self.table.at(slot);
+        connection.in_flight += 1;
+        let token = connection.token(kind, slot);
+        self.io.start(token, operation);
+    }
+
+    /// Publishes what is counted elsewhere.
+    fn count(&mut self) {
+        self.desk.count_replies();
+        let counters = &self.desk.counters;
+        let io = self.io.counts();
+        counters.turns.one();
+        counters.connections_open.set(u64::from(self.table.open()));
+        counters.system_calls.set(io.enters);
+        counters.operations.set(io.operations);
+        counters.completion_overflows.set(io.overflows);
+        counters.submission_full.set(io.full_submissions);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.draining_until.is_some() && self.table.open() == 0 && self.doors.are_closed()
+    }
+}
+
+/// Slots that a shard with so many connections needs on its back end.
+pub fn slots_for(connections: u32) -> u32 {
+    connections + limits::SPARE_SLOTS_PER_SHARD
+}

@@ -1,0 +1,103 @@
+//! Back-pressure in levels with hysteresis, from the memory that sessions hold (DESIGN decision 5).
+
+use crate::limits::SESSION_MEMORY_OCTETS;
+
+/// How far a shard holds back. Each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Not at all.
+    Normal,
+    /// No connection is accepted.
+    NoAccepts,
+    /// No receive is started on a connection in mail data: TCP makes its client wait.
+    NoMailData,
+    /// MAIL is answered 452.
+    NoMail,
+}
+
+/// Shares of the memory, in percent: from where a level begins, and below where it ends.
+const BOUNDS: [(Level, u64, u64); 3] =
+    [(Level::NoAccepts, 60, 50), (Level::NoMailData, 75, 65), (Level::NoMail, 90, 80)];
+
+/// The memory in use, and the level that follows from it.
+#[derive(Debug)]
+pub struct Pressure {
+    octets: u64,
+    level: Level,
+}
+
+impl Pressure {
+    /// Nothing is in use.
+    pub fn new() -> Self {
+        Self { octets: 0, level: Level::Normal }
+    }
+
+    /// Something was taken.
+    pub fn take(&mut self, octets: usize) {
+        self.octets += octets as u64;
+    }
+
+    /// Something was given back.
+    pub fn give(&mut self, octets: usize) {
+        debug_assert!(self.octets >= octets as u64, "what is given back was taken");
+        self.octets = self.octets.saturating_sub(octets as u64);
+    }
+
+    /// Whether nothing more may be taken.
+    pub fn is_full(&self) -> bool {
+        self.octets >= SESSION_MEMORY_OCTETS
+    }
+
+    /// The level in force.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Sees whether the level changes; returns whether it did.
+    pub fn update(&mut self) -> bool {
+        let percent = self.octets * 100 / SESSION_MEMORY_OCTETS;
+        let level = BOUNDS
+            .into_iter()
+            .filter(|(level, begins, ends)| percent >= if self.level >= *level { *ends } else { *begins })
+            .map(|(level, ..)| level)
+            .max()
+            .unwrap_or(Level::Normal);
+        std::mem::replace(&mut self.level, level) != level
+    }
+}
+
+impl Default for Pressure {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_rise_and_fall_with_a_gap_between() {
+        let mut pressure = Pressure::new();
+        let percent = SESSION_MEMORY_OCTETS as usize / 100;
+        let mut seen = Vec::new();
+        for step in (0..=95).chain((0..95).rev()) {
+            pressure.octets = ((percent + 1) * step) as u64;
+            if pressure.update() {
+                seen.push((step, pressure.level()));
+            }
+        }
+        assert_eq!(
+            seen,
+            [
+                (60, Level::NoAccepts),
+                (75, Level::NoMailData),
+                (90, Level::NoMail),
+                (79, Level::NoMailData),
+                (64, Level::NoAccepts),
+                (49, Level::Normal)
+            ]
+        );
+    }
+}

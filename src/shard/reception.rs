@@ -1,0 +1,266 @@
+//! Octets from clients: the receive of each connection, its stages, and the session that takes what comes.
+
+use rustix::io::Errno;
+
+use crate::reactor::io::{Io, Kind, Operation, Received};
+use crate::shard::connection::{Connection, Receiving, Stage};
+use crate::shard::desk::{Desk, Progress};
+use crate::shard::pressure::Level;
+use crate::shard::{GROUP, Shard};
+use crate::sink::blackhole::Blackhole;
+use crate::smtp::reply::Reply;
+
+impl<I: Io> Shard<I> {
+    /// Starts the connection's receive, unless it must not have one now.
+    pub(super) fn arm(&mut self, slot: u32) {
+        let level = self.desk.pressure.level();
+        let connection = self.table.at(slot);
+        let held_back = level >= Level::NoMailData && connection.session.is_receiving();
+        if connection.receiving != Receiving::Off || connection.paused.is_some() {
+            return;
+        }
+        if held_back {
+            self.unarmed.push(slot);
+            return;
+        }
+        connection.receiving = Receiving::Armed;
+        self.start(slot, Kind::Receive, Operation::Receive { group: GROUP });
+    }
+
+    /// Cancels the connection's receive, if it has one.
+    pub(super) fn disarm(&mut self, slot: u32) {
+        let connection = self.table.at(slot);
+        if connection.receiving == Receiving::Armed {
+            connection.receiving = Receiving::Cancelling;
+            let target = connection.token(Kind::Receive, slot);
+            self.start(slot, Kind::Cancel, Operation::Cancel { target });
+        }
+    }
+
+    /// Starts receives that had no buffer, or were held back.
+    pub(super) fn keep_receiving(&mut self) {
+        for _ in 0..self.unarmed.len() {
+            let slot = self.unarmed.swap_remove(0);
+            if self.table.at(slot).is_open() && self.table.at(slot).stage < Stage::Gone {
+                self.arm(slot);
+            }
+        }
+    }
+
+    /// Octets have come.
+    pub(super) fn on_received(&mut self, slot: u32, received: Received, more: bool) {
+        self.desk.counters.octets_received.add(u64::from(received.octets));
+        if received.octets == 0 {
+            self.io.release(received);
+            return self.on_receive_ended(slot, Ok(0), more);
+        }
+        if matches!(self.table.at(slot).stage, Stage::Closing | Stage::Lingering | Stage::Gone) {
+            self.io.release(received);
+            self.discard(slot, received.octets);
+            if !more {
+                self.on_receive_stopped(slot);
+            }
+            return;
+        }
+        let progress = {
+            let Self { io, desk, table, .. } = self;
+            let connection = table.at(slot);
+            connection.heard_at = desk.now;
+            let mut progress = Progress::Hungry;
+            let mut at = 0;
+            while at < received.octets {
+                let octets = io.received(received, at);
+                at += octets.len() as u32;
+                progress = take_octets(desk, connection, slot, octets);
+            }
+            progress
+        };
+        self.io.release(received);
+        self.after_input(slot, progress);
+        if !more {
+            self.on_receive_stopped(slot);
+        }
+    }
+
+    /// A receive has ended without octets: the client's end, a failure, or no buffer.
+    pub(super) fn on_receive_ended(&mut self, slot: u32, result: Result<u32, Errno>, more: bool) {
+        if more {
+            return;
+        }
+        match result {
+            Ok(_) => {
+                self.table.at(slot).receiving = Receiving::Ended;
+                self.on_client_end(slot);
+            }
+            Err(Errno::NOBUFS) => {
+                self.desk.counters.buffers_exhausted.one();
+                self.table.at(slot).receiving = Receiving::Off;
+                // Not at once: the buffers come back at the end of the turn at the latest.
+                self.unarmed.push(slot);
+            }
+            Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => self.on_receive_stopped(slot),
+            Err(_) => {
+                self.table.at(slot).receiving = Receiving::Ended;
+                self.desk.counters.connections_reset.one();
+                self.abandon(slot);
+            }
+        }
+    }
+
+    /// The receive will give no more, but the client may: cancelled by us, or ended by the kernel for reasons of its own.
+    fn on_receive_stopped(&mut self, slot: u32) {
+        let connection = self.table.at(slot);
+        let cancelled = connection.receiving == Receiving::Cancelling;
+        connection.receiving = Receiving::Off;
+        if !connection.is_open() || connection.stage == Stage::Gone {
+            return;
+        }
+        if !cancelled {
+            self.desk.counters.receives_rearmed.one();
+        }
+        self.arm(slot);
+    }
+
+    /// The client has shut its sending side.
+    fn on_client_end(&mut self, slot: u32) {
+        let connection = self.table.at(slot);
+        match connection.stage {
+            Stage::Lingering => self.give_up(slot),
+            // The last replies go out first: a client may half-close and read on (CONFORMANCE "Closing").
+            Stage::Closing => {}
+            Stage::Session if connection.paused.is_some() || connection.session.is_waiting() => {}
+            _ => self.end_by_client(slot),
+        }
+    }
+
+    /// All that the client sent was taken, and no more will come.
+    fn end_by_client(&mut self, slot: u32) {
+        let connection = self.table.at(slot);
+        if connection.session.is_in_transaction() {
+            self.desk.counters.connections_lost_in_transaction.one();
+        }
+        self.close(slot);
+    }
+
+    /// What follows from how far the session came.
+    pub(super) fn after_input(&mut self, slot: u32, progress: Progress) {
+        let connection = self.table.at(slot);
+        match progress {
+            Progress::Hungry => {
+                if connection.receiving == Receiving::Ended && connection.stage == Stage::Session {
+                    if connection.session.is_waiting() {
+                        self.list(slot);
+                    } else {
+                        self.end_by_client(slot);
+                    }
+                    return;
+                }
+            }
+            Progress::Blocked { .. } => {
+                self.desk.counters.pauses.one();
+                if self.desk.pressure.is_full() {
+                    self.desk.counters.paused_input_full.one();
+                    self.cut(slot, Reply::Overloaded);
+                    return;
+                }
+                self.disarm(slot);
+            }
+            Progress::Over => self.close(slot),
+        }
+        self.list(slot);
+        self.watch(slot);
+    }
+
+    /// Lets a paused session go on with the input that it could not take.
+    pub(super) fn resume(&mut self, slot: u32) {
+        let connection = self.table.at(slot);
+        let Some(input) = connection.paused.take() else { return };
+        self.desk.pressure.give(input.len());
+        if connection.stage != Stage::Session {
+            return;
+        }
+        let progress = take_plain(&mut self.desk, connection, slot, &input);
+        self.after_input(slot, progress);
+        // The receive was cancelled for the pause; `arm` does nothing while it is still ending, which arms it later.
+        self.arm(slot);
+    }
+
+    /// Moves the connection through its stages as far as it can go now.
+    pub(super) fn advance(&mut self, slot: u32) {
+        loop {
+            let now = self.desk.now;
+            let connection = self.table.at(slot);
+            connection.stage = match connection.stage {
+                // No PROXY protocol in this build: pass through.
+                Stage::Preamble => Stage::Scope,
+                // One scope for each listener in this build, given at the accept: pass through.
+                Stage::Scope => Stage::Handshake,
+                // No TLS in this build: pass through.
+                Stage::Handshake => Stage::Pause,
+                Stage::Pause => {
+                    let pause_ms = connection.scope.as_ref().map_or(0, |scope| scope.timeouts.greet_pause_ms);
+                    if now < connection.stage_at.plus_ms(pause_ms) {
+                        return self.watch(slot);
+                    }
+                    Stage::Greeting
+                }
+                Stage::Greeting => {
+                    connection.stage = Stage::Session;
+                    self.desk.open(connection, slot);
+                    let over = connection.session.is_closed();
+                    self.after_input(slot, if over { Progress::Over } else { Progress::Hungry });
+                    return;
+                }
+                _ => return,
+            };
+            self.table.at(slot).stage_at = now;
+        }
+    }
+}
+
+/// Takes octets as they came from the socket.
+fn take_octets(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32, mut octets: &mut [u8]) -> Progress {
+    let mut progress = Progress::Hungry;
+    // The transport lends plain text out of itself or out of the octets, while the rest of the connection is worked on.
+    let mut transport = std::mem::take(&mut connection.transport);
+    while !octets.is_empty() {
+        match transport.feed(&mut octets) {
+            Ok(plain) => progress = take_plain(desk, connection, slot, plain),
+            Err(_) => {
+                progress = Progress::Over;
+                break;
+            }
+        }
+    }
+    connection.transport = transport;
+    progress
+}
+
+/// Takes plain text in the stage that the connection is in.
+fn take_plain(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32, plain: &[u8]) -> Progress {
+    match connection.stage {
+        Stage::Session => {
+            if let Some(paused) = &mut connection.paused {
+                paused.extend_from_slice(plain);
+                desk.pressure.take(plain.len());
+                desk.counters.octets_copied_paused.add(plain.len() as u64);
+                return Progress::Blocked { taken: plain.len() };
+            }
+            let progress = desk.feed(connection, slot, plain);
+            if let Progress::Blocked { taken } = progress {
+                let rest = &plain[taken..];
+                connection.paused = Some(rest.to_vec());
+                desk.pressure.take(rest.len());
+                desk.counters.octets_copied_paused.add(rest.len() as u64);
+            }
+            progress
+        }
+        Stage::Pause => {
+            // Only where a pause was configured: the client spoke before it was greeted.
+            desk.refuse(connection, Reply::EarlyTalker);
+            Progress::Over
+        }
+        // The connection is over, and what was behind its end in the same octets is discarded.
+        _ => Progress::Over,
+    }
+}

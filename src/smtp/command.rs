@@ -1,0 +1,239 @@
+//! A command line, cut into verb and argument, and the arguments read: RFC 5321 §4.1.1.
+
+use crate::limits;
+use crate::smtp::extension::Extensions;
+use crate::smtp::parameter::{self, MailParameters, ParameterError};
+use crate::smtp::path::{self, Path, PathError};
+use crate::smtp::reply::Reply;
+use crate::smtp::settings::AddressSyntax;
+
+/// The first word of a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verb {
+    /// RFC 5321 §4.1.1.1.
+    Ehlo,
+    /// RFC 5321 §4.1.1.1.
+    Helo,
+    /// RFC 5321 §4.1.1.2.
+    Mail,
+    /// RFC 5321 §4.1.1.3.
+    Rcpt,
+    /// RFC 5321 §4.1.1.4.
+    Data,
+    /// RFC 3030 §2.
+    Bdat,
+    /// RFC 5321 §4.1.1.5.
+    Rset,
+    /// RFC 5321 §4.1.1.9.
+    Noop,
+    /// RFC 5321 §4.1.1.6.
+    Vrfy,
+    /// RFC 5321 §4.1.1.8.
+    Help,
+    /// RFC 5321 §4.1.1.10.
+    Quit,
+    /// EXPN, TURN, SEND, SOML, SAML, STARTTLS, AUTH: known, and not done by this build.
+    Absent,
+    /// A request line of HTTP, or its Host field.
+    Http,
+    /// Anything else.
+    Unknown,
+}
+
+impl Verb {
+    /// How many there are: the rows of the table in [`crate::smtp::phase`].
+    pub const COUNT: usize = Self::Unknown as usize + 1;
+
+    /// Cuts a line (without its line end) at its first space.
+    pub fn split(line: &[u8]) -> (Self, &[u8]) {
+        let end = memchr::memchr(b' ', line).unwrap_or(line.len());
+        let (word, argument) = (&line[..end], line.get(end + 1..).unwrap_or_default());
+        (Self::of(word), argument)
+    }
+
+    fn of(word: &[u8]) -> Self {
+        if let Ok(four) = <[u8; 4]>::try_from(word) {
+            return match &four.map(|octet| octet.to_ascii_uppercase()) {
+                b"MAIL" => Self::Mail,
+                b"RCPT" => Self::Rcpt,
+                b"BDAT" => Self::Bdat,
+                b"DATA" => Self::Data,
+                b"EHLO" => Self::Ehlo,
+                b"HELO" => Self::Helo,
+                b"RSET" => Self::Rset,
+                b"NOOP" => Self::Noop,
+                b"QUIT" => Self::Quit,
+                b"VRFY" => Self::Vrfy,
+                b"HELP" => Self::Help,
+                b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" => Self::Absent,
+                b"POST" | b"HEAD" => Self::Http,
+                _ => Self::Unknown,
+            };
+        }
+        let is = |other: &[u8]| word.eq_ignore_ascii_case(other);
+        if is(b"STARTTLS") {
+            Self::Absent
+        } else if [b"GET".as_slice(), b"PUT", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"Host:"].into_iter().any(is)
+        {
+            Self::Http
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// The reverse-path or forward-path of MAIL or RCPT, with the parameters behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailCommand<'a> {
+    /// `Null` or `Mailbox`; a `Local` one is refused before it gets here.
+    pub reverse_path: Path<'a>,
+    /// What stood behind it.
+    pub parameters: MailParameters,
+}
+
+/// Reads the argument of MAIL.
+pub fn parse_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -> Result<MailCommand<'_>, Reply> {
+    let text = after_keyword(argument, b"FROM:").ok_or(Reply::BadArguments)?;
+    let (reverse_path, rest) = path::parse(text, syntax).map_err(|error| match error {
+        PathError::Missing => Reply::BadArguments,
+        PathError::Unbracketed => Reply::BadPath,
+        PathError::Malformed => Reply::BadReversePath,
+        PathError::NonAscii => Reply::NonAsciiReversePath,
+    })?;
+    if matches!(reverse_path, Path::Local(_)) {
+        return Err(Reply::ReversePathWithoutDomain);
+    }
+    let parameters = parameter::parse_mail(rest, offered).map_err(refuse_parameter)?;
+    Ok(MailCommand { reverse_path, parameters })
+}
+
+/// Reads the argument of RCPT: the forward-path. `<postmaster>` needs no domain (RFC 5321 §4.5.1).
+pub fn parse_rcpt(argument: &[u8], syntax: AddressSyntax) -> Result<Path<'_>, Reply> {
+    let text = after_keyword(argument, b"TO:").ok_or(Reply::BadArguments)?;
+    let (forward_path, rest) = path::parse(text, syntax).map_err(|error| match error {
+        PathError::Missing => Reply::BadArguments,
+        PathError::Unbracketed => Reply::BadPath,
+        PathError::Malformed => Reply::BadForwardPath,
+        PathError::NonAscii => Reply::NonAsciiForwardPath,
+    })?;
+    match forward_path {
+        Path::Null => return Err(Reply::BadForwardPath),
+        Path::Local(local_part) if !local_part.eq_ignore_ascii_case(b"postmaster") => {
+            return Err(Reply::ForwardPathWithoutDomain);
+        }
+        Path::Local(_) | Path::Mailbox(_) => {}
+    }
+    parameter::parse_rcpt(rest).map_err(refuse_parameter)?;
+    Ok(forward_path)
+}
+
+fn refuse_parameter(error: ParameterError) -> Reply {
+    match error {
+        ParameterError::Malformed => Reply::BadArguments,
+        ParameterError::Unknown => Reply::UnknownParameter,
+        ParameterError::BadValue => Reply::BadParameterValue,
+    }
+}
+
+fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
+    let argument = argument.trim_ascii_start();
+    let (head, rest) = argument.split_at_checked(keyword.len())?;
+    head.eq_ignore_ascii_case(keyword).then_some(rest)
+}
+
+/// The argument of BDAT: RFC 3030 §2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Octets that follow the line.
+    pub octets: u64,
+    /// Whether the message ends with them.
+    pub last: bool,
+}
+
+/// Reads the argument of BDAT. A size of more than 18 digits is no size.
+pub fn parse_bdat(argument: &[u8]) -> Option<Chunk> {
+    let mut words = argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+    let digits = words.next()?;
+    if digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let octets = digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case(b"LAST") => true,
+        Some(_) => return None,
+    };
+    words.next().is_none().then_some(Chunk { octets, last })
+}
+
+/// Reads the argument of EHLO or HELO: RFC 5321 §4.1.1.1. Loose syntax takes any text, because names in the wild are often
+/// wrong and RFC 5321 §4.1.4 forbids refusing mail for that; it is escaped wherever it is shown.
+pub fn parse_hello(argument: &[u8], syntax: AddressSyntax) -> Result<&[u8], Reply> {
+    let name = argument.trim_ascii();
+    let fits = !name.is_empty() && name.len() <= limits::DOMAIN_OCTETS;
+    let ok = match syntax {
+        AddressSyntax::Strict => path::is_domain_or_literal(name, false),
+        AddressSyntax::Loose => is_text(name),
+    };
+    if fits && ok { Ok(name) } else { Err(Reply::BadDomain) }
+}
+
+/// Whether an argument that is not looked into is at least text: no control octet but the tab.
+pub fn is_text(argument: &[u8]) -> bool {
+    argument.iter().all(|octet| *octet >= 0x20 && *octet != 0x7f || *octet == b'\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_read_in_any_case() {
+        assert_eq!(Verb::split(b"mAiL FROM:<>"), (Verb::Mail, b"FROM:<>".as_slice()));
+        assert_eq!(Verb::split(b"NOOP"), (Verb::Noop, b"".as_slice()));
+        assert_eq!(Verb::split(b"starttls"), (Verb::Absent, b"".as_slice()));
+        assert_eq!(Verb::split(b"GET / HTTP/1.1").0, Verb::Http);
+        assert_eq!(Verb::split(b"Host: x").0, Verb::Http);
+        for unknown in [b"FOOBAR".as_slice(), b"", b"NO\xC3\x96P", b"NOOP\tx", b"LHLO x", b"MAI", b" NOOP"] {
+            assert_eq!(Verb::split(unknown).0, Verb::Unknown, "{unknown:?}");
+        }
+    }
+
+    /// CONFORMANCE T052, T054, T066, T092.
+    #[test]
+    fn mail_and_rcpt_arguments() {
+        let mail = |text: &str| parse_mail(text.as_bytes(), AddressSyntax::Loose, Extensions::all()).map(|_| ()).err();
+        for text in ["", "FROM", "FROM:", "TO:<s@x.test>", "FROM <s@x.test>", "FROM :<s@x.test>"] {
+            assert_eq!(mail(text), Some(Reply::BadArguments), "{text:?}");
+        }
+        assert_eq!(mail("from:<s@x.test> SIZE=1 BODY=8BITMIME"), None);
+        assert_eq!(mail("FROM:<s>"), Some(Reply::ReversePathWithoutDomain));
+        assert_eq!(mail("FROM:<s@x.test> FOO"), Some(Reply::UnknownParameter));
+        let rcpt = |text: &str| parse_rcpt(text.as_bytes(), AddressSyntax::Strict).map(|_| ()).err();
+        assert_eq!(rcpt("TO:<PostMaster>"), None);
+        assert_eq!(rcpt("TO:<a>"), Some(Reply::ForwardPathWithoutDomain));
+        assert_eq!(rcpt("TO:<>"), Some(Reply::BadForwardPath));
+        assert_eq!(rcpt("FROM:<a@b>"), Some(Reply::BadArguments));
+    }
+
+    #[test]
+    fn chunks() {
+        assert_eq!(parse_bdat(b"5 LAST"), Some(Chunk { octets: 5, last: true }));
+        assert_eq!(parse_bdat(b"0"), Some(Chunk { octets: 0, last: false }));
+        assert_eq!(parse_bdat(b"86 last"), Some(Chunk { octets: 86, last: true }));
+        for bad in [b"".as_slice(), b"x", b"-1", b"5 FIRST", b"5 LAST LAST", b"1234567890123456789"] {
+            assert_eq!(parse_bdat(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hello_names() {
+        assert!(parse_hello(b"[IPv6:2001:db8::1]", AddressSyntax::Strict).is_ok());
+        assert!(parse_hello(b"bad_host!", AddressSyntax::Loose).is_ok());
+        assert_eq!(parse_hello(b"bad_host!", AddressSyntax::Strict), Err(Reply::BadDomain));
+        assert_eq!(parse_hello(b"", AddressSyntax::Loose), Err(Reply::BadDomain));
+        assert_eq!(parse_hello(&[b'a'; 300], AddressSyntax::Loose), Err(Reply::BadDomain));
+        assert_eq!(parse_hello(b"a\rb", AddressSyntax::Loose), Err(Reply::BadDomain));
+    }
+}

@@ -1,0 +1,101 @@
+//! Which verb is legal when: the whole order of commands (RFC 5321 §4.1.4, RFC 3030 §2) on one screen.
+
+use crate::smtp::command::Verb;
+use crate::smtp::reply::Reply;
+
+/// Where a session stands: the columns of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Column {
+    /// Greeted; no EHLO or HELO yet.
+    Start,
+    /// No transaction.
+    Idle,
+    /// MAIL accepted or being decided, no RCPT yet.
+    Mail,
+    /// Every RCPT so far was refused.
+    Refused,
+    /// At least one recipient accepted or being decided.
+    Rcpt,
+    /// At least one chunk was announced.
+    Chunks,
+    /// The greeting was a 554.
+    NoService,
+}
+
+impl Column {
+    /// How many there are.
+    pub const COUNT: usize = Self::NoService as usize + 1;
+
+    /// As listings show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Idle => "idle",
+            Self::Mail => "mail",
+            Self::Refused => "refused",
+            Self::Rcpt => "rcpt",
+            Self::Chunks => "chunks",
+            Self::NoService => "no-service",
+        }
+    }
+}
+
+/// What the table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The verb is acted on.
+    Act,
+    /// It is refused, whatever its argument.
+    Refuse(Reply),
+}
+
+/// The table.
+pub const fn rule(verb: Verb, column: Column) -> Rule {
+    TABLE[verb as usize][column as usize]
+}
+
+const DO: Rule = Rule::Act;
+const EHLO: Rule = Rule::Refuse(Reply::HelloFirst);
+const MAIL: Rule = Rule::Refuse(Reply::MailFirst);
+const RCPT: Rule = Rule::Refuse(Reply::RcptFirst);
+const NONE: Rule = Rule::Refuse(Reply::NoValidRecipients);
+const NEST: Rule = Rule::Refuse(Reply::NestedMail);
+const CHNK: Rule = Rule::Refuse(Reply::WithinChunks);
+const GONE: Rule = Rule::Refuse(Reply::NoService);
+const N502: Rule = Rule::Refuse(Reply::NotImplemented);
+const U500: Rule = Rule::Refuse(Reply::UnknownCommand);
+
+#[rustfmt::skip]
+const TABLE: [[Rule; Column::COUNT]; Verb::COUNT] = [
+    //            Start Idle  Mail  Refu. Rcpt  Chunks NoService
+    /* Ehlo    */ [DO,   DO,   DO,   DO,   DO,   DO,   GONE],
+    /* Helo    */ [DO,   DO,   DO,   DO,   DO,   DO,   GONE],
+    /* Mail    */ [EHLO, DO,   NEST, NEST, NEST, CHNK, GONE],
+    /* Rcpt    */ [EHLO, MAIL, DO,   DO,   DO,   CHNK, GONE],
+    /* Data    */ [EHLO, MAIL, RCPT, NONE, DO,   CHNK, GONE],
+    /* Bdat    */ [EHLO, MAIL, RCPT, NONE, DO,   DO,   GONE],
+    /* Rset    */ [DO,   DO,   DO,   DO,   DO,   DO,   GONE],
+    /* Noop    */ [DO,   DO,   DO,   DO,   DO,   DO,   GONE],
+    /* Vrfy    */ [DO,   DO,   DO,   DO,   DO,   DO,   GONE],
+    /* Help    */ [DO,   DO,   DO,   DO,   DO,   DO,   GONE],
+    /* Quit    */ [DO,   DO,   DO,   DO,   DO,   DO,   DO  ],
+    /* Absent  */ [N502, N502, N502, N502, N502, N502, GONE],
+    /* Http    */ [DO,   DO,   DO,   DO,   DO,   DO,   DO  ],
+    /* Unknown */ [U500, U500, U500, U500, U500, U500, GONE],
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_the_order_of_the_verbs() {
+        assert_eq!(rule(Verb::Mail, Column::Start), EHLO);
+        assert_eq!(rule(Verb::Bdat, Column::Chunks), DO);
+        assert_eq!(rule(Verb::Data, Column::Refused), NONE);
+        assert_eq!(rule(Verb::Quit, Column::NoService), DO);
+        assert_eq!(rule(Verb::Absent, Column::Idle), N502);
+        assert_eq!(rule(Verb::Unknown, Column::Rcpt), U500);
+    }
+}

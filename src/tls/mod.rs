@@ -1,0 +1,3 @@
+//! How a connection's octets are turned into plain text and back. rustls comes with its own issue; the seam is here.
+
+pub mod transport;
