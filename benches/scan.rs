@@ -1,8 +1,9 @@
 //! The decoder of mail data against `memchr::memmem` of CRLF-dot on the same text (PERFORMANCE.md, P14).
 //!
-//! Every case is first checked against the oracle of the unit tests: content, marks, place of the end; and lines, dots and
-//! octets against what the text was made of. `cargo bench --bench scan` ends with the ratios of P14, which it takes from
-//! interleaved runs, so that they bear the load of a shared machine; `-- --test` only checks, and runs each case once.
+//! Every case is first checked against the oracle of the unit tests: content, marks, place of the end; and lines, dots
+//! and octets against what the text was made of. `cargo bench --bench scan` ends with the ratios of P14, which it takes
+//! from interleaved runs, so that they bear the load of a shared machine; `-- --test` only checks, and runs each case
+//! once.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -3,6 +3,9 @@
 //! *Invariant*: [`Engine::start`] returns when every address is listened on and every shard turns, or nothing runs. A reload
 //! is done whole or not at all. *Does not* set signal handlers, limits of the process, an allocator, or where logs go.
 
+#![forbid(unsafe_code)]
+
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -23,7 +26,6 @@ use crate::reactor::ring::{Ring, RingOptions};
 use crate::reactor::setup::SetupError;
 use crate::shard::control::{Control, Door, SessionInfo};
 use crate::shard::{Shard, ShardOptions, slots_for};
-use std::os::fd::OwnedFd;
 
 /// Why the engine did not start, or did not take a new plan.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,60 @@
-//! ringmx
+//! ringmx: a mail ingestion engine on io_uring. This page is the map: what each layer is for, what holds everywhere, and what
+//! each layer does *not* know.
+//!
+//! # The way of a message
+//!
+//! ```text
+//! doors ──▶ connection and its stages ──▶ session ──▶ sink          one thread, one ring, one core: a shard
+//!   ▲                                        │
+//!   └── accept      replies ◀── dispatch ◀───┘
+//! ```
+//!
+//! A connection comes through a door ([`shard`]), goes through its stages (PROXY preamble → scope → TLS → pause → greeting →
+//! session), and is fed to a [`smtp::session::Session`], which knows bytes and answers and nothing else. Its questions go to
+//! a [`policy::decision::Policy`], its content to a [`sink::Sink`], its replies back in one send for each turn.
+//!
+//! # Layers
+//!
+//! A layer imports only those above it; `tests/layers.rs` checks it.
+//!
+//! | layer | what it is | what it does not know |
+//! |---|---|---|
+//! | [`limits`] | every bound, with its reason | anything |
+//! | [`smtp`] | the protocol, without I/O | sockets, clocks, policy, sinks |
+//! | [`policy`] | decisions, and the scope that a connection is held to | sockets, threads, files |
+//! | [`metrics`] | counters and histograms of a shard, and their report | who reads them |
+//! | [`memory`] | memory that the kernel writes | what is in it |
+//! | [`handoff`] | how things pass between threads | what passes |
+//! | [`reactor`] | the cut to the kernel, the ring behind it, listening sockets, timers | SMTP, connections |
+//! | `simulation` | the same cut without a kernel (test builds) | SMTP |
+//! | [`tls`] | the seam between the socket's octets and plain text | sockets |
+//! | [`sink`] | where accepted mail goes | sessions, sockets |
+//! | [`config`] | TOML → plan | how a plan is run |
+//! | [`shard`] | one core and the turn of its loop | other shards |
+//! | [`engine`] | starts, reloads, asks and stops shards | signals, process limits, logs |
+//!
+//! The binary's `cli` is beyond them all. `mail`, `protocol`, `spool` and `service` of the design come with their issues.
+//!
+//! # What holds everywhere
+//!
+//! * **Pure apart from I/O.** `smtp` and `policy` take bytes, answers and time, and give replies and effects. What they do is
+//!   the same for every split of the input.
+//! * **End of mail data is CRLF.CRLF**, in every configuration.
+//! * **Received octets live for one turn.** They are parsed where they lie; what a session cannot take is copied once,
+//!   counted and bounded, and its receive is cancelled.
+//! * **One send for a connection is under way, ever**: two are reordered when the first has to wait.
+//! * **A slot is freed when nothing is in flight for it**; a token carries the generation of its owner.
+//! * **Every bound is in [`limits`]**; reaching it is counted and answered.
+//! * **A shard's panic ends the process.** A half-done turn is not followed by another.
+//! * **Unsafe code** stands in `memory`, `handoff`, `reactor` and `smtp::scan` alone.
+//!
+//! # Measured, and decided by it
+//!
+//! The figures behind a decision stand beside the code that it shaped: receive buffers and bundles in
+//! [`limits`], quiet sends in [`reactor::ring`], the scan in [`smtp::scan`].
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
 pub mod config;
 pub mod engine;
 pub mod handoff;
@@ -8,6 +64,8 @@ pub mod metrics;
 pub mod policy;
 pub mod reactor;
 pub mod shard;
+#[cfg(test)]
+pub mod simulation;
 pub mod sink;
 pub mod smtp;
 pub mod tls;

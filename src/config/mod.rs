@@ -10,6 +10,8 @@
 //! *Does not* open sockets or start threads: of the reactor it knows the words for an address and its options. It reads
 //! one file and asks the machine its name and its number of cores, nothing else.
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod describe;
 mod error;

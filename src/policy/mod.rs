@@ -2,6 +2,8 @@
 //!
 //! *Does not* know sockets, threads or files: a decision that needs them is answered `Elsewhere`.
 
+#![forbid(unsafe_code)]
+
 pub mod decision;
 pub mod scope;
 pub mod script;

@@ -112,6 +112,18 @@ pub struct Received {
     pub octets: u32,
 }
 
+/// How octets are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendMode {
+    /// What can be sent at once. That all of it was may be told as late as something else completes, which saves the
+    /// completion.
+    Quiet,
+    /// What can be sent at once, and tell at once.
+    Prompt,
+    /// All of it, however long the peer takes.
+    Patient,
+}
+
 /// What the back end is asked to do. Sockets are named by their slot.
 #[derive(Debug)]
 pub enum Operation {
@@ -131,8 +143,8 @@ pub enum Operation {
         octets: Vec<u8>,
         /// From this one on.
         from: usize,
-        /// Wait until the peer takes them all; otherwise send what can be sent at once.
-        wait: bool,
+        /// How.
+        mode: SendMode,
     },
     /// Send no more: the peer sees the end once it has read all.
     Shutdown,

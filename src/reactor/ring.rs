@@ -20,7 +20,8 @@ use rustix::io::Errno;
 use crate::limits;
 use crate::reactor::buffers::{BufferGroup, GroupShape};
 use crate::reactor::io::{
-    BUNDLE_BUFFERS, Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, Time, Token,
+    BUNDLE_BUFFERS, Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Time,
+    Token,
 };
 use crate::reactor::setup::SetupError;
 
@@ -120,7 +121,8 @@ pub struct Ring {
 
     groups: Vec<BufferGroup>,
     sockets: Vec<Socket>,
-    /// Addresses that no accept uses.
+    /// Addresses that no accept uses. Boxed, because they must not move while the kernel has them.
+    #[allow(clippy::vec_box)]
     addresses: Vec<Box<Address>>,
     listeners: Vec<Option<OwnedFd>>,
     wake: OwnedFd,
@@ -311,7 +313,7 @@ impl Ring {
         self.push(&entry.user_data(token.to_user_data()));
     }
 
-    fn send(&mut self, token: Token, octets: Vec<u8>, from: usize, wait: bool) {
+    fn send(&mut self, token: Token, octets: Vec<u8>, from: usize, mode: SendMode) {
         let socket = &mut self.sockets[token.slot as usize];
         assert!(socket.sending.is_none(), "two sends on one socket are reordered when the first has to wait");
         let rest = &octets[from..];
@@ -319,11 +321,13 @@ impl Ring {
         let common = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         // The vector's memory stays where it is when the vector moves.
         socket.sending = Some(Sending { octets, from });
-        if wait {
-            self.push(&build.flags(common).build().user_data(token.to_user_data()));
-        } else {
-            let entry = build.flags(common | libc::MSG_DONTWAIT).build().flags(squeue::Flags::SKIP_SUCCESS);
-            self.push(&entry.user_data(token.to_user_data()));
+        let entry = match mode {
+            SendMode::Patient => build.flags(common).build(),
+            SendMode::Prompt => build.flags(common | libc::MSG_DONTWAIT).build(),
+            SendMode::Quiet => build.flags(common | libc::MSG_DONTWAIT).build().flags(squeue::Flags::SKIP_SUCCESS),
+        };
+        self.push(&entry.user_data(token.to_user_data()));
+        if mode == SendMode::Quiet {
             // Only now: `push` may have had to empty the queue, which settles the silent sends before this one.
             self.silent.push(token);
         }
@@ -383,7 +387,7 @@ impl Io for Ring {
         let simple = match operation {
             Operation::Accept { listener } => return self.accept(token, listener),
             Operation::Receive { group } => return self.receive(token, group),
-            Operation::Send { octets, from, wait } => return self.send(token, octets, from, wait),
+            Operation::Send { octets, from, mode } => return self.send(token, octets, from, mode),
             Operation::Shutdown => opcode::Shutdown::new(Fixed(token.slot), libc::SHUT_WR).build(),
             Operation::Close => opcode::Close::new(Fixed(token.slot)).build(),
             Operation::Cancel { target } => opcode::AsyncCancel::new(target.to_user_data()).build(),
@@ -440,4 +444,81 @@ fn failed(token: Token, errno: Errno) -> Completion {
 fn clock() -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::mailbox::mailbox;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// With queues far too small for it, every connection is accepted, every octet comes once, every send is done.
+    #[test]
+    fn overflowing_queues_lose_nothing() {
+        const CLIENTS: u32 = 100;
+        let (_sender, _receiver, wake) = mailbox::<()>().unwrap();
+        let group = GroupShape { buffer_octets: 4096, buffers: 256, bundles: true };
+        let options = RingOptions { sockets: CLIENTS, submissions: 4, completions: 8, groups: vec![group] };
+        let mut ring = Ring::new(&options, wake).unwrap();
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = ring.add_listener(listening.try_clone().unwrap().into());
+        let token = |kind, slot| Token { kind, generation: 1, slot };
+        for slot in 0..CLIENTS {
+            ring.start(token(Kind::Accept, slot), Operation::Accept { listener });
+        }
+        let mut clients: Vec<TcpStream> =
+            (0..CLIENTS).map(|_| TcpStream::connect(listening.local_addr().unwrap()).unwrap()).collect();
+        for client in &mut clients {
+            client.write_all(b"0123456789").unwrap();
+        }
+        let mut received = vec![Vec::new(); CLIENTS as usize];
+        let (mut sent, mut turns) = (0, 0);
+        while sent < CLIENTS {
+            // The last quiet sends are told only when the wait ends.
+            let until = ring.read_clock().plus_ms(20);
+            ring.wait(Some(until)).unwrap();
+            turns += 1;
+            assert!(turns < 1_000, "nothing happens any more, {sent} sent");
+            while let Some(Completion { token: done, result, payload, .. }) = ring.complete() {
+                match (done.kind, payload) {
+                    (Kind::Accept, Payload::Peer(peer)) => {
+                        assert!(result.is_ok() && peer.is_some());
+                        ring.start(token(Kind::Receive, done.slot), Operation::Receive { group: GroupId(0) });
+                    }
+                    (Kind::Receive, Payload::Received(octets)) => {
+                        let all = &mut received[done.slot as usize];
+                        all.extend_from_slice(ring.received(octets, 0));
+                        ring.release(octets);
+                        if all.len() == 10 {
+                            let octets = all.clone();
+                            let mode = if done.slot % 2 == 0 { SendMode::Quiet } else { SendMode::Prompt };
+                            let reply = Operation::Send { octets, from: 0, mode };
+                            ring.start(token(Kind::Send, done.slot), reply);
+                        }
+                    }
+                    (Kind::Send, Payload::Octets(_)) => {
+                        assert_eq!(result, Ok(10));
+                        sent += 1;
+                    }
+                    other => panic!("{other:?} {result:?}"),
+                }
+            }
+        }
+        for client in &mut clients {
+            let mut reply = [0; 10];
+            client.read_exact(&mut reply).unwrap();
+            assert_eq!(&reply, b"0123456789");
+        }
+        assert!(ring.counts().overflows > 0 && ring.counts().full_submissions > 0, "{:?}", ring.counts());
+    }
+
+    #[test]
+    fn a_ring_that_is_not_to_be_had_says_why() {
+        let (_sender, _receiver, wake) = mailbox::<()>().unwrap();
+        let options = RingOptions { sockets: u32::MAX / 2, ..RingOptions::for_sockets(8) };
+        let refusal = Ring::new(&options, wake).err().unwrap();
+        assert_eq!(refusal.call, "IORING_REGISTER_FILES2");
+        assert!(refusal.to_string().contains("RLIMIT_NOFILE"), "{refusal}");
+    }
 }

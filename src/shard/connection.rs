@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::limits;
 use crate::policy::scope::Scope;
 use crate::reactor::io::{Kind, Time, Token};
 use crate::smtp::session::Session;
@@ -181,16 +182,18 @@ impl Connection {
     /// When it must be looked at again: the earliest of the times that run.
     pub fn deadline(&self) -> Option<Time> {
         let timeouts = self.scope.as_ref()?.timeouts;
-        let stage = match self.stage {
+        match self.stage {
             Stage::Free | Stage::Accepting | Stage::Gone => return None,
-            Stage::Pause => Some(self.stage_at.plus_ms(timeouts.greet_pause_ms)),
-            Stage::Lingering => return Some(self.stage_at.plus_ms(crate::limits::LINGER_MS)),
-            _ => None,
-        };
+            // Its client must read the last replies, and then go.
+            Stage::Closing => return Some(self.stage_at.plus_ms(timeouts.idle_ms)),
+            Stage::Lingering => return Some(self.stage_at.plus_ms(limits::LINGER_MS)),
+            Stage::Pause => return Some(self.stage_at.plus_ms(timeouts.greet_pause_ms)),
+            Stage::Preamble | Stage::Scope | Stage::Handshake | Stage::Greeting | Stage::Session => {}
+        }
         let answer = self.asked_at.map(|asked| asked.plus_ms(timeouts.answer_ms));
         let transaction = timeouts.transaction_ms.and_then(|most| Some(self.transaction_at?.plus_ms(most)));
         let idle = Some(self.heard_at.plus_ms(timeouts.idle_ms));
-        [stage, answer, transaction, idle].into_iter().flatten().min()
+        [answer, transaction, idle].into_iter().flatten().min()
     }
 }
 

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use crate::metrics::histograms::Histograms;
-use crate::reactor::io::{Io, Kind, Operation, Time};
+use crate::reactor::io::{Io, Kind, Operation, SendMode, Time};
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Sending, Stage};
 
@@ -33,7 +33,10 @@ impl<I: Io> Shard<I> {
             let held = connection.output.len();
             let octets = connection.transport.seal(std::mem::take(&mut connection.output));
             connection.sending = Sending::Underway { octets: octets.len(), from: 0, held };
-            self.start(slot, Kind::Send, Operation::Send { octets, from: 0, wait: false });
+            // Something follows when these are sent: the end, or the input that had to wait.
+            let awaited = connection.stage == Stage::Closing || connection.paused.is_some();
+            let mode = if awaited { SendMode::Prompt } else { SendMode::Quiet };
+            self.start(slot, Kind::Send, Operation::Send { octets, from: 0, mode });
         }
         self.listed = listed;
     }
@@ -53,7 +56,7 @@ impl<I: Io> Shard<I> {
             self.desk.counters.short_sends.one();
             let from = from + sent;
             connection.sending = Sending::Underway { octets: all, from, held };
-            return self.start(slot, Kind::Send, Operation::Send { octets, from, wait: true });
+            return self.start(slot, Kind::Send, Operation::Send { octets, from, mode: SendMode::Patient });
         }
         connection.sending = Sending::Idle;
         self.desk.pressure.give(held);

@@ -77,7 +77,8 @@ impl<I: Io> Shard<I> {
     pub(super) fn swap_doors(&mut self, doors: Vec<Door<I::Listener>>) {
         for old in self.doors.doors.iter_mut().filter(|old| old.state == State::Open) {
             if !doors.iter().any(|door| door.bind == old.bind && door.socket.is_none()) {
-                old.state = State::Emptying { came: false };
+                // As if one had just come: accepts must stand for a whole turn before the queue is known to be empty.
+                old.state = State::Emptying { came: true };
             }
         }
         for door in doors {

@@ -5,6 +5,8 @@
 //! send for a connection is under way; a slot is freed when nothing is in flight for it; the thread never blocks but in
 //! `wait`. *Does not* know other shards.
 
+#![forbid(unsafe_code)]
+
 mod closing;
 pub mod connection;
 pub mod control;
@@ -15,6 +17,8 @@ mod hearing;
 pub mod pressure;
 mod reception;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timing;
 
 use std::sync::Arc;

@@ -44,6 +44,11 @@ impl Pressure {
         self.octets = self.octets.saturating_sub(octets as u64);
     }
 
+    /// Octets in use.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
     /// Whether nothing more may be taken.
     pub fn is_full(&self) -> bool {
         self.octets >= SESSION_MEMORY_OCTETS

@@ -100,8 +100,12 @@ impl<I: Io> Shard<I> {
             }
             Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => self.on_receive_stopped(slot),
             Err(_) => {
-                self.table.at(slot).receiving = Receiving::Ended;
-                self.desk.counters.connections_reset.one();
+                let connection = self.table.at(slot);
+                connection.receiving = Receiving::Ended;
+                // Behind the session's end a reset is just another way to go.
+                if connection.stage < Stage::Closing {
+                    self.desk.counters.connections_reset.one();
+                }
                 self.abandon(slot);
             }
         }

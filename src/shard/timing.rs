@@ -42,10 +42,11 @@ impl<I: Io> Shard<I> {
         connection.timer_at = None;
         let Some(timeouts) = connection.scope.as_ref().map(|scope| scope.timeouts) else { return };
         let over = |since: Time, ms: u64| now >= since.plus_ms(ms);
-        match connection.stage {
-            Stage::Pause if over(connection.stage_at, timeouts.greet_pause_ms) => return self.advance(slot),
-            Stage::Lingering if over(connection.stage_at, limits::LINGER_MS) => return self.give_up(slot),
-            _ => {}
+        if connection.stage != Stage::Session {
+            if connection.deadline().is_none_or(|deadline| now < deadline) {
+                return self.watch(slot);
+            }
+            return if connection.stage == Stage::Pause { self.advance(slot) } else { self.give_up(slot) };
         }
         if connection.asked_at.is_some_and(|asked| over(asked, timeouts.answer_ms)) {
             self.desk.answer_timeout(connection);

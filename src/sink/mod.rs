@@ -3,6 +3,8 @@
 //! A sink takes a message's content piece by piece while it arrives, on the shard, and says at its end when the reply may
 //! go out. *Does not* know sessions or sockets.
 
+#![forbid(unsafe_code)]
+
 pub mod blackhole;
 
 use crate::policy::decision::Decision;

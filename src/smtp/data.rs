@@ -1,15 +1,16 @@
 //! The decoder of mail data: finds its end, removes transparency, marks what is wrong with its line ends.
 //!
-//! **Invariants.** End of data is CRLF `.` CRLF and nothing else, whatever the setting; the CRLF that ended the DATA line counts
-//! as the first. A dot is removed behind exactly CRLF, never behind a line end that is bare or was made whole here. Content,
-//! marks and the place of the end do not depend on how the input is cut. No octet is held over an edge but the CR of a line
-//! that so far is a lone dot; its dot is either removed or part of the end. Content borrows from the input but for that CR and
-//! the octets that `Normalize` inserts. The work is linear: a step begins where the one before ended.
+//! **Invariants.** End of data is CRLF `.` CRLF and nothing else, whatever the setting; the CRLF that ended the DATA
+//! line counts as the first. A dot is removed behind exactly CRLF, never behind a line end that is bare or was made
+//! whole here. Content, marks and the place of the end do not depend on how the input is cut. No octet is held over an
+//! edge but the CR of a line that so far is a lone dot; its dot is either removed or part of the end. Content borrows
+//! from the input but for that CR and the octets that `Normalize` inserts. The work is linear: a step begins where the
+//! one before ended.
 //!
 //! **Why this way.** The end is never refused midway: the decoder keeps in step to the true end, so what follows it is
-//! commands and what precedes it is not (SMTP smuggling). The scan passes over ordinary lines; only what surrounds a bare CR,
-//! a bare LF, or a dot or NUL at the start of a line is judged octet by octet.
-//! COST: no copy, no allocation; 16 octets of state.
+//! commands and what precedes it is not (SMTP smuggling). The scan passes over ordinary lines; only what surrounds a
+//! bare CR, a bare LF, or a dot or NUL at the start of a line is judged octet by octet. COST: no copy, no allocation;
+//! 16 octets of state.
 //!
 //! **Does not** refuse, limit or store: that is the session.
 //!
@@ -145,7 +146,8 @@ impl DataDecoder {
                     *input = &input[1..];
                     return DataStep::End;
                 }
-                (Place::Cr | Place::DotCr | Place::LooseDotCr, octet) if octet != LF => {
+                // The CR before this octet is bare. This octet is judged in the next turn.
+                (Place::Cr | Place::DotCr | Place::LooseDotCr, _) if octet != LF => {
                     let late: &[u8] = match (self.place, self.normalize) {
                         (Place::DotCr, true) => b"\r\n",
                         (Place::DotCr, false) => b"\r",
@@ -162,6 +164,7 @@ impl DataDecoder {
                         return self.content(late);
                     }
                 }
+                // This LF is bare.
                 (place, LF) if !matches!(place, Place::Cr | Place::LooseDotCr) => {
                     if run > 0 && self.normalize {
                         break;
@@ -175,6 +178,7 @@ impl DataDecoder {
                     }
                     run += 1;
                 }
+                // Transparency, or the end, or the CR that tells which.
                 (Place::LineStart, DOT) | (Place::Dot, CR) => {
                     if run > 0 {
                         break;
@@ -185,7 +189,9 @@ impl DataDecoder {
                 (place, octet) => {
                     self.place = self.keep(place, octet);
                     run += 1;
-                    if matches!(self.place, Place::Text | Place::LineStart | Place::Cr) {
+                    // Not in front of a CR or LF: a scan that passes nothing is dear, and a hostile client could have
+                    // one for each octet.
+                    if self.place == Place::Text && input.get(run).is_some_and(|&next| next > CR) {
                         run += self.pass_ordinary(&input[run - 1..]);
                     }
                 }
@@ -218,19 +224,17 @@ impl DataDecoder {
         }
     }
 
-    /// Takes the ordinary octets behind the first one of `octets`, which has led to this place, as content; says how many.
+    /// Takes the ordinary octets behind the first one of `octets`, which is text, as content; says how many.
     fn pass_ordinary(&mut self, octets: &[u8]) -> usize {
         let found = self.scanner.scan(octets);
         self.marks.nul |= found.nul;
         self.marks.eight_bit |= found.eight_bit;
-        if found.ordinary > 1 {
-            self.place = match octets[found.ordinary - 1] {
-                CR => Place::Cr,
-                // An LF that the scan passes has its CR.
-                LF => Place::LineStart,
-                _ => Place::Text,
-            };
-        }
+        self.place = match octets[found.ordinary - 1] {
+            CR => Place::Cr,
+            // An LF that the scan passes has its CR.
+            LF => Place::LineStart,
+            _ => Place::Text,
+        };
         found.ordinary - 1
     }
 

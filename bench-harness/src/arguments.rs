@@ -1,0 +1,219 @@
+//! What can be said on the command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use ringmx::config::Bind;
+
+use crate::ceiling::byte_sink::Answer;
+use crate::compare::scenario::Scenario;
+use crate::load::script::Mode;
+
+/// Measures ringmx against what the machine can do, and against others, on loopback.
+///
+/// Figures are server CPU per message (user and system, from the kernel) and messages per second, as medians of the ratios of
+/// alternating runs.
+#[derive(Debug, Parser)]
+#[command(name = "ringmx-bench", version, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done (whether or not a goal was met); 3 client and server disagree on what was sent, or a reply was not as \
+expected, so there is no figure; 64 wrong usage; 69 a program or an address is not to be had; 71 the system failed.";
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// A responder that looks at the first octets of each receive and answers by rote, until its input ends
+    #[command(after_help = CEILING_HELP)]
+    Floor(CeilingArguments),
+    /// A responder that counts octets and answers by count, until its input ends
+    #[command(after_help = CEILING_HELP)]
+    ByteSink(ByteSinkArguments),
+    /// Sends messages in pipelined batches, checks every reply, keeps a ledger
+    Load(LoadArguments),
+    /// Measures a scenario of PERFORMANCE.md: servers in turn, ratios of pairs
+    Compare(CompareArguments),
+    /// Opens connections that say EHLO and then nothing, and tells what they cost the server
+    Idle(IdleArguments),
+}
+
+const CEILING_HELP: &str = "\
+It stops when its standard input ends, and prints what it counted as JSON.";
+
+/// Of `floor`.
+#[derive(Debug, Args)]
+pub struct CeilingArguments {
+    /// Where to listen, such as 127.0.0.1:2599; port 0 lets the kernel choose
+    #[arg(value_name = "ADDRESS", value_parser = loopback_bind)]
+    pub bind: Bind,
+
+    /// Threads, each with a core, a socket and a ring of its own; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shards: u16,
+}
+
+/// Of `byte-sink`.
+#[derive(Debug, Args)]
+pub struct ByteSinkArguments {
+    /// Where and on how many threads
+    #[command(flatten)]
+    pub ceiling: CeilingArguments,
+
+    /// Answer the first so many octets of a connection, as OCTETS=[TIMES*]REPLY,REPLY… with ringmx's names of replies, such
+    /// as 20=Ehlo; repeated for what comes after
+    #[arg(long, value_name = "OCTETS=REPLIES")]
+    pub opening: Vec<Answer>,
+
+    /// Answer every so many octets behind the opening, such as 135008=32*MailOk,RcptOk,Discarded
+    #[arg(long, value_name = "OCTETS=REPLIES")]
+    pub unit: Answer,
+
+    /// Answer so many octets that are left when the client shuts its side
+    #[arg(long, value_name = "OCTETS=REPLIES")]
+    pub ending: Answer,
+}
+
+/// Of `load`.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArguments {
+    /// The server, a loopback address and port
+    #[arg(value_name = "ADDRESS", value_parser = loopback)]
+    pub target: SocketAddr,
+
+    /// Connections, a thread each
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub connections: u64,
+
+    /// BDAT: transactions written at once, whose replies are read before the next batch
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub depth: u64,
+
+    /// Messages over all connections
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub messages: u64,
+
+    /// Octets of content of each message
+    #[arg(long, value_name = "OCTETS", default_value_t = 4096)]
+    pub size: usize,
+
+    /// bdat: MAIL, RCPT and BDAT LAST with its octets, `depth` times in one write. data: end of data and the next MAIL, RCPT
+    /// and DATA in one write, so one round trip for each message
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Bdat)]
+    pub mode: Mode,
+
+    /// Recipients of each message
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub recipients: u64,
+}
+
+/// Of `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArguments {
+    /// Which of PERFORMANCE.md
+    #[arg(value_name = "SCENARIO", value_enum)]
+    pub scenario: Scenario,
+
+    /// Measured rounds, each of which runs every server once
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub pairs: u64,
+
+    /// Threads of ringmx and of the ceiling; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shards: u16,
+
+    /// The ringmx to measure; without it $RINGMX_BIN, or the one beside this program
+    #[arg(long, value_name = "FILE")]
+    pub ringmx: Option<PathBuf>,
+
+    /// About how long a run of ringmx lasts, in s
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// One short round that only checks that both sides agree; its figures mean nothing
+    #[arg(long)]
+    pub small: bool,
+}
+
+/// Of `idle`.
+#[derive(Clone, Debug, Args)]
+pub struct IdleArguments {
+    /// The server, a loopback address and port
+    #[arg(value_name = "ADDRESS", value_parser = loopback)]
+    pub target: SocketAddr,
+
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub connections: u32,
+
+    /// Source addresses that they come from: 127.0.1.1, 127.0.1.2, …
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub sources: u8,
+
+    /// The server's process, whose memory is looked at
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+
+    /// Before and beside them, 20 connections send messages: what do the idle ones cost these?
+    #[arg(long)]
+    pub active: bool,
+
+    /// Messages of the active connections, each time
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub messages: u64,
+
+    /// How long the connections are held before memory is looked at, in s
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub hold: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.05..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("'{text}' is not a number of seconds from 0.05 to 600")),
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| format!("'{text}' is no address with a port, such as 127.0.0.1:2526"))?;
+    is_loopback(address.ip()).then_some(address).ok_or_else(|| NOT_LOOPBACK.to_owned())
+}
+
+fn loopback_bind(text: &str) -> Result<Bind, String> {
+    let bind: Bind = text.parse().map_err(|mistake| format!("{mistake}"))?;
+    match &bind {
+        Bind::Tcp(address) if !is_loopback(address.ip()) => Err(NOT_LOOPBACK.to_owned()),
+        _ => Ok(bind),
+    }
+}
+
+const NOT_LOOPBACK: &str = "benchmarks run on loopback only: 127.0.0.0/8 or [::1]";
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn only_loopback_is_loaded() {
+        assert_eq!(loopback("127.1.2.3:25").unwrap().port(), 25);
+        assert!(loopback("192.0.2.1:25").unwrap_err().contains("loopback"));
+        assert!(loopback_bind("*:2525").unwrap_err().contains("loopback"));
+        assert!(loopback_bind("[::1]:0").is_ok());
+    }
+}

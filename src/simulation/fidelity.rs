@@ -1,0 +1,328 @@
+//! One script on both back ends: what the simulation does, the kernel does.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::handoff::mailbox::{Receiver, Sender, mailbox};
+use crate::reactor::buffers::GroupShape;
+use crate::reactor::io::{Completion, GroupId, Io, Kind, ListenerId, Operation, Payload, Received, SendMode, Token};
+use crate::reactor::ring::{Ring, RingOptions};
+use crate::simulation::io::SimulatedIo;
+use crate::simulation::world::{ClientId, Network};
+
+/// A back end with clients around it.
+trait Stage {
+    type I: Io;
+    type Client;
+    fn io(&mut self) -> &mut Self::I;
+    fn listener(&mut self) -> <Self::I as Io>::Listener;
+    fn connect(&mut self) -> Self::Client;
+    fn send(&mut self, client: &mut Self::Client, octets: &[u8]);
+    /// Reads so many octets; the server may have to be let work for it.
+    fn read(&mut self, client: &mut Self::Client, octets: usize) -> Vec<u8>;
+    fn end(&mut self, client: &mut Self::Client);
+    fn reset(&mut self, client: Self::Client);
+    /// Whether the client sees the server's end, and nothing before it.
+    fn sees_end(&mut self, client: &mut Self::Client) -> bool;
+    fn wake(&mut self);
+}
+
+struct Kernel {
+    io: Ring,
+    listening: TcpListener,
+    mailbox: (Sender<()>, Receiver<()>),
+}
+
+impl Stage for Kernel {
+    type I = Ring;
+    type Client = TcpStream;
+
+    fn io(&mut self) -> &mut Ring {
+        &mut self.io
+    }
+
+    fn listener(&mut self) -> OwnedFd {
+        self.listening.try_clone().unwrap().into()
+    }
+
+    fn connect(&mut self) -> TcpStream {
+        let client = TcpStream::connect(self.listening.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.set_nodelay(true).unwrap();
+        client
+    }
+
+    fn send(&mut self, client: &mut TcpStream, octets: &[u8]) {
+        client.write_all(octets).unwrap();
+    }
+
+    fn read(&mut self, client: &mut TcpStream, octets: usize) -> Vec<u8> {
+        let mut all = vec![0; octets];
+        client.set_nonblocking(true).unwrap();
+        let mut read = 0;
+        while read < octets {
+            match client.read(&mut all[read..]) {
+                Ok(0) => panic!("the server ended early"),
+                Ok(more) => read += more,
+                Err(_) => self.io.wait(None).unwrap(),
+            }
+        }
+        client.set_nonblocking(false).unwrap();
+        all
+    }
+
+    fn end(&mut self, client: &mut TcpStream) {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn reset(&mut self, client: TcpStream) {
+        let socket = socket2::Socket::from(client);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    fn sees_end(&mut self, client: &mut TcpStream) -> bool {
+        client.read(&mut [0; 1]).unwrap() == 0
+    }
+
+    fn wake(&mut self) {
+        self.mailbox.0.send(()).unwrap();
+        self.mailbox.1.take();
+    }
+}
+
+struct Simulated {
+    io: SimulatedIo,
+    network: Network,
+}
+
+const LISTENER: ListenerId = ListenerId(0);
+
+impl Stage for Simulated {
+    type I = SimulatedIo;
+    type Client = ClientId;
+
+    fn io(&mut self) -> &mut SimulatedIo {
+        &mut self.io
+    }
+
+    fn listener(&mut self) -> ListenerId {
+        LISTENER
+    }
+
+    fn connect(&mut self) -> ClientId {
+        self.network.connect(LISTENER)
+    }
+
+    fn send(&mut self, client: &mut ClientId, octets: &[u8]) {
+        self.network.send(*client, octets);
+    }
+
+    fn read(&mut self, client: &mut ClientId, octets: usize) -> Vec<u8> {
+        let mut all = self.network.read(*client);
+        while all.len() < octets {
+            self.io.wait(None).unwrap();
+            all.extend(self.network.read(*client));
+        }
+        all
+    }
+
+    fn end(&mut self, client: &mut ClientId) {
+        self.network.end(*client);
+    }
+
+    fn reset(&mut self, client: ClientId) {
+        self.network.reset(client);
+    }
+
+    fn sees_end(&mut self, client: &mut ClientId) -> bool {
+        self.network.read(*client).is_empty() && self.network.sees_end(*client)
+    }
+
+    fn wake(&mut self) {
+        self.network.wake();
+    }
+}
+
+fn token(kind: Kind, slot: u32) -> Token {
+    Token { kind, generation: 5, slot }
+}
+
+/// The next completion, which must come.
+fn next<S: Stage>(stage: &mut S) -> Completion {
+    for _ in 0..2_000 {
+        if let Some(completion) = stage.io().complete() {
+            return completion;
+        }
+        let until = stage.io().read_clock().plus_ms(5);
+        stage.io().wait(Some(until)).unwrap();
+    }
+    panic!("nothing completes");
+}
+
+/// What a completion says, without numbers that may differ from run to run.
+fn tell(log: &mut Vec<String>, completion: &Completion) {
+    let Completion { token, result, more, payload } = completion;
+    let peer = matches!(payload, Payload::Peer(Some(peer)) if peer.ip() == SocketAddr::from(([127, 0, 0, 1], 0)).ip());
+    log.push(format!("{token:?} {result:?} more={more} peer={peer}"));
+}
+
+fn run<S: Stage>(stage: &mut S, log: &mut Vec<String>, slot: u32, kind: Kind, operation: Operation) -> Completion {
+    stage.io().start(token(kind, slot), operation);
+    let completion = next(stage);
+    tell(log, &completion);
+    completion
+}
+
+/// Receives until so many octets have come, or the receive ends; buffers are given back at once or kept.
+fn receive<S: Stage>(stage: &mut S, log: &mut Vec<String>, octets: usize, kept: Option<&mut Vec<Received>>) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut kept = kept;
+    while all.len() < octets {
+        let completion = next(stage);
+        let Payload::Received(received) = completion.payload else {
+            tell(log, &completion);
+            break;
+        };
+        assert!(completion.more && completion.result == Ok(received.octets));
+        let mut at = 0;
+        while at < received.octets {
+            let piece = stage.io().received(received, at);
+            at += piece.len() as u32;
+            all.extend_from_slice(piece);
+        }
+        match &mut kept {
+            Some(kept) => kept.push(received),
+            None => stage.io().release(received),
+        }
+    }
+    all
+}
+
+const SMALL: GroupId = GroupId(1);
+
+/// Everything that the shard relies on, once.
+fn script<S: Stage>(stage: &mut S) -> Vec<String> {
+    let mut log = Vec::new();
+    let log = &mut log;
+    let socket = stage.listener();
+    let listener = stage.io().add_listener(socket);
+
+    // An accept brings the peer's address.
+    let mut client = stage.connect();
+    run(stage, log, 3, Kind::Accept, Operation::Accept { listener });
+
+    // A receive goes on; a send gives its octets back.
+    stage.io().start(token(Kind::Receive, 3), Operation::Receive { group: GroupId(0) });
+    stage.send(&mut client, b"hello");
+    assert_eq!(receive(stage, log, 5, None), b"hello");
+    let send = |text: &[u8], mode| Operation::Send { octets: text.to_vec(), from: 1, mode };
+    let sent = run(stage, log, 3, Kind::Send, send(b"-world", SendMode::Prompt));
+    assert_eq!(sent.payload, Payload::Octets(b"-world".to_vec()));
+    assert_eq!(stage.read(&mut client, 5), b"world");
+
+    // A cancelled receive says so; cancel, drain, re-arm in another group loses nothing.
+    stage.io().start(token(Kind::Cancel, 3), Operation::Cancel { target: token(Kind::Receive, 3) });
+    let mut both = [next(stage), next(stage)];
+    both.sort_by_key(|completion| completion.token.kind);
+    both.iter().for_each(|completion| tell(log, completion));
+    run(stage, log, 3, Kind::Cancel, Operation::Cancel { target: token(Kind::Receive, 3) });
+    let long: Vec<u8> = (0..200_000_u32).map(|number| (number % 251) as u8).collect();
+    stage.send(&mut client, &long[..5_000]);
+    stage.io().start(token(Kind::Receive, 3), Operation::Receive { group: SMALL });
+
+    // A group without a free buffer ends the receive; what the client sent stays with the kernel.
+    let mut kept = Vec::new();
+    stage.send(&mut client, &long[5_000..]);
+    let mut all = receive(stage, log, long.len(), Some(&mut kept));
+    assert!(all.len() < long.len(), "two buffers of 4 KiB cannot hold it");
+    kept.into_iter().for_each(|received| stage.io().release(received));
+    while all.len() < long.len() {
+        stage.io().start(token(Kind::Receive, 3), Operation::Receive { group: GroupId(0) });
+        all.extend(receive(stage, &mut Vec::new(), long.len() - all.len(), None));
+    }
+    assert_eq!(all, long);
+
+    // A client that does not read makes a send short, and the rest wait.
+    let flood = long.repeat(100);
+    stage.io().start(token(Kind::Send, 3), Operation::Send { octets: flood.clone(), from: 0, mode: SendMode::Quiet });
+    let short = next(stage);
+    let sent = short.result.unwrap() as usize;
+    assert!(sent > 0 && sent < flood.len(), "{sent}");
+    let Payload::Octets(octets) = short.payload else { panic!("a send gives its octets back") };
+    stage.io().start(token(Kind::Send, 3), Operation::Send { octets, from: sent, mode: SendMode::Patient });
+    assert_eq!(stage.read(&mut client, flood.len()), flood);
+    let rest = next(stage);
+    assert_eq!(rest.result, Ok((flood.len() - sent) as u32));
+
+    // A quiet send is told when something else ends the wait: the time, at the latest.
+    stage.io().start(token(Kind::Send, 3), send(b"-quiet", SendMode::Quiet));
+    let before = stage.io().read_clock();
+    stage.io().wait(Some(before.plus_ms(30))).unwrap();
+    assert!(stage.io().now().since_ns(before) >= 30_000_000);
+    let told = next(stage);
+    tell(log, &told);
+    assert_eq!(stage.read(&mut client, 5), b"quiet");
+
+    // The client's end; the server can still send, then shuts and closes.
+    stage.end(&mut client);
+    let ended = next(stage);
+    tell(log, &ended);
+    run(stage, log, 3, Kind::Send, send(b"-bye", SendMode::Quiet));
+    assert_eq!(stage.read(&mut client, 3), b"bye");
+    run(stage, log, 3, Kind::Shutdown, Operation::Shutdown);
+    assert!(stage.sees_end(&mut client));
+    run(stage, log, 3, Kind::Close, Operation::Close);
+
+    // A reset; and a slot that is used again.
+    let client = stage.connect();
+    run(stage, log, 3, Kind::Accept, Operation::Accept { listener });
+    stage.io().start(token(Kind::Receive, 3), Operation::Receive { group: GroupId(0) });
+    stage.io().wait(None).unwrap();
+    stage.reset(client);
+    let reset = next(stage);
+    tell(log, &reset);
+    run(stage, log, 3, Kind::Close, Operation::Close);
+    let closed = run(stage, log, 3, Kind::Send, send(b"-late", SendMode::Quiet));
+    assert_eq!(closed.result, Err(Errno::BADF));
+
+    // An accept that nobody comes for; a wake from elsewhere.
+    stage.io().start(token(Kind::Accept, 4), Operation::Accept { listener });
+    stage.io().wait(None).unwrap();
+    stage.io().start(token(Kind::Cancel, 4), Operation::Cancel { target: token(Kind::Accept, 4) });
+    let mut both = [next(stage), next(stage)];
+    both.sort_by_key(|completion| completion.token.kind);
+    both.iter().for_each(|completion| tell(log, completion));
+    stage.io().remove_listener(listener);
+    stage.io().start(token(Kind::Wake, u32::MAX), Operation::AwaitWake);
+    stage.wake();
+    let woken = next(stage);
+    tell(log, &woken);
+    std::mem::take(log)
+}
+
+#[test]
+fn the_simulation_does_what_the_kernel_does() {
+    let groups = [
+        GroupShape { buffer_octets: 16_384, buffers: 8, bundles: true },
+        GroupShape { buffer_octets: 4_096, buffers: 2, bundles: false },
+    ];
+    let (sender, receiver, wake) = mailbox().unwrap();
+    let options = RingOptions { sockets: 8, submissions: 8, completions: 64, groups: groups.to_vec() };
+    let mut kernel = Kernel {
+        io: Ring::new(&options, wake).unwrap(),
+        listening: TcpListener::bind("127.0.0.1:0").unwrap(),
+        mailbox: (sender, receiver),
+    };
+    let network = Network::new(&groups);
+    let mut simulated = Simulated { io: SimulatedIo::new(network.clone(), 1), network };
+    let by_kernel = script(&mut kernel);
+    let by_simulation = script(&mut simulated);
+    assert_eq!(by_simulation, by_kernel);
+    assert_eq!(by_kernel.len(), 18, "{by_kernel:#?}");
+    assert_eq!(simulated.network.free_buffers(GroupId(0)), 8);
+    assert_eq!(simulated.network.free_buffers(SMALL), 2);
+}

@@ -1,0 +1,31 @@
+//! The file that the program writes its counters to.
+
+use serde_json::Value;
+
+#[derive(Debug)]
+pub struct Stats(Value);
+
+impl Stats {
+    pub fn parse(text: &str) -> Self {
+        Self(serde_json::from_str(text).expect("the statistics are JSON"))
+    }
+
+    /// A counter, summed over the shards.
+    #[track_caller]
+    pub fn total(&self, name: &str) -> u64 {
+        let totals = self.0["totals"].as_array().expect("there are totals");
+        let number = totals.iter().find(|number| number["name"] == name);
+        number.unwrap_or_else(|| panic!("there is a counter {name}"))["value"].as_u64().expect("a counter is a number")
+    }
+
+    /// How often a reply was given, by the name of its rule.
+    pub fn replies(&self, rule: &str) -> u64 {
+        let replies = self.0["replies"].as_array().expect("there are replies");
+        replies.iter().find(|reply| reply["rule"] == rule).map_or(0, |reply| reply["count"].as_u64().unwrap_or(0))
+    }
+
+    /// Messages and their recipients.
+    pub fn mail(&self) -> (u64, u64) {
+        (self.total("messages"), self.total("recipients"))
+    }
+}
