@@ -115,8 +115,12 @@ impl Engine {
             let processor = processors.get(usize::from(number) % processors.len().max(1)).copied();
             starting.push(start_shard(number, plan.connections_per_shard(), processor)?);
         }
+        let mut waited = Vec::new();
         for (shard, ready) in starting {
             engine.shards.push(shard);
+            waited.push(ready);
+        }
+        for ready in waited {
             // A shard that is gone without a word has panicked, and the process with it.
             ready.recv().unwrap_or(Err(SetupError { call: "io_uring_setup", errno: Errno::IO }))?;
         }
@@ -284,7 +288,7 @@ impl Engine {
     pub fn join(mut self) -> Report {
         let uptime_s = self.started.elapsed().as_secs_f64();
         let mut counters = Vec::new();
-        for shard in self.shards.drain(..) {
+        for shard in std::mem::take(&mut self.shards) {
             counters.push(shard.counters);
             // A panic on a shard aborts the process, so a thread that can be joined has ended well.
             if let Ok(histograms) = shard.thread.join() {
@@ -292,6 +296,15 @@ impl Engine {
             }
         }
         Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms)
+    }
+}
+
+impl Drop for Engine {
+    /// An engine that nobody stopped is cut short: its shards end without patience.
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            shard.tell(Control::Drain { patience_ms: 0 });
+        }
     }
 }
 

@@ -68,8 +68,8 @@ pub enum Sending {
 /// Moments that latencies are taken from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moments {
-    /// Of the connection's acceptance, until its greeting is sent.
-    pub accepted: Option<Time>,
+    /// Whether the greeting is given and not sent.
+    pub is_greeting: bool,
     /// Of the MAIL whose 354 has not been given.
     pub mail: Option<Time>,
     /// Of the MAIL whose 354 has not been sent.
@@ -78,6 +78,15 @@ pub struct Moments {
     pub ended: Option<Time>,
     /// How many ends of mail data that is.
     pub endings: u32,
+}
+
+/// Plain text that a session could not take yet.
+#[derive(Debug)]
+pub struct Paused {
+    /// All that was kept since the session was paused.
+    pub octets: Vec<u8>,
+    /// So many of them were taken since.
+    pub taken: usize,
 }
 
 /// See the module.
@@ -89,8 +98,8 @@ pub struct Connection {
     pub in_flight: u16,
     /// Where it stands.
     pub stage: Stage,
-    /// The door it came through: index and the door's own generation are the shard's.
-    pub door: u32,
+    /// The door at which its accept was posted.
+    pub door: usize,
     /// What it is held to.
     pub scope: Option<Arc<Scope>>,
     /// Who has connected.
@@ -108,7 +117,7 @@ pub struct Connection {
     /// See [`Receiving`].
     pub receiving: Receiving,
     /// Input that the session could not take; `Some` while it is paused.
-    pub paused: Option<Vec<u8>>,
+    pub paused: Option<Box<Paused>>,
     /// When it was accepted.
     pub accepted_at: Time,
     /// When octets came last.
@@ -202,3 +211,6 @@ impl Default for Connection {
         Self::new()
     }
 }
+
+// P10: an idle connection costs this, a socket's entry in the ring (48 octets), a timer (16) and a word or two.
+const _: () = assert!(size_of::<Connection>() <= 480);

@@ -224,7 +224,7 @@ impl<S: Sink> Desk<S> {
     ) {
         let moments = &mut connection.moments;
         match point {
-            Point::Connect => moments.accepted = Some(connection.accepted_at),
+            Point::Connect => moments.is_greeting = true,
             Point::Mail => moments.mail = Some(self.now),
             Point::Data if decision == Decision::Now(Outcome::Accept) => moments.data = moments.mail.take(),
             Point::EndOfData => {

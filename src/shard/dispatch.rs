@@ -80,8 +80,8 @@ impl<I: Io> Shard<I> {
 /// The replies in hand are about to be given to the kernel.
 fn record_latencies(histograms: &mut Histograms, connection: &mut Connection, now: Time) {
     let moments = &mut connection.moments;
-    if let Some(accepted) = moments.accepted.take() {
-        histograms.accept_to_greeting.saturating_record(now.since_ns(accepted));
+    if std::mem::take(&mut moments.is_greeting) {
+        histograms.accept_to_greeting.saturating_record(now.since_ns(connection.accepted_at));
     }
     if let Some(mail) = moments.data.take() {
         histograms.mail_to_data.saturating_record(now.since_ns(mail));

@@ -60,11 +60,6 @@ impl Doors {
         self.doors.iter().all(|door| door.state == State::Closed)
     }
 
-    fn find(&mut self, slot: u32) -> Option<(u32, &mut OpenDoor)> {
-        let index = self.doors.iter().position(|door| door.accepting.contains(&slot))?;
-        Some((index as u32, &mut self.doors[index]))
-    }
-
     /// Accepts that may stand outstanding on each door, so that all of them leave half of the spare slots for refusals.
     fn accepts_each(&self) -> usize {
         let doors = self.doors.iter().filter(|door| door.state != State::Closed).count().max(1);
@@ -143,6 +138,7 @@ impl<I: Io> Shard<I> {
         while self.doors.doors[index].accepting.len() < most
             && let Some(slot) = self.table.reserve()
         {
+            self.table.at(slot).door = index;
             let door = &mut self.doors.doors[index];
             door.accepting.push(slot);
             let listener = door.listener;
@@ -161,7 +157,9 @@ impl<I: Io> Shard<I> {
 
     /// An accept has ended.
     pub(super) fn on_accepted(&mut self, slot: u32, result: Result<u32, Errno>, peer: Option<SocketAddr>) {
-        let Some((index, door)) = self.doors.find(slot) else { return };
+        // A door is only closed, and its place taken by another, when none of its accepts is outstanding.
+        let index = self.table.at(slot).door;
+        let door = &mut self.doors.doors[index];
         door.accepting.retain(|accepting| *accepting != slot);
         if let State::Emptying { came } = &mut door.state {
             *came = result.is_ok();

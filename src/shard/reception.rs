@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use crate::reactor::io::{Io, Kind, Operation, Received};
-use crate::shard::connection::{Connection, Receiving, Stage};
+use crate::shard::connection::{Connection, Paused, Receiving, Stage};
 use crate::shard::desk::{Desk, Progress};
 use crate::shard::pressure::Level;
 use crate::shard::{GROUP, Shard};
@@ -178,12 +178,19 @@ impl<I: Io> Shard<I> {
     /// Lets a paused session go on with the input that it could not take.
     pub(super) fn resume(&mut self, slot: u32) {
         let connection = self.table.at(slot);
-        let Some(input) = connection.paused.take() else { return };
-        self.desk.pressure.give(input.len());
+        let Some(mut paused) = connection.paused.take() else { return };
+        let held = paused.octets.len();
         if connection.stage != Stage::Session {
-            return;
+            return self.desk.pressure.give(held);
         }
-        let progress = take_plain(&mut self.desk, connection, slot, &input);
+        let progress = self.desk.feed(connection, slot, &paused.octets[paused.taken..]);
+        if let Progress::Blocked { taken } = progress {
+            // It stays where it is until all of it is taken: nothing is copied twice.
+            paused.taken += taken;
+            connection.paused = Some(paused);
+            return self.list(slot);
+        }
+        self.desk.pressure.give(held);
         self.after_input(slot, progress);
         // The receive was cancelled for the pause; `arm` does nothing while it is still ending, which arms it later.
         self.arm(slot);
@@ -244,18 +251,13 @@ fn take_octets(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u3
 fn take_plain(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32, plain: &[u8]) -> Progress {
     match connection.stage {
         Stage::Session => {
-            if let Some(paused) = &mut connection.paused {
-                paused.extend_from_slice(plain);
-                desk.pressure.take(plain.len());
-                desk.counters.octets_copied_paused.add(plain.len() as u64);
+            if connection.paused.is_some() {
+                keep_for_later(desk, connection, plain);
                 return Progress::Blocked { taken: plain.len() };
             }
             let progress = desk.feed(connection, slot, plain);
             if let Progress::Blocked { taken } = progress {
-                let rest = &plain[taken..];
-                connection.paused = Some(rest.to_vec());
-                desk.pressure.take(rest.len());
-                desk.counters.octets_copied_paused.add(rest.len() as u64);
+                keep_for_later(desk, connection, &plain[taken..]);
             }
             progress
         }
@@ -267,4 +269,12 @@ fn take_plain(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32
         // The connection is over, and what was behind its end in the same octets is discarded.
         _ => Progress::Over,
     }
+}
+
+/// Copies input that the session cannot take, because its buffer goes back to the kernel in this turn.
+fn keep_for_later(desk: &mut Desk<Blackhole>, connection: &mut Connection, plain: &[u8]) {
+    let paused = connection.paused.get_or_insert_with(|| Box::new(Paused { octets: Vec::new(), taken: 0 }));
+    paused.octets.extend_from_slice(plain);
+    desk.pressure.take(plain.len());
+    desk.counters.octets_copied_paused.add(plain.len() as u64);
 }
