@@ -85,6 +85,12 @@ pub const COMPLETIONS_PER_TURN: usize = 4096;
 /// a connection for each message.
 pub const ACCEPTS_PER_SOCKET: usize = 32;
 
+/// Shards of one process: what no machine has cores for.
+pub const SHARDS: u16 = 1024;
+
+/// Octets of a configuration file: far above any, far below what hurts.
+pub const CONFIGURATION_OCTETS: u64 = 16 * 1024 * 1024;
+
 /// Connections of one shard, unless configured.
 pub const CONNECTIONS_PER_SHARD: u32 = 8192;
 

@@ -3,6 +3,7 @@
 use super::plan::{Listener, Plan};
 use super::vocabulary;
 use crate::limits;
+use crate::metrics::report::grouped;
 use crate::reactor::listening::{Bind, SocketOptions};
 use crate::smtp::extension::Extension;
 
@@ -106,19 +107,6 @@ fn bytes(octets: u64) -> String {
         Some((unit, name)) => format!("{} {name}", grouped(octets / unit)),
         None => format!("{} bytes", grouped(octets)),
     }
-}
-
-/// With a comma before each three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -14,13 +14,11 @@ use super::error::{Errors, Lines, Mistake, Report, shown};
 use super::plan::{Durability, Kind, Protocol};
 use super::table::Table;
 use super::{value, vocabulary};
+use crate::limits::CONFIGURATION_OCTETS;
 use crate::reactor::listening::Bind;
 use crate::smtp::data::BareNewline;
 use crate::smtp::extension::Extension;
 use crate::smtp::settings::{AddressSyntax, Nul, Synchronization};
-
-/// Octets of a file: thousands of listeners' worth; a device or a log that was named by mistake is not read to its end.
-const FILE_OCTETS: u64 = 16 * 1024 * 1024;
 
 /// The whole file.
 #[derive(Debug, Default)]
@@ -88,14 +86,18 @@ pub(super) fn load(path: &Path, source: &str) -> Result<String, Errors> {
     let whole = |place, wrong: String, right: &str| Errors::whole(source, place, Mistake::new(wrong, right));
     let read = || -> io::Result<Vec<u8>> {
         let mut octets = Vec::new();
-        fs::File::open(path)?.take(FILE_OCTETS + 1).read_to_end(&mut octets)?;
+        fs::File::open(path)?.take(CONFIGURATION_OCTETS + 1).read_to_end(&mut octets)?;
         Ok(octets)
     };
     let octets = read().map_err(|error| {
         whole(None, format!("cannot be read: {error}"), "a file is wanted that this process may read")
     })?;
-    if octets.len() as u64 > FILE_OCTETS {
-        return Err(whole(None, format!("has more than {FILE_OCTETS} octets"), "a configuration file is wanted"));
+    if octets.len() as u64 > CONFIGURATION_OCTETS {
+        return Err(whole(
+            None,
+            format!("has more than {CONFIGURATION_OCTETS} octets"),
+            "a configuration file is wanted",
+        ));
     }
     String::from_utf8(octets).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -329,7 +331,7 @@ mod tests {
         let mut file = fs::File::create_new(&path).unwrap();
         file.write_all(b"a = 1\nb = \"\xc3\xa4\xff\"\n").unwrap();
         let wrong = load(&path, "x").unwrap_err().to_string();
-        file.set_len(FILE_OCTETS + 1).unwrap();
+        file.set_len(CONFIGURATION_OCTETS + 1).unwrap();
         let long = load(&path, "x").unwrap_err().to_string();
         file.set_len(5).unwrap();
         let right = load(&path, "x");

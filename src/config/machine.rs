@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 use std::thread;
 
-use super::{hostname, vocabulary};
+use super::hostname;
+use crate::limits;
 
 /// The machine as far as defaults depend on it.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ impl Machine {
             hostname: named.unwrap_or("localhost").to_owned(),
             cores: thread::available_parallelism()
                 .ok()
-                .and_then(|cores| NonZeroU16::new(cores.get().min(vocabulary::SHARDS_MOST.into()) as u16))
+                .and_then(|cores| NonZeroU16::new(cores.get().min(limits::SHARDS.into()) as u16))
                 .unwrap_or(NonZeroU16::MIN),
         }
     }
@@ -37,6 +38,6 @@ mod tests {
     fn this_machine_gives_valid_defaults() {
         let machine = Machine::this();
         assert_eq!(hostname::check(&machine.hostname), Ok(()));
-        assert!(machine.cores.get() <= vocabulary::SHARDS_MOST);
+        assert!(machine.cores.get() <= limits::SHARDS);
     }
 }

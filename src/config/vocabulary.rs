@@ -145,11 +145,8 @@ pub(super) const ADDRESS_SYNTAX: Words<AddressSyntax> =
 pub(super) const EXTENSIONS_LACKING: [&str; 8] =
     ["SMTPUTF8", "BINARYMIME", "DSN", "STARTTLS", "REQUIRETLS", "LIMITS", "AUTH", "XCLIENT"];
 
-/// Highest number of shards: more cores than any machine that this was thought for; it bounds what is set up at start.
-pub(super) const SHARDS_MOST: u16 = 1024;
-
 /// `shards`.
-pub(super) const SHARDS: RangeInclusive<u64> = 0..=SHARDS_MOST as u64;
+pub(super) const SHARDS: RangeInclusive<u64> = 0..=limits::SHARDS as u64;
 
 /// `connections_per_shard`.
 pub(super) const CONNECTIONS_PER_SHARD: RangeInclusive<u64> = 1..=limits::CONNECTIONS_PER_SHARD_MOST as u64;

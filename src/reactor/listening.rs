@@ -142,12 +142,7 @@ fn open_tcp(
         // Connections of a server that has just ended linger for a minute, and must not keep the next one out.
         socket.set_reuse_address(true).map_err(refused("SO_REUSEADDR"))?;
         socket.set_tcp_nodelay(options.no_delay).map_err(refused("TCP_NODELAY"))?;
-        if let Some(octets) = options.receive_buffer_bytes {
-            socket.set_recv_buffer_size(octets).map_err(refused("SO_RCVBUF"))?;
-        }
-        if let Some(octets) = options.send_buffer_bytes {
-            socket.set_send_buffer_size(octets).map_err(refused("SO_SNDBUF"))?;
-        }
+        set_buffers(&socket, bind, options)?;
         if share_before {
             socket.set_reuse_port(true).map_err(refused("SO_REUSEPORT"))?;
         }
@@ -192,6 +187,7 @@ fn open_unix(bind: &Bind, path: &Path, options: &SocketOptions, shards: usize) -
         }
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(refused("socket"))?;
+    set_buffers(&socket, bind, options)?;
     let address = SockAddr::unix(path).map_err(refused("address"))?;
     socket.bind(&address).map_err(refused("bind"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(options.file_mode)).map_err(refused("chmod"))?;
@@ -202,6 +198,17 @@ fn open_unix(bind: &Bind, path: &Path, options: &SocketOptions, shards: usize) -
         sockets.push(shared);
     }
     Ok(Listening { sockets: sockets.into_iter().map(OwnedFd::from).collect(), bind: bind.clone() })
+}
+
+/// What is set on a listening socket holds for the connections that it accepts.
+fn set_buffers(socket: &Socket, bind: &Bind, options: &SocketOptions) -> Result<(), ListenError> {
+    if let Some(octets) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(octets).map_err(|error| refuse(bind, "SO_RCVBUF", error))?;
+    }
+    if let Some(octets) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(octets).map_err(|error| refuse(bind, "SO_SNDBUF", error))?;
+    }
+    Ok(())
 }
 
 fn refuse(bind: &Bind, call: &'static str, error: io::Error) -> ListenError {

@@ -10,7 +10,7 @@
 //!
 //! **Why this way.** Windows overlap by one octet (64 read, 63 judged), so no carry passes from mask to mask, and a dot
 //! is compared one octet further on, where it falls on its LF. GB/s for 64 KiB of mail text, EPYC Zen 5, AVX-512 and
-//! AVX2; `memmem` of CRLF-dot has 87 to 106 there; this way has 114 and 68. Others:
+//! AVX2; `memmem` of CRLF-dot has 65 to 106 there; this way has 114 and 68. Others:
 //! * aligned windows with carries: 67 (LLVM makes `shrd` of them) and 39; three loads one octet apart, no masks: 69 and
 //!   60, the loads that cross cache lines are the limit; two loads, four comparisons: 56 (AVX2); windows of 32: 53 to
 //!   63 (AVX2);

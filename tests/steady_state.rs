@@ -1,0 +1,134 @@
+//! The message path in the steady state: no allocation, no copy of content, few system calls (DESIGN decision 6, P17).
+//!
+//! Allocations are counted for each thread of this process; the shard's thread is told by its name.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringmx::config::{Bind, Plan, SinkOptions};
+use ringmx::engine::Engine;
+
+/// Threads are told apart by their number modulo this; numbers within one process are neighbours.
+const THREADS: usize = 4096;
+
+static ALLOCATIONS: [AtomicU64; THREADS] = [const { AtomicU64::new(0) }; THREADS];
+
+struct Counting;
+
+fn count() {
+    let thread = rustix::thread::gettid().as_raw_nonzero().get() as usize;
+    ALLOCATIONS[thread % THREADS].fetch_add(1, Ordering::Relaxed);
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, octets: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.realloc(pointer, layout, octets) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn shard_thread() -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .map(|task| task.unwrap().path())
+        .find(|task| std::fs::read_to_string(task.join("comm")).unwrap().trim() == "shard-0")
+        .and_then(|task| task.file_name()?.to_str()?.parse().ok())
+        .expect("the engine has a shard")
+}
+
+const CONNECTIONS: usize = 20;
+const DEPTH: usize = 32;
+
+struct Client {
+    socket: TcpStream,
+    replies: BufReader<TcpStream>,
+    line: String,
+}
+
+impl Client {
+    fn new(address: std::net::SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        let mut client = Self { replies: BufReader::new(socket.try_clone().unwrap()), socket, line: String::new() };
+        client.replies(1);
+        client.socket.write_all(b"HELO c.test\r\n").unwrap();
+        client.replies(1);
+        client
+    }
+
+    fn replies(&mut self, replies: usize) {
+        for _ in 0..replies {
+            self.line.clear();
+            self.replies.read_line(&mut self.line).unwrap();
+            assert!(self.line.starts_with('2'), "{}", self.line);
+        }
+    }
+}
+
+#[test]
+fn a_message_costs_no_allocation_and_no_copy() {
+    let bind: Bind = "127.0.0.1:0".parse().unwrap();
+    let plan = Plan::sink(SinkOptions { binds: vec![bind], shards: 1, ..SinkOptions::default() }).unwrap();
+    let mut engine = Engine::start(plan, false).unwrap();
+    let Some((_, Bind::Tcp(address))) = engine.listening().next() else { panic!("it listens") };
+    let address = *address;
+
+    let message = format!("MAIL FROM:<s@x.test>\r\nRCPT TO:<a@ok.test>\r\nBDAT 4096 LAST\r\n{}", "x".repeat(4096));
+    let batch = message.repeat(DEPTH);
+    let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::new(address)).collect();
+    let rounds = |rounds: usize, clients: &mut [Client]| {
+        std::thread::scope(|scope| {
+            for client in clients {
+                let batch = batch.as_bytes();
+                scope.spawn(move || {
+                    for _ in 0..rounds {
+                        client.socket.write_all(batch).unwrap();
+                        client.replies(3 * DEPTH);
+                    }
+                });
+            }
+        });
+    };
+
+    rounds(20, &mut clients);
+    let before = engine.report();
+    let thread = shard_thread() % THREADS;
+    let allocations_before = ALLOCATIONS[thread].load(Ordering::Relaxed);
+    rounds(20, &mut clients);
+    let allocations = ALLOCATIONS[thread].load(Ordering::Relaxed) - allocations_before;
+    let after = engine.report();
+
+    let more = |name: &str| after.total(name) - before.total(name);
+    let messages = (20 * CONNECTIONS * DEPTH) as u64;
+    assert_eq!(more("messages"), messages);
+    assert_eq!(more("message_octets"), messages * 4096);
+    assert_eq!(more("octets_copied_content"), 0);
+    assert_eq!(more("octets_copied_paused"), 0);
+    assert_eq!(allocations, 0, "on the shard, for {messages} messages");
+    let calls = more("system_calls") as f64 / messages as f64;
+    let copied = more("octets_copied_commands") as f64 / more("octets_received") as f64;
+    println!("{calls:.4} system calls a message; {copied:.6} octets copied for an octet received");
+    assert!(calls < 1.0, "a batch is taken in turns, not a message: {calls}");
+    assert!(copied < 0.01, "only command lines that a receive cut are copied: {copied}");
+    drop(clients);
+    let report = engine.stop();
+    assert_eq!(report.total("messages"), 2 * messages);
+}
