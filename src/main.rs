@@ -27,7 +27,7 @@ fn go(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.check {
         return check::check(arguments.config.as_deref());
     }
-    prepare::raise_descriptor_limit();
+    prepare::raise_limits();
     match &arguments.command {
         Some(Command::Sink(options)) => sink::sink(arguments, options),
         None => run::serve(arguments),

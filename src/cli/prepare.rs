@@ -2,8 +2,15 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files as far as this process may: descriptors of connections are registered against it.
-pub fn raise_descriptor_limit() {
+/// Raises what the process may raise: locked memory, which rings count against, and open files, which the descriptors of
+/// connections are registered against.
+pub fn raise_limits() {
+    let locked = getrlimit(Resource::Memlock);
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: locked.maximum, maximum: locked.maximum });
+    raise_descriptor_limit();
+}
+
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // As root the hard limit can be raised too, up to what the kernel allows any process.
     let most: u64 = std::fs::read_to_string("/proc/sys/fs/nr_open")

@@ -142,14 +142,7 @@ impl Ring {
         let refused = |call: &'static str| {
             move |error: std::io::Error| SetupError { call, errno: Errno::from_io_error(&error).unwrap_or(Errno::IO) }
         };
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_submit_all()
-            .setup_no_sqarray()
-            .setup_cqsize(options.completions)
-            .build(options.submissions)
-            .map_err(refused("io_uring_setup"))?;
+        let ring = set_up(options).map_err(refused("io_uring_setup"))?;
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
             return Err(SetupError { call: "io_uring features", errno: Errno::OPNOTSUPP });
         }
@@ -434,6 +427,27 @@ impl Drop for Ring {
         unsafe { ManuallyDrop::drop(&mut self.submitter) };
         // SAFETY: the pointer came from `Box::into_raw` in `new` and is freed once, after the halves that borrow from it.
         drop(unsafe { Box::from_raw(self.ring) });
+    }
+}
+
+/// Sets a ring up; one that does not fit the limit of locked memory is tried smaller, since a completion that overflows its
+/// queue is kept by the kernel, and only costs more.
+fn set_up(options: &RingOptions) -> std::io::Result<IoUring> {
+    let mut completions = options.completions;
+    loop {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_no_sqarray()
+            .setup_cqsize(completions)
+            .build(options.submissions);
+        match ring {
+            Err(error) if error.kind() == std::io::ErrorKind::OutOfMemory && completions > 2 * options.submissions => {
+                completions /= 2;
+            }
+            other => return other,
+        }
     }
 }
 
