@@ -50,9 +50,11 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// When accepting goes on after a failure.
-    pub fn next_time(&self) -> Option<Time> {
-        self.paused_until
+    /// When there is something to do at the doors that no completion announces: accepting goes on after a failure, or the
+    /// next turn will show whether a door is empty.
+    pub fn next_time(&self, now: Time) -> Option<Time> {
+        let emptying = self.doors.iter().any(|door| matches!(door.state, State::Emptying { .. }));
+        if emptying { Some(now) } else { self.paused_until }
     }
 
     /// Whether nothing can come in any more.

@@ -12,6 +12,7 @@ use crate::smtp::session::Outcome;
 impl<I: Io> Shard<I> {
     /// Acts on control messages.
     pub(super) fn hear_control(&mut self) {
+        self.has_more_control = false;
         for _ in 0..limits::CONTROL_MESSAGES_PER_TURN {
             let Some(message) = self.control.take() else { return };
             match message {
@@ -25,6 +26,7 @@ impl<I: Io> Shard<I> {
                 Control::Outcome { ticket, outcome } => self.on_outcome(ticket, outcome),
             }
         }
+        self.has_more_control = true;
     }
 
     /// Gives delayed answers whose time has come.

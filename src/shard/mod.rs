@@ -73,6 +73,8 @@ pub struct Shard<I: Io> {
     unarmed: Vec<u32>,
     /// Slots whose timers have fired; kept for its memory.
     fired: Vec<u32>,
+    /// Control messages may be left from the last turn, for which nobody wakes the shard again.
+    has_more_control: bool,
     /// When a drain ends by force.
     draining_until: Option<Time>,
 }
@@ -103,6 +105,7 @@ impl<I: Io> Shard<I> {
             listed: Vec::new(),
             unarmed: Vec::new(),
             fired: Vec::new(),
+            has_more_control: false,
             draining_until: None,
         }
     }
@@ -130,7 +133,8 @@ impl<I: Io> Shard<I> {
 
     /// Submits what was started, and sleeps until something completes or a time has come.
     fn wait(&mut self) -> Result<(), Errno> {
-        let until = [self.wheel.next(), self.desk.next_delayed(), self.doors.next_time(), self.draining_until];
+        let until =
+            [self.wheel.next(), self.desk.next_delayed(), self.doors.next_time(self.desk.now), self.draining_until];
         // Without any timer a shard still looks around now and then: it costs nothing, and nothing can be forgotten.
         let latest = self.io.now().plus_ms(limits::IDLE_MS);
         self.io.wait(Some(until.into_iter().flatten().fold(latest, Time::min)))?;

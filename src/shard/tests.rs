@@ -61,6 +61,7 @@ impl House {
 
     fn with(scope: Scope, connections: u32, buffers: u16, buffer_octets: u32) -> Self {
         let network = Network::new(&[GroupShape { buffer_octets, buffers, bundles: true }]);
+        network.freeze();
         let (control, messages, _wake) = mailbox().unwrap();
         let counters = Arc::new(CachePadded::new(Counters::default()));
         let options = ShardOptions { number: 0, connections, control: messages, counters: Arc::clone(&counters) };
@@ -73,26 +74,23 @@ impl House {
     fn tell(&mut self, message: Control<ListenerId>) {
         self.control.send(message).unwrap();
         self.network.wake();
-        self.turns(4);
+        self.turns();
     }
 
-    /// So many turns in which no time need pass. Says what the last one said.
-    fn turns(&mut self, turns: u32) -> Turn {
-        let mut last = Turn::More;
-        for _ in 0..turns {
-            // A wake keeps a turn without completions from sleeping until the next timer.
-            self.network.wake();
-            last = self.shard.turn().unwrap();
-            if last == Turn::Done {
-                break;
+    /// Turns until the shard would sleep. Says what the last one said.
+    fn turns(&mut self) -> Turn {
+        for _ in 0..100_000 {
+            let turn = self.shard.turn().unwrap();
+            if turn == Turn::Done || self.network.has_slept() {
+                return turn;
             }
         }
-        last
+        panic!("it never rests");
     }
 
     fn connect(&mut self) -> ClientId {
         let client = self.network.connect(DOOR);
-        self.turns(4);
+        self.turns();
         client
     }
 
@@ -103,7 +101,7 @@ impl House {
     }
 
     fn hear(&mut self, client: ClientId) -> String {
-        self.turns(6);
+        self.turns();
         String::from_utf8(self.network.read(client)).unwrap()
     }
 
@@ -122,14 +120,14 @@ impl House {
     fn pass_ms(&mut self, ms: u64) {
         for _ in 0..20 {
             self.network.pass_ms(ms / 20);
-            self.turns(1);
+            self.turns();
         }
-        self.turns(4);
+        self.turns();
     }
 
     /// All is given back when nobody is connected.
     fn is_clean(&mut self, buffers: usize) {
-        self.turns(8);
+        self.turns();
         assert_eq!(self.network.open_sockets(), 0);
         assert_eq!(self.network.free_buffers(GroupId(0)), buffers);
         assert_eq!(self.counters.stale_completions.get(), 0);
@@ -194,7 +192,7 @@ fn a_close_is_orderly_whatever_is_behind_it() {
 
     let client = house.greeted();
     house.network.send(client, b"QUIT\r\n");
-    house.turns(6);
+    house.turns();
     house.network.send(client, &vec![b'x'; limits::LINGER_OCTETS as usize + 100_000]);
     house.is_clean(16);
 }
@@ -218,7 +216,7 @@ fn a_client_that_goes_within_a_transaction_leaves_nothing() {
         let client = house.greeted();
         house.codes(client, MESSAGE);
         house.network.send(client, b"half a message");
-        house.turns(3);
+        house.turns();
         if reset {
             house.network.reset(client)
         } else {
@@ -301,7 +299,7 @@ fn answers_that_never_come_end_in_451() {
     house.say(client, "x\r\n.\r\n");
     let ticket = policy.take()[0];
     house.network.reset(client);
-    house.turns(6);
+    house.turns();
     let other = house.greeted();
     house.tell(Control::Outcome { ticket, outcome: Outcome::Refuse(Reply::Scripted554) });
     assert_eq!((house.hear(other).as_str(), house.counters.answers_late.get()), ("", 2));
@@ -388,7 +386,7 @@ fn a_session_behind_a_cipher_is_the_same() {
         let mut sealed = Vec::new();
         toy.seal(text.as_bytes(), &mut sealed);
         house.network.send(client, &sealed);
-        house.turns(6);
+        house.turns();
         let mut replies = house.network.read(client);
         let mut rest = replies.as_mut_slice();
         let mut plain = String::new();
@@ -404,7 +402,7 @@ fn a_session_behind_a_cipher_is_the_same() {
     assert_eq!(house.counters.message_octets.get(), 302);
     // What cannot be a record ends the connection.
     house.network.send(client, &[KEY]);
-    house.turns(6);
+    house.turns();
     assert!(house.network.sees_end(client));
     house.network.end(client);
     house.is_clean(16);
@@ -434,7 +432,7 @@ fn a_transaction_has_its_own_limit() {
     for _ in 0..13 {
         house.pass_ms(limits::IDLE_MS - 5_000);
         house.network.send(client, b"drop\r\n");
-        house.turns(4);
+        house.turns();
     }
     assert!(house.hear(client).starts_with("421 4.4.2 Transaction"));
 }
@@ -446,7 +444,7 @@ fn a_client_that_never_reads_costs_its_bound_and_no_more() {
     house.network.set_window(client, 1_000);
     for _ in 0..100 {
         house.network.send(client, "NOOP\r\n".repeat(5_000).as_bytes());
-        house.turns(6);
+        house.turns();
     }
     let held = house.shard.desk.pressure.octets() as usize;
     assert!(held > limits::OUTPUT_OCTETS / 2 && held < 4 * limits::OUTPUT_OCTETS, "{held}");
@@ -463,7 +461,7 @@ fn a_client_that_never_reads_costs_its_bound_and_no_more() {
     // It never does: its time ends.
     house.network.set_window(client, 0);
     house.network.send(client, "NOOP\r\n".repeat(20_000).as_bytes());
-    house.turns(6);
+    house.turns();
     house.pass_ms(limits::IDLE_MS + 1_000);
     house.is_clean(16);
 }
@@ -477,7 +475,7 @@ fn receives_without_a_buffer_are_started_again() {
         house.network.send(*client, message.as_bytes());
     }
     for _ in 0..200 {
-        house.turns(2);
+        house.turns();
     }
     for client in &clients {
         assert_eq!(codes(&String::from_utf8(house.network.read(*client)).unwrap()), [250, 250, 250]);
@@ -494,13 +492,13 @@ fn a_drain_lets_mail_data_end_and_tells_the_others() {
     let (idle, busy) = (house.greeted(), house.greeted());
     house.codes(busy, MESSAGE);
     house.network.send(busy, b"half ");
-    house.turns(3);
+    house.turns();
     house.tell(Control::Drain { patience_ms: 10_000 });
     assert!(house.hear(idle).starts_with("421 4.3.2"));
     assert_eq!(house.codes(busy, "and half\r\n.\r\n"), [250, 421]);
     house.network.end(idle);
     house.network.end(busy);
-    assert_eq!(house.turns(10), Turn::Done);
+    assert_eq!(house.turns(), Turn::Done);
     house.is_clean(16);
     assert_eq!(house.counters.messages.get(), 1);
 }
@@ -514,7 +512,7 @@ fn a_drain_ends_by_force_when_its_patience_does() {
     house.pass_ms(9_000);
     assert_eq!(house.network.open_sockets(), 1);
     house.pass_ms(2_000);
-    assert_eq!(house.turns(10), Turn::Done);
+    assert_eq!(house.turns(), Turn::Done);
     house.is_clean(16);
 }
 
@@ -524,14 +522,14 @@ fn a_door_that_closes_tells_who_waits_and_leaves_sessions_alone() {
     let old = house.greeted();
     let waiting: Vec<ClientId> = (0..40).map(|_| house.network.connect(DOOR)).collect();
     house.tell(Control::Swap(Vec::new()));
-    house.turns(10);
+    house.turns();
     for client in waiting {
         let replies = String::from_utf8(house.network.read(client)).unwrap();
         assert!(replies.starts_with("421 4.3.2") || replies.starts_with("220"), "{replies:?}");
         house.network.end(client);
     }
     let late = house.network.connect(DOOR);
-    house.turns(4);
+    house.turns();
     assert!(house.network.sees_end(late), "the socket is closed");
     assert_eq!(house.codes(old, "NOOP\r\n"), [250]);
 
@@ -556,7 +554,7 @@ fn connections_above_the_limit_hear_why() {
     assert!(house.network.sees_end(outside));
     house.network.end(outside);
     house.network.end(inside[0]);
-    house.turns(6);
+    house.turns();
     let fourth = house.greeted();
     for client in [inside[1], inside[2], fourth] {
         assert_eq!(house.codes(client, "NOOP\r\n"), [250]);
@@ -572,7 +570,7 @@ fn accepting_pauses_when_the_system_has_nothing_left() {
     let old = house.greeted();
     house.network.fail_accept(Errno::MFILE);
     let client = house.network.connect(DOOR);
-    house.turns(2);
+    house.turns();
     assert_eq!(house.counters.accept_failures.get(), 1);
     assert_eq!(house.codes(old, "NOOP\r\n"), [250]);
     house.pass_ms(limits::ACCEPT_PAUSE_MS + 20);
@@ -596,6 +594,19 @@ fn early_talkers_are_refused_where_a_pause_is_set() {
     house.network.end(early);
     house.network.end(patient);
     house.is_clean(16);
+}
+
+#[test]
+fn many_control_messages_need_one_wake() {
+    let mut house = House::new();
+    let asked = 3 * limits::CONTROL_MESSAGES_PER_TURN;
+    let (reply, pages) = std::sync::mpsc::channel();
+    for _ in 0..asked {
+        house.control.send(Control::List { from: 0, reply: reply.clone() }).unwrap();
+    }
+    house.network.wake();
+    house.turns();
+    assert_eq!(pages.try_iter().count(), asked);
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub struct World {
     /// Failures of the next accepts, as when the system has no descriptor left.
     accept_failures: VecDeque<Errno>,
     counts: IoCounts,
+    /// Time passes only by [`Network::pass_ms`]; a shard that would sleep says so instead.
+    is_frozen: bool,
+    has_slept: bool,
 }
 
 /// A client, as a test holds it.
@@ -108,6 +111,8 @@ impl Network {
             receive_octets_most: usize::MAX,
             accept_failures: VecDeque::new(),
             counts: IoCounts::default(),
+            is_frozen: false,
+            has_slept: false,
         })))
     }
 
@@ -164,6 +169,16 @@ impl Network {
     /// Whether the server has ended the connection, as the client sees it.
     pub fn sees_end(&self, client: ClientId) -> bool {
         self.world().clients[client.0].sees_end
+    }
+
+    /// From now on time passes only by [`Network::pass_ms`].
+    pub fn freeze(&self) {
+        self.world().is_frozen = true;
+    }
+
+    /// Whether the last wait found nothing to do, and would have slept.
+    pub fn has_slept(&self) -> bool {
+        self.world().has_slept
     }
 
     /// Another thread wakes the shard.
@@ -229,6 +244,7 @@ impl World {
     /// What the kernel does in `enter`: takes what was started, lets everything progress, and sleeps if nothing did.
     pub(super) fn wait(&mut self, until: Option<Time>) {
         self.counts.enters += 1;
+        self.has_slept = false;
         while let Some((token, operation)) = self.started.pop_front() {
             self.begin(token, operation);
         }
@@ -236,7 +252,10 @@ impl World {
         if self.ready.is_empty()
             && let Some(until) = until
         {
-            self.now = self.now.max(until);
+            self.has_slept = until > self.now;
+            if !self.is_frozen {
+                self.now = self.now.max(until);
+            }
         }
         self.ready.append(&mut self.quiet);
     }
