@@ -133,8 +133,9 @@ impl<I: Io> Shard<I> {
 
     /// Submits what was started, and sleeps until something completes or a time has come.
     fn wait(&mut self) -> Result<(), Errno> {
-        let until =
-            [self.wheel.next(), self.desk.next_delayed(), self.doors.next_time(self.desk.now), self.draining_until];
+        let at_once = self.has_more_control.then_some(self.desk.now);
+        let doors = self.doors.next_time(self.desk.now);
+        let until = [at_once, doors, self.wheel.next(), self.desk.next_delayed(), self.draining_until];
         // Without any timer a shard still looks around now and then: it costs nothing, and nothing can be forgotten.
         let latest = self.io.now().plus_ms(limits::IDLE_MS);
         self.io.wait(Some(until.into_iter().flatten().fold(latest, Time::min)))?;

@@ -504,6 +504,14 @@ fn a_drain_lets_mail_data_end_and_tells_the_others() {
 }
 
 #[test]
+fn a_shard_without_connections_drains_at_once() {
+    let mut house = House::new();
+    house.control.send(Control::Drain { patience_ms: 10_000 }).unwrap();
+    house.network.wake();
+    assert_eq!(house.turns(), Turn::Done);
+}
+
+#[test]
 fn a_drain_ends_by_force_when_its_patience_does() {
     let mut house = House::new();
     let client = house.greeted();
