@@ -50,7 +50,7 @@
 //!
 //! # Measured, and decided by it
 //!
-//! The figures behind a decision stand beside the code that it shaped: receive buffers and bundles in
+//! The figures behind a decision stand beside the code that it shaped: receive buffers in
 //! [`limits`], quiet sends in [`reactor::ring`], the scan in [`smtp::scan`].
 
 #![deny(unsafe_op_in_unsafe_fn)]

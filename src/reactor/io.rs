@@ -98,17 +98,14 @@ pub struct ListenerId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupId(pub u16);
 
-/// Buffers that one receive may fill when they are taken in bundles.
-pub const BUNDLE_BUFFERS: usize = 4;
-
 /// Received octets, until they are released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// The group.
     pub group: GroupId,
-    /// The buffers that hold them, in order; as many as the octets need.
-    pub buffers: [u16; BUNDLE_BUFFERS],
-    /// Octets in all.
+    /// The buffer that holds them, from its start.
+    pub buffer: u16,
+    /// How many.
     pub octets: u32,
 }
 
@@ -227,10 +224,10 @@ pub trait Io {
     /// The next completion.
     fn complete(&mut self) -> Option<Completion>;
 
-    /// A piece of received octets from `at` on: as many as lie in one run of memory. Empty at the end.
-    fn received(&mut self, received: Received, at: u32) -> &mut [u8];
+    /// Received octets, where the kernel wrote them.
+    fn received(&mut self, received: Received) -> &mut [u8];
 
-    /// Gives the buffers of received octets back.
+    /// Gives the buffer of received octets back.
     fn release(&mut self, received: Received);
 
     /// What was counted so far.

@@ -20,14 +20,9 @@ use rustix::io::Errno;
 use crate::limits;
 use crate::reactor::buffers::{BufferGroup, GroupShape};
 use crate::reactor::io::{
-    BUNDLE_BUFFERS, Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Time,
-    Token,
+    Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
 };
 use crate::reactor::setup::SetupError;
-
-/// Receive flags of the submission entry: multishot, and bundles. The crate has no opcode for both with a length.
-const RECEIVE_MULTISHOT: u16 = 1 << 1;
-const RECEIVE_BUNDLE: u16 = 1 << 4;
 
 /// What a ring is made for.
 #[derive(Clone, Debug)]
@@ -52,7 +47,6 @@ impl RingOptions {
             groups: vec![GroupShape {
                 buffer_octets: limits::RECEIVE_BUFFER_OCTETS as u32,
                 buffers: limits::RECEIVE_BUFFERS as u16,
-                bundles: limits::RECEIVE_BUNDLES,
             }],
         }
     }
@@ -275,8 +269,7 @@ impl Ring {
                 (Some(buffer), Ok(octets)) => {
                     // A completion does not name the group; a socket has one receive at a time, in one group.
                     let group = self.sockets[token.slot as usize].group;
-                    let buffers = self.groups[usize::from(group.0)].run(buffer, octets);
-                    Payload::Received(Received { group, buffers, octets })
+                    Payload::Received(Received { group, buffer, octets })
                 }
                 _ => Payload::None,
             },
@@ -327,17 +320,8 @@ impl Ring {
     }
 
     fn receive(&mut self, token: Token, group: GroupId) {
-        let shape = self.groups[usize::from(group.0)].shape();
-        let (ioprio, most) = match shape.bundles {
-            true => (RECEIVE_MULTISHOT | RECEIVE_BUNDLE, BUNDLE_BUFFERS as u32 * shape.buffer_octets),
-            false => (RECEIVE_MULTISHOT, 0),
-        };
         self.sockets[token.slot as usize].group = group;
-        let entry = opcode::Recv::new(Fixed(token.slot), std::ptr::null_mut(), most)
-            .ioprio(ioprio)
-            .buf_group(group.0)
-            .build()
-            .flags(squeue::Flags::BUFFER_SELECT);
+        let entry = opcode::RecvMulti::new(Fixed(token.slot), group.0).build();
         self.push(&entry.user_data(token.to_user_data()));
     }
 }
@@ -402,12 +386,12 @@ impl Io for Ring {
         self.ready.pop_front()
     }
 
-    fn received(&mut self, received: Received, at: u32) -> &mut [u8] {
-        self.groups[usize::from(received.group.0)].octets(received.buffers, received.octets, at)
+    fn received(&mut self, received: Received) -> &mut [u8] {
+        self.groups[usize::from(received.group.0)].octets(received)
     }
 
     fn release(&mut self, received: Received) {
-        self.groups[usize::from(received.group.0)].release(received.buffers, received.octets);
+        self.groups[usize::from(received.group.0)].release(received);
     }
 
     fn counts(&self) -> IoCounts {
@@ -472,7 +456,7 @@ mod tests {
     fn overflowing_queues_lose_nothing() {
         const CLIENTS: u32 = 100;
         let (_sender, _receiver, wake) = mailbox::<()>().unwrap();
-        let group = GroupShape { buffer_octets: 4096, buffers: 256, bundles: true };
+        let group = GroupShape { buffer_octets: 4096, buffers: 256 };
         let options = RingOptions { sockets: CLIENTS, submissions: 4, completions: 8, groups: vec![group] };
         let mut ring = Ring::new(&options, wake).unwrap();
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -502,7 +486,7 @@ mod tests {
                     }
                     (Kind::Receive, Payload::Received(octets)) => {
                         let all = &mut received[done.slot as usize];
-                        all.extend_from_slice(ring.received(octets, 0));
+                        all.extend_from_slice(ring.received(octets));
                         ring.release(octets);
                         if all.len() == 10 {
                             let octets = all.clone();

@@ -66,14 +66,7 @@ impl<I: Io> Shard<I> {
             let Self { io, desk, table, .. } = self;
             let connection = table.at(slot);
             connection.heard_at = desk.now;
-            let mut progress = Progress::Hungry;
-            let mut at = 0;
-            while at < received.octets {
-                let octets = io.received(received, at);
-                at += octets.len() as u32;
-                progress = take_octets(desk, connection, slot, octets);
-            }
-            progress
+            take_octets(desk, connection, slot, io.received(received))
         };
         self.io.release(received);
         self.after_input(slot, progress);

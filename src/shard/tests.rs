@@ -60,7 +60,7 @@ impl House {
     }
 
     fn with(scope: Scope, connections: u32, buffers: u16, buffer_octets: u32) -> Self {
-        let network = Network::new(&[GroupShape { buffer_octets, buffers, bundles: true }]);
+        let network = Network::new(&[GroupShape { buffer_octets, buffers }]);
         network.freeze();
         let (control, messages, _wake) = mailbox().unwrap();
         let counters = Arc::new(CachePadded::new(Counters::default()));

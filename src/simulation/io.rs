@@ -64,8 +64,8 @@ impl Io for SimulatedIo {
         self.network.world().complete()
     }
 
-    fn received(&mut self, received: Received, at: u32) -> &mut [u8] {
-        self.lent = self.network.world().octets(received, at);
+    fn received(&mut self, received: Received) -> &mut [u8] {
+        self.lent = self.network.world().octets(received);
         &mut self.lent
     }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::reactor::buffers::GroupShape;
 use crate::reactor::io::{
-    BUNDLE_BUFFERS, Completion, GroupId, IoCounts, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
+    Completion, GroupId, IoCounts, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
 };
 
 /// Octets that a client takes unread, unless told otherwise: about what a kernel buffers.
@@ -431,44 +431,33 @@ impl World {
         }
         let group = &mut self.groups[usize::from(group_id.0)];
         let size = group.shape.buffer_octets as usize;
-        let bundle = if group.shape.bundles { BUNDLE_BUFFERS.min(group.free.len()) } else { 1 };
-        let octets = client.to_server.len().min(bundle * size).min(self.receive_octets_most);
-        let mut buffers = [0; BUNDLE_BUFFERS];
+        let Some(buffer) = group.free.pop_front() else { return false };
+        let octets = client.to_server.len().min(size).min(self.receive_octets_most);
         for (index, octet) in client.to_server.drain(..octets).enumerate() {
-            if index % size == 0 {
-                buffers[index / size] = group.free.pop_front().expect("counted above");
-            }
-            group.memory[usize::from(buffers[index / size]) * size + index % size] = octet;
+            group.memory[usize::from(buffer) * size + index] = octet;
         }
-        let received = Received { group: group_id, buffers, octets: octets as u32 };
+        let received = Received { group: group_id, buffer, octets: octets as u32 };
         let payload = Payload::Received(received);
         self.ready.push_back(Completion { token, result: Ok(octets as u32), more: true, payload });
         true
     }
 
-    /// The octets of a receive from `at` on, within one buffer.
-    pub(super) fn octets(&self, received: Received, at: u32) -> Vec<u8> {
-        if at >= received.octets {
-            return Vec::new();
-        }
-        let group = &self.groups[usize::from(received.group.0)];
-        let size = group.shape.buffer_octets;
-        let buffer = received.buffers[(at / size) as usize];
+    /// The octets of a receive.
+    pub(super) fn octets(&self, received: Received) -> Vec<u8> {
+        let Received { group, buffer, octets } = received;
+        let group = &self.groups[usize::from(group.0)];
         assert!(!group.free.contains(&buffer), "buffer {buffer} is read after it was released");
-        let start = usize::from(buffer) * size as usize + (at % size) as usize;
-        let end = (received.octets - at).min(size - at % size) as usize + start;
-        group.memory[start..end].to_vec()
+        let start = usize::from(buffer) * group.shape.buffer_octets as usize;
+        group.memory[start..start + octets as usize].to_vec()
     }
 
     pub(super) fn release(&mut self, received: Received) {
-        let group = &mut self.groups[usize::from(received.group.0)];
-        let buffers = received.octets.div_ceil(group.shape.buffer_octets).max(1) as usize;
-        for &buffer in &received.buffers[..buffers] {
-            assert!(!group.free.contains(&buffer), "buffer {buffer} is released twice");
-            // What is read after its release must be seen to be wrong.
-            let size = group.shape.buffer_octets as usize;
-            group.memory[usize::from(buffer) * size..][..size].fill(0xEE);
-            group.free.push_back(buffer);
-        }
+        let Received { group, buffer, .. } = received;
+        let group = &mut self.groups[usize::from(group.0)];
+        assert!(!group.free.contains(&buffer), "buffer {buffer} is released twice");
+        // What is read after its release must be seen to be wrong.
+        let size = group.shape.buffer_octets as usize;
+        group.memory[usize::from(buffer) * size..][..size].fill(0xEE);
+        group.free.push_back(buffer);
     }
 }
