@@ -226,7 +226,6 @@ impl<S: Sink> Desk<S> {
         match point {
             Point::Connect => moments.is_greeting = true,
             Point::Mail => moments.mail = Some(self.now),
-            Point::Data if decision == Decision::Now(Outcome::Accept) => moments.data = moments.mail.take(),
             Point::EndOfData => {
                 moments.ended.get_or_insert(self.now);
                 moments.endings += 1;
@@ -234,7 +233,11 @@ impl<S: Sink> Desk<S> {
             _ => {}
         }
         let wait = match decision {
-            Decision::Now(outcome) => return connection.session.answer(&scope.settings, outcome, replies),
+            Decision::Now(outcome) => {
+                let before = replies.counts[Reply::StartMail.index()];
+                connection.session.answer(&scope.settings, outcome, replies);
+                return note_start_mail(connection, before, replies);
+            }
             Decision::After { delay_ms, outcome } => Some((delay_ms, outcome)),
             Decision::Elsewhere => None,
         };
@@ -265,7 +268,10 @@ impl<S: Sink> Desk<S> {
     pub fn outcome(&mut self, connection: &mut Connection, question: u32, outcome: Outcome) -> bool {
         let Some(scope) = connection.scope.clone() else { return false };
         let known = self.with_replies(connection, |_, connection, replies| {
-            connection.session.handle_outcome(&scope.settings, question, outcome, replies)
+            let before = replies.counts[Reply::StartMail.index()];
+            let known = connection.session.handle_outcome(&scope.settings, question, outcome, replies);
+            note_start_mail(connection, before, replies);
+            known
         });
         self.renew_asked(connection);
         known
@@ -306,5 +312,13 @@ impl<S: Sink> Desk<S> {
         if let Some(replies) = &mut self.replies {
             self.counters.take_replies(replies);
         }
+    }
+}
+
+/// If the last answer gave a 354, the time since its MAIL is to be recorded when that is sent.
+#[inline]
+fn note_start_mail(connection: &mut Connection, before: u32, replies: &Replies) {
+    if replies.counts[Reply::StartMail.index()] > before {
+        connection.moments.data = connection.moments.mail.take();
     }
 }
