@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::smtp::extension::Extensions;
+use crate::smtp::line::{trim, trim_start};
 use crate::smtp::parameter::{self, MailParameters, ParameterError};
 use crate::smtp::path::{self, Path, PathError};
 use crate::smtp::reply::Reply;
@@ -37,6 +38,8 @@ pub enum Verb {
     Absent,
     /// A request line of HTTP, or its Host field.
     Http,
+    /// None: the line is empty, or begins with a space.
+    Blank,
     /// Anything else.
     Unknown,
 }
@@ -71,6 +74,9 @@ impl Verb {
                 _ => Self::Unknown,
             };
         }
+        if word.is_empty() {
+            return Self::Blank;
+        }
         let is = |other: &[u8]| word.eq_ignore_ascii_case(other);
         if is(b"STARTTLS") {
             Self::Absent
@@ -94,6 +100,10 @@ pub struct MailCommand<'a> {
 
 /// Reads the argument of MAIL.
 pub fn parse_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -> Result<MailCommand<'_>, Reply> {
+    read_mail(argument, syntax, offered).map_err(|reply| line_fault(argument).unwrap_or(reply))
+}
+
+fn read_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -> Result<MailCommand<'_>, Reply> {
     let text = after_keyword(argument, b"FROM:").ok_or(Reply::BadArguments)?;
     let (reverse_path, rest) = path::parse(text, syntax).map_err(|error| match error {
         PathError::Missing => Reply::BadArguments,
@@ -110,6 +120,10 @@ pub fn parse_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -
 
 /// Reads the argument of RCPT: the forward-path. `<postmaster>` needs no domain (RFC 5321 §4.5.1).
 pub fn parse_rcpt(argument: &[u8], syntax: AddressSyntax) -> Result<Path<'_>, Reply> {
+    read_rcpt(argument, syntax).map_err(|reply| line_fault(argument).unwrap_or(reply))
+}
+
+fn read_rcpt(argument: &[u8], syntax: AddressSyntax) -> Result<Path<'_>, Reply> {
     let text = after_keyword(argument, b"TO:").ok_or(Reply::BadArguments)?;
     let (forward_path, rest) = path::parse(text, syntax).map_err(|error| match error {
         PathError::Missing => Reply::BadArguments,
@@ -137,7 +151,7 @@ fn refuse_parameter(error: ParameterError) -> Reply {
 }
 
 fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
-    let argument = argument.trim_ascii_start();
+    let argument = trim_start(argument);
     let (head, rest) = argument.split_at_checked(keyword.len())?;
     head.eq_ignore_ascii_case(keyword).then_some(rest)
 }
@@ -170,13 +184,19 @@ pub fn parse_bdat(argument: &[u8]) -> Option<Chunk> {
 /// Reads the argument of EHLO or HELO: RFC 5321 §4.1.1.1. Loose syntax takes any text, because names in the wild are often
 /// wrong and RFC 5321 §4.1.4 forbids refusing mail for that; it is escaped wherever it is shown.
 pub fn parse_hello(argument: &[u8], syntax: AddressSyntax) -> Result<&[u8], Reply> {
-    let name = argument.trim_ascii();
+    let name = trim(argument);
     let fits = !name.is_empty() && name.len() <= limits::DOMAIN_OCTETS;
     let ok = match syntax {
         AddressSyntax::Strict => path::is_domain_or_literal(name, false),
         AddressSyntax::Loose => is_text(name),
     };
-    if fits && ok { Ok(name) } else { Err(Reply::BadDomain) }
+    if fits && ok { Ok(name) } else { Err(line_fault(argument).unwrap_or(Reply::BadDomain)) }
+}
+
+/// What is wrong with the line as such when its argument was not taken: a CR that ends no line (RFC 5321 §2.3.8). It is
+/// looked for only then, because no grammar of an argument has it.
+pub fn line_fault(argument: &[u8]) -> Option<Reply> {
+    memchr::memchr(b'\r', argument).map(|_| Reply::BadLine)
 }
 
 /// Whether an argument that is not looked into is at least text: no control octet but the tab.
@@ -195,7 +215,9 @@ mod tests {
         assert_eq!(Verb::split(b"starttls"), (Verb::Absent, b"".as_slice()));
         assert_eq!(Verb::split(b"GET / HTTP/1.1").0, Verb::Http);
         assert_eq!(Verb::split(b"Host: x").0, Verb::Http);
-        for unknown in [b"FOOBAR".as_slice(), b"", b"NO\xC3\x96P", b"NOOP\tx", b"LHLO x", b"MAI", b" NOOP"] {
+        assert_eq!(Verb::split(b"").0, Verb::Blank);
+        assert_eq!(Verb::split(b" NOOP").0, Verb::Blank);
+        for unknown in [b"FOOBAR".as_slice(), b"NO\xC3\x96P", b"NOOP\tx", b"LHLO x", b"MAI"] {
             assert_eq!(Verb::split(unknown).0, Verb::Unknown, "{unknown:?}");
         }
     }
@@ -234,6 +256,19 @@ mod tests {
         assert_eq!(parse_hello(b"bad_host!", AddressSyntax::Strict), Err(Reply::BadDomain));
         assert_eq!(parse_hello(b"", AddressSyntax::Loose), Err(Reply::BadDomain));
         assert_eq!(parse_hello(&[b'a'; 300], AddressSyntax::Loose), Err(Reply::BadDomain));
-        assert_eq!(parse_hello(b"a\rb", AddressSyntax::Loose), Err(Reply::BadDomain));
+        assert_eq!(parse_hello(b"a\x01b", AddressSyntax::Loose), Err(Reply::BadDomain));
+        assert_eq!(parse_hello(b" a\t ", AddressSyntax::Loose), Ok(b"a".as_slice()));
+    }
+
+    /// CONFORMANCE T038: a CR within a line is not a blank, and makes it no text.
+    #[test]
+    fn a_bare_cr_is_no_blank() {
+        assert_eq!(parse_hello(b"a\r", AddressSyntax::Loose), Err(Reply::BadLine));
+        for argument in
+            [b"\rFROM:<s@x.test>".as_slice(), b"FROM:\r<s@x.test>", b"FROM:<s@x.test>\r", b"FROM:<s@x.test> SIZE=1\r"]
+        {
+            assert_eq!(parse_mail(argument, AddressSyntax::Loose, Extensions::all()), Err(Reply::BadLine));
+        }
+        assert_eq!(parse_rcpt(b"TO:<a@ok.test>\rDATA", AddressSyntax::Loose), Err(Reply::BadLine));
     }
 }

@@ -112,6 +112,37 @@ impl Carry {
     }
 }
 
+/// RFC 5321 §4.1.2 has spaces between the words of a line; the tab, RFC 5322's other blank, is taken as one. A CR is not.
+fn is_blank_octet(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
+/// Whether the text is blanks at most.
+pub fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|octet| is_blank_octet(*octet))
+}
+
+/// The text without the blanks before it.
+pub fn trim_start(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_blank_octet(*first)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// The text without the blanks around it.
+pub fn trim(text: &[u8]) -> &[u8] {
+    let mut text = trim_start(text);
+    while let [rest @ .., last] = text
+        && is_blank_octet(*last)
+    {
+        text = rest;
+    }
+    text
+}
+
 /// A line without its line end, and whether that was LF alone.
 fn cut(line: &[u8]) -> (&[u8], bool) {
     match line {
@@ -148,6 +179,14 @@ mod tests {
                 assert_eq!(lines, expected, "{first} {second}");
             }
         }
+    }
+
+    #[test]
+    fn blanks_are_spaces_and_tabs() {
+        assert!(is_blank(b"") && is_blank(b" \t") && !is_blank(b" \r"));
+        assert_eq!(trim(b" \ta b\t "), b"a b");
+        assert_eq!(trim(b"  "), b"");
+        assert_eq!(trim_start(b" a "), b"a ");
     }
 
     #[test]

@@ -15,4 +15,3 @@ pub mod reply;
 pub mod scan;
 pub mod session;
 pub mod settings;
-pub mod slots;

@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::limits;
+use crate::smtp::line::trim_start;
 use crate::smtp::settings::AddressSyntax;
 
 /// A mailbox: local-part and domain as the client wrote them.
@@ -46,7 +47,7 @@ pub enum PathError {
 /// `text` begins behind the colon of `FROM:` or `TO:`.
 pub fn parse(text: &[u8], syntax: AddressSyntax) -> Result<(Path<'_>, &[u8]), PathError> {
     let loose = syntax == AddressSyntax::Loose;
-    let text = if loose { text.trim_ascii_start() } else { text };
+    let text = if loose { trim_start(text) } else { text };
     let Some(&first) = text.first() else { return Err(PathError::Missing) };
     let (inner, rest, brackets) = if first == b'<' {
         let end = closing_bracket(text).ok_or(PathError::Malformed)?;

@@ -65,6 +65,7 @@ const CHNK: Rule = Rule::Refuse(Reply::WithinChunks);
 const GONE: Rule = Rule::Refuse(Reply::NoService);
 const N502: Rule = Rule::Refuse(Reply::NotImplemented);
 const U500: Rule = Rule::Refuse(Reply::UnknownCommand);
+const L500: Rule = Rule::Refuse(Reply::BadLine);
 
 #[rustfmt::skip]
 const TABLE: [[Rule; Column::COUNT]; Verb::COUNT] = [
@@ -82,6 +83,7 @@ const TABLE: [[Rule; Column::COUNT]; Verb::COUNT] = [
     /* Quit    */ [DO,   DO,   DO,   DO,   DO,   DO,   DO  ],
     /* Absent  */ [N502, N502, N502, N502, N502, N502, GONE],
     /* Http    */ [DO,   DO,   DO,   DO,   DO,   DO,   DO  ],
+    /* Blank   */ [L500, L500, L500, L500, L500, L500, GONE],
     /* Unknown */ [U500, U500, U500, U500, U500, U500, GONE],
 ];
 
@@ -96,6 +98,7 @@ mod tests {
         assert_eq!(rule(Verb::Data, Column::Refused), NONE);
         assert_eq!(rule(Verb::Quit, Column::NoService), DO);
         assert_eq!(rule(Verb::Absent, Column::Idle), N502);
+        assert_eq!(rule(Verb::Blank, Column::Start), L500);
         assert_eq!(rule(Verb::Unknown, Column::Rcpt), U500);
     }
 }

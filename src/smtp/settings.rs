@@ -65,6 +65,14 @@ pub struct Terms {
     pub discards: bool,
 }
 
+impl Terms {
+    /// Whether chunks are looked into for marks. Not where the message is thrown away whatever is in it: nobody would read
+    /// the marks, and a blackhole must not be the slower part of a load test.
+    pub fn looks_into_chunks(&self) -> bool {
+        !self.discards || self.nul == Nul::Reject
+    }
+}
+
 /// [`Terms`] with the replies that depend on them rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

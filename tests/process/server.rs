@@ -61,6 +61,7 @@ impl Server {
     pub fn start(mut command: Command, directory: Directory, addresses: usize) -> Self {
         let stats = directory.path().join("stats.json");
         command.arg("--stats-json").arg(&stats);
+        command.stdin(Stdio::null());
         let (child, output, errors) = spawn(command);
         let mut server = Self { child, output, errors, directory, stats, ready: Vec::new() };
         let ready = server.output.await_some("the listeners are ready", addresses, ready_address);
@@ -86,6 +87,11 @@ impl Server {
         address.parse().expect("a TCP address")
     }
 
+    /// All its TCP addresses.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.ready.iter().filter_map(|(_, address)| address.parse().ok()).collect()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -93,6 +99,10 @@ impl Server {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id() as i32).expect("a child has a pid");
         kill_process(pid, signal).expect("a child can be signalled until it is waited for");
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
     }
 
     /// Waits for its end.
@@ -160,10 +170,11 @@ impl Finished {
     #[track_caller]
     pub fn of(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments);
+        command.args(arguments).stdin(Stdio::null());
         Self::of_command(command)
     }
 
+    /// The same for any program, with whatever input it was given.
     #[track_caller]
     pub fn of_command(command: Command) -> Self {
         let (child, output, errors) = spawn(command);
@@ -175,7 +186,7 @@ impl Finished {
 }
 
 fn spawn(mut command: Command) -> (Child, Lines, Lines) {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
     let output = Lines::of(child.stdout.take().expect("it is a pipe"));
     let errors = Lines::of(child.stderr.take().expect("it is a pipe"));

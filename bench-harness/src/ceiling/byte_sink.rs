@@ -56,7 +56,8 @@ impl FromStr for Answer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not OCTETS=[TIMES*]REPLY,REPLY…, such as 135008=32*MailOk,RcptOk,Discarded");
+        let wrong =
+            || format!("'{text}' is not OCTETS=[TIMES*]REPLY,REPLY…, such as 135008=32*MailOk,RcptOk,Discarded");
         let (octets, rest) = text.split_once('=').ok_or_else(wrong)?;
         let (times, names) = rest.split_once('*').unwrap_or(("1", rest));
         let named = |name: &str| Reply::ALL.iter().find(|reply| reply.name() == name).copied();

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use ringmx::handoff::mailbox::Receiver;
 use ringmx::limits;
 use ringmx::reactor::io::{
-    Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, Token,
+    Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Token,
 };
 use ringmx::reactor::ring::Ring;
 use rustix::io::Errno;
@@ -194,14 +194,9 @@ impl<R: Rote> Responder<R> {
             if slot.output.capacity() == 0 {
                 slot.output = self.spare.pop().unwrap_or_default();
             }
-            let mut at = 0;
-            while at < received.octets {
-                let octets = self.io.received(received, at);
-                at += octets.len() as u32;
-                if self.rote.hear(&mut slot.state, octets, &mut slot.output) == Then::Close {
-                    slot.phase = Phase::Closing;
-                    break;
-                }
+            let octets = self.io.received(received);
+            if self.rote.hear(&mut slot.state, octets, &mut slot.output) == Then::Close {
+                slot.phase = Phase::Closing;
             }
         }
         self.io.release(received);
@@ -243,7 +238,7 @@ impl<R: Rote> Responder<R> {
             if !slot.output.is_empty() {
                 let octets = std::mem::take(&mut slot.output);
                 slot.sending = Some((octets.len(), 0));
-                self.start(index, Kind::Send, Operation::Send { octets, from: 0, wait: false });
+                self.start(index, Kind::Send, Operation::Send { octets, from: 0, mode: SendMode::Quiet });
             }
             if phase == Phase::Closing {
                 self.slots[index as usize].phase = Phase::Closed;
@@ -268,7 +263,7 @@ impl<R: Rote> Responder<R> {
         if from + sent < all && slot.phase != Phase::Closed {
             let from = from + sent;
             slot.sending = Some((all, from));
-            return self.start(index, Kind::Send, Operation::Send { octets, from, wait: true });
+            return self.start(index, Kind::Send, Operation::Send { octets, from, mode: SendMode::Patient });
         }
         octets.clear();
         self.spare.push(octets);

@@ -5,6 +5,7 @@ use crate::smtp::chunk::{ChunkDecoder, ChunkMarks};
 use crate::smtp::command::{self, Verb};
 use crate::smtp::data::DataDecoder;
 use crate::smtp::extension::Extension;
+use crate::smtp::line::is_blank;
 use crate::smtp::phase::{self, Column, Rule};
 use crate::smtp::reply::{Replies, Reply};
 use crate::smtp::session::Effect;
@@ -131,15 +132,13 @@ impl Machine {
         match (verb, &self.phase) {
             (Verb::Ehlo | Verb::Helo, _) => true,
             (Verb::Mail | Verb::Data | Verb::Bdat, Phase::Open(open)) => is_open(open.number),
-            (Verb::Rcpt, Phase::Open(open)) => {
-                open.recipients >= terms.recipients_per_message && is_open(open.number)
-            }
+            (Verb::Rcpt, Phase::Open(open)) => open.recipients >= terms.recipients_per_message && is_open(open.number),
             _ => false,
         }
     }
 
     /// Ends a session that is to be drained, once no message is under way.
-    pub(super) fn is_drained(&mut self, settings: &Settings, replies: &mut Replies) -> bool {
+    pub(super) fn end_if_drained(&mut self, settings: &Settings, replies: &mut Replies) -> bool {
         let is_over = self.is_draining && !self.is_receiving();
         if is_over {
             self.refuse(settings, Reply::ShuttingDown, replies);
@@ -175,10 +174,10 @@ impl Machine {
             Verb::Data => self.data(argument, behind, settings, replies),
             Verb::Rset => self.rset(argument, settings, replies),
             Verb::Noop => self.junk(argument, Reply::Ok, settings, replies),
-            Verb::Vrfy if command::is_blank(argument) => self.bad_argument(argument, settings, replies),
+            Verb::Vrfy if is_blank(argument) => self.bad_argument(argument, settings, replies),
             Verb::Vrfy => self.junk(argument, Reply::CannotVerify, settings, replies),
             Verb::Help => self.junk(argument, Reply::Help, settings, replies),
-            Verb::Quit if command::is_blank(argument) => {
+            Verb::Quit if is_blank(argument) => {
                 self.refuse(settings, Reply::Bye, replies);
                 Effect::Close
             }
@@ -262,7 +261,7 @@ impl Machine {
     }
 
     fn data<'a>(&mut self, argument: &[u8], behind: bool, settings: &Settings, replies: &mut Replies) -> Effect<'a> {
-        if !command::is_blank(argument) {
+        if !is_blank(argument) {
             let effect = self.bad_argument(argument, settings, replies);
             self.close_if_sent_ahead(behind);
             return effect;
@@ -296,7 +295,7 @@ impl Machine {
     }
 
     fn rset<'a>(&mut self, argument: &[u8], settings: &Settings, replies: &mut Replies) -> Effect<'a> {
-        if !command::is_blank(argument) {
+        if !is_blank(argument) {
             return self.bad_argument(argument, settings, replies);
         }
         let effect = match self.phase {

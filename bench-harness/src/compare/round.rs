@@ -1,0 +1,190 @@
+//! One run of one server: its processor time, the machine's, the rate; and whether client and server agree.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::scenario::{Contestant, Scenario};
+use super::server::{Counted, Server};
+use super::stats::Stats;
+use super::traffic::Sent;
+use crate::failure::Failure;
+use crate::measure::processor::{self, ProcessTime, Source};
+
+/// How long a server is left alone before its account is read: connections close, threads fall asleep.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// Counters of ringmx that figures and ledgers are taken from.
+#[cfg(test)]
+pub const COUNTERS: [&str; 12] = [
+    "messages",
+    "message_octets",
+    "octets_received",
+    "messages_void",
+    "connections_lost_in_transaction",
+    "stale_completions",
+    "accept_failures",
+    "octets_copied_content",
+    "octets_copied_commands",
+    "octets_copied_paused",
+    "system_calls",
+    "turns",
+];
+
+/// What all runs of a comparison have in common.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Threads of each server that has them.
+    pub shards: u16,
+    /// The program to measure.
+    pub ringmx: PathBuf,
+}
+
+/// What a run has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Processor time of the server for each message, in µs.
+    pub cpu_us: f64,
+    /// Where that comes from.
+    pub source: Source,
+    /// Processor time of the whole machine for each message, in µs.
+    pub machine_us: f64,
+    /// What neither server nor client used of that, as a share of all processors' time: the noise.
+    pub others: f64,
+    /// Messages per second.
+    pub rate: f64,
+    /// What ringmx counted meanwhile, where the scenario asks for it.
+    pub steady: Option<Stats>,
+}
+
+impl Bench {
+    /// Runs a server once with so many messages. Without agreement there is no figure.
+    pub fn run(&self, contestant: Contestant, messages: u64) -> Result<Run, Failure> {
+        let traffic = self.scenario.traffic();
+        let before = self.scenario.messages_before();
+        let looks = self.scenario == Scenario::P17 && contestant == Contestant::Ringmx;
+
+        let server = Server::start(self, contestant, before + messages)?;
+        let warmed = traffic.send(server.address(), before)?;
+        std::thread::sleep(SETTLING);
+        let steady = if looks { Some(server.look()?) } else { None };
+        let account = Account::read(server.pid())?;
+        let sent = traffic.send(server.address(), messages)?;
+        std::thread::sleep(SETTLING);
+        let used = Account::read(server.pid())?.since(&account);
+        let steady = match steady {
+            Some(earlier) => Some(server.look()?.since(&earlier)),
+            None => None,
+        };
+        let all = warmed.and(sent);
+        agree(contestant, &all, &server.stop(all.messages)?)?;
+
+        let each_us = |ns: u64| ns as f64 / 1000.0 / messages as f64;
+        Ok(Run {
+            cpu_us: each_us(used.server_ns),
+            source: used.source,
+            machine_us: each_us(used.machine_ns),
+            others: used.others(),
+            rate: messages as f64 / sent.elapsed.as_secs_f64(),
+            steady,
+        })
+    }
+}
+
+/// The kernel's accounts at one moment.
+struct Account {
+    server: ProcessTime,
+    client_ns: u64,
+    machine_ns: u64,
+    at: Instant,
+}
+
+impl Account {
+    fn read(server: u32) -> Result<Self, Failure> {
+        let read = || -> std::io::Result<Self> {
+            Ok(Self {
+                server: ProcessTime::of(server)?,
+                client_ns: processor::own_ns()?,
+                machine_ns: processor::machine_ns()?,
+                at: Instant::now(),
+            })
+        };
+        read().map_err(Failure::while_doing("cannot read the kernel's accounts"))
+    }
+
+    fn since(&self, earlier: &Self) -> Used {
+        let (server_ns, source) = self.server.since_ns(earlier.server);
+        Used {
+            server_ns,
+            source,
+            client_ns: self.client_ns - earlier.client_ns,
+            machine_ns: self.machine_ns - earlier.machine_ns,
+            elapsed: self.at - earlier.at,
+        }
+    }
+}
+
+/// Processor time used in a run.
+struct Used {
+    server_ns: u64,
+    source: Source,
+    client_ns: u64,
+    machine_ns: u64,
+    elapsed: Duration,
+}
+
+impl Used {
+    fn others(&self) -> f64 {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let others_ns = self.machine_ns.saturating_sub(self.server_ns + self.client_ns);
+        others_ns as f64 / (cores as f64 * self.elapsed.as_nanos() as f64)
+    }
+}
+
+/// Counts always agree; octets wherever both sides count them.
+fn agree(contestant: Contestant, sent: &Sent, counted: &Counted) -> Result<(), Failure> {
+    let mut wrong = counted.complaints.clone();
+    if sent.messages != counted.messages {
+        wrong.push(format!("{} messages were accepted and {} counted", sent.messages, counted.messages));
+    }
+    let (least, most) = sent.content_octets;
+    if let Some(octets) = counted.content_octets
+        && !(least..=most).contains(&octets)
+    {
+        wrong.push(format!("{least} to {most} octets of content were sent and {octets} counted"));
+    }
+    if let (Some(octets), Some(heard)) = (sent.octets, counted.octets)
+        && octets != heard
+    {
+        wrong.push(format!("{octets} octets were sent and {heard} counted"));
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Disagreement(format!("{}: {}", contestant.name(), wrong.join("; ")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ledgers_must_agree() {
+        let sent = Sent { messages: 10, content_octets: (100, 120), octets: Some(300), ..Sent::default() };
+        let counted = Counted { messages: 10, content_octets: Some(110), octets: Some(300), ..Counted::default() };
+        let check = |sent: &Sent, counted: &Counted| agree(Contestant::Ringmx, sent, counted);
+        assert_eq!(check(&sent, &counted), Ok(()));
+        for wrong in [
+            Counted { messages: 9, ..counted.clone() },
+            Counted { messages: 11, ..counted.clone() },
+            Counted { content_octets: Some(99), ..counted.clone() },
+            Counted { octets: Some(301), ..counted.clone() },
+            Counted { complaints: vec!["lost".to_owned()], ..counted.clone() },
+        ] {
+            assert!(matches!(check(&sent, &wrong), Err(Failure::Disagreement(_))), "{wrong:?}");
+        }
+        let uncounted = Counted { content_octets: None, octets: None, ..counted };
+        assert_eq!(check(&Sent { octets: None, ..sent }, &uncounted), Ok(()));
+    }
+}

@@ -1,0 +1,147 @@
+//! The instrument in its small size: both sides agree, and what is wrong is said to be wrong.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The engine, which `cargo test --workspace` and `cargo build` put beside the instrument.
+fn ringmx() -> PathBuf {
+    let beside = PathBuf::from(env!("CARGO_BIN_EXE_ringmx-bench")).with_file_name("ringmx");
+    let path = std::env::var_os("RINGMX_BIN").map_or(beside, PathBuf::from);
+    assert!(path.is_file(), "there is no ringmx at {}: run cargo build first, or set RINGMX_BIN", path.display());
+    path
+}
+
+fn bench(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmx-bench"));
+    command.args(arguments).env("RINGMX_BIN", ringmx()).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A sink that ends with the test.
+struct Sink {
+    child: Child,
+    address: String,
+}
+
+impl Sink {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(ringmx());
+        command.args(["sink", "127.0.0.1:0"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (tell, ready) = mpsc::channel();
+        // It reads on to the end, so that the sink never waits for a reader.
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("ready on ") {
+                    let _ = tell.send(address.to_owned());
+                }
+            }
+        });
+        let mut sink = Self { child, address: String::new() };
+        sink.address = ready.recv_timeout(PATIENCE).expect("the sink says where it listens");
+        sink
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn compare(scenario: &str, expected: &[&str]) {
+    let output = bench(&["compare", scenario, "--small"]);
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for expected in expected {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+}
+
+#[test]
+fn p1_agrees_with_the_byte_sink() {
+    compare("p1", &["P1: 20 connections", "ringmx ÷ byte sink", "durability discard", "commit", "machine"]);
+}
+
+#[test]
+fn p2_agrees_with_the_byte_sink() {
+    compare("p2", &["P2: 20 connections", "ringmx ÷ byte sink"]);
+}
+
+#[test]
+fn p3_agrees_with_floor_and_smtp_sink() {
+    compare("p3", &["smtp-source -d", "ringmx ÷ floor", "ringmx ÷ smtp-sink"]);
+}
+
+#[test]
+fn p4_agrees_with_floor_and_smtp_sink() {
+    compare("p4", &["smtp-source -s 20", "ringmx ÷ smtp-sink, messages/s"]);
+}
+
+#[test]
+fn p17_reads_what_the_engine_counts() {
+    compare("p17", &["copied octets of content, each message", "system calls, each message"]);
+}
+
+#[test]
+fn a_load_keeps_its_ledger() {
+    let sink = Sink::start(&["--shards", "1"]);
+    for arguments in [
+        &["--mode", "bdat", "--messages", "1003", "--depth", "7", "--connections", "3"][..],
+        &["--mode", "data", "--messages", "1003", "--connections", "4", "--recipients", "3", "--size", "700"],
+    ] {
+        let output = bench(&[&["load", &sink.address], arguments].concat());
+        let text = text(&output);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("messages accepted                  1,003"), "{text}");
+    }
+}
+
+#[test]
+fn an_unexpected_reply_leaves_no_figure() {
+    let sink = Sink::start(&["--shards", "1", "--reject", "rcpt 100% 451"]);
+    for mode in ["bdat", "data"] {
+        let output = bench(&["load", &sink.address, "--messages", "100", "--mode", mode]);
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("451") && !text.contains("messages/s"), "{text}");
+    }
+}
+
+#[test]
+fn idle_connections_are_held_and_weighed() {
+    let sink = Sink::start(&["--shards", "1"]);
+    let pid = sink.child.id().to_string();
+    let small = ["--connections", "300", "--sources", "3", "--messages", "400", "--hold", "0.1", "--active"];
+    let output = bench(&[&["idle", &sink.address, "--pid", &pid], &small[..]].concat());
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for expected in ["RssAnon", "beside the idle", "all 300 connections still answer"] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+}
+
+#[test]
+fn only_loopback_is_loaded() {
+    let output = bench(&["load", "192.0.2.1:25"]);
+    assert!(!output.status.success() && text(&output).contains("loopback"), "{}", text(&output));
+}
+
+#[test]
+fn a_missing_ringmx_is_named() {
+    let output = bench(&["compare", "p1", "--small", "--ringmx", "/nowhere/ringmx"]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output).contains("/nowhere/ringmx"), "{}", text(&output));
+}

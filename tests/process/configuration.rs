@@ -1,0 +1,91 @@
+//! Configurations that are wrong: exit status 78, the place, and nothing is started.
+
+use super::directory::Directory;
+use super::server::Finished;
+
+const GOOD: &str = "[listener.a]\nkind = \"blackhole\"\nbind = \"127.0.0.1:0\"\n";
+
+/// Runs the program on a configuration, with and without `--check`.
+#[track_caller]
+fn refused_at(text: &str, place_and_key: &str) {
+    let directory = Directory::new();
+    let path = directory.write("wrong.toml", text);
+    for check in [&[][..], &["--check"]] {
+        let mut arguments = vec!["--config", path.to_str().unwrap()];
+        arguments.extend(check);
+        let run = Finished::of(&arguments);
+        assert_eq!(run.status.code(), Some(78), "{run:?}");
+        let wanted = format!("{}:{place_and_key}", path.display());
+        assert!(run.errors.lines().any(|line| line.starts_with(&wanted)), "{wanted} in {run:?}");
+        assert!(!run.output.contains("is ready"), "{run:?}");
+    }
+}
+
+#[test]
+fn the_place_and_the_key_are_named() {
+    refused_at(&format!("{GOOD}colour = \"black\"\n"), "4:1: listener.a.colour: ");
+    refused_at(&GOOD.replace("127.0.0.1:0", "127.0.0.1"), "3:8: listener.a.bind: ");
+    refused_at(&GOOD.replace("blackhole", "blackhle"), "2:8: listener.a.kind: ");
+    refused_at(&format!("{GOOD}idle_timeout_s = 0\n"), "4:18: listener.a.idle_timeout_s: ");
+    refused_at("[listener.a]\nkind = \"blackhole\"\n", "1:11: listener.a.bind: ");
+    refused_at("[listener.a]\nkind = 'blackhole'\nbind = '*:25'\n", "3:8: listener.a.bind: ");
+    refused_at("[listener.a\n", "1:");
+}
+
+#[test]
+fn every_mistake_is_named_at_once() {
+    let text = format!("[server]\nshards = -1\n{GOOD}colour = 1\nsize = 2\n");
+    refused_at(&text, "2:10: server.shards: ");
+    refused_at(&text, "6:1: listener.a.colour: ");
+    refused_at(&text, "7:1: listener.a.size: ");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let run = Finished::of(["--config", "/nonexistent/ringmx.toml"]);
+    assert_eq!(run.status.code(), Some(78), "{run:?}");
+    assert!(run.errors.contains("/nonexistent/ringmx.toml"), "{run:?}");
+}
+
+#[test]
+fn a_good_file_is_shown_and_nothing_is_started() {
+    let directory = Directory::new();
+    // On an address that is taken: a check does not touch it.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let path = directory.write("good.toml", GOOD.replace("127.0.0.1:0", &address));
+    let run = Finished::of(["--config", path.to_str().unwrap(), "--check"]);
+    assert!(run.status.success(), "{run:?}");
+    assert!(run.output.contains("listener a\n") && run.output.contains(&address), "{run:?}");
+    assert!(run.output.contains("idle timeout") && !run.output.contains("is ready"), "{run:?}");
+    assert!(run.errors.is_empty(), "{run:?}");
+}
+
+#[test]
+fn the_embedded_default_is_good() {
+    let run = Finished::of(["--check"]);
+    assert!(run.status.success() && run.output.contains("127.0.0.1:2526"), "{run:?}");
+}
+
+#[test]
+fn wrong_usage_has_a_status_of_its_own() {
+    for arguments in [
+        &["sink"][..],
+        &["sink", "nowhere"],
+        &["sink", "127.0.0.1:0", "--count", "1", "--for", "1s"],
+        &["sink", "127.0.0.1:0", "--delay", "50"],
+        &["sink", "127.0.0.1:0", "--reject", "rcpt 5 451"],
+        &["--colour"],
+    ] {
+        let run = Finished::of(arguments);
+        assert_eq!(run.status.code(), Some(64), "{arguments:?}: {run:?}");
+        assert!(!run.errors.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn real_mail_is_not_discarded_by_accident() {
+    let run = Finished::of(["sink", ":25"]);
+    assert_eq!(run.status.code(), Some(78), "{run:?}");
+    assert!(run.errors.contains("real mail") && !run.output.contains("is ready"), "{run:?}");
+}
