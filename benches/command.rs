@@ -1,7 +1,7 @@
 //! Command lines: cut out of the input, cut into verb and argument, and read.
 //!
-//! Instructions of one MAIL line with two parameters (P15), which criterion does not count:
-//! `valgrind --tool=callgrind --toggle-collect='command::mail_line' target/release/deps/command-* --instructions`,
+//! Instructions of one MAIL line with two parameters (P15), which criterion does not count: `valgrind --tool=callgrind
+//! --toggle-collect='command::mail_line' target/release/deps/command-* --instructions mail` (or `long`, with a longer path),
 //! and the sum divided by [`COUNTED`].
 
 use std::hint::black_box;
@@ -15,7 +15,8 @@ use ringmx::smtp::path::{Mailbox, Path};
 use ringmx::smtp::reply::Reply;
 use ringmx::smtp::settings::AddressSyntax;
 
-const MAIL: &[u8] = b"MAIL FROM:<newsletter-bounces@lists.example.org> SIZE=4096 BODY=8BITMIME\r\n";
+const MAIL: &[u8] = b"MAIL FROM:<sender@example.org> SIZE=4096 BODY=8BITMIME\r\n";
+const LONG_MAIL: &[u8] = b"MAIL FROM:<newsletter-bounces@lists.example.org> SIZE=4096 BODY=8BITMIME\r\n";
 const RCPT: &[u8] = b"RCPT TO:<first.last@example.net>\r\n";
 const BDAT: &[u8] = b"BDAT 4096 LAST\r\n";
 
@@ -50,11 +51,12 @@ fn bdat_line(carry: &mut Carry, input: &mut &[u8]) -> Option<Chunk> {
 /// What is timed gives what it must.
 fn check() {
     let mut carry = Carry::default();
+    assert!(mail_line(&mut carry, &mut &*LONG_MAIL, AddressSyntax::Strict).is_ok());
     for syntax in [AddressSyntax::Loose, AddressSyntax::Strict] {
         let mail = mail_line(&mut carry, &mut &*MAIL, syntax).expect("it is a MAIL");
         assert_eq!(
             mail.reverse_path,
-            Path::Mailbox(Mailbox { local_part: b"newsletter-bounces", domain: b"lists.example.org" })
+            Path::Mailbox(Mailbox { local_part: b"sender", domain: b"example.org" })
         );
         assert_eq!((mail.parameters.size_bytes, mail.parameters.body), (Some(4096), Body::EightBitMime));
     }
@@ -77,6 +79,9 @@ fn lines(criterion: &mut Criterion) {
             bencher.iter(|| mail_line(&mut carry, &mut black_box(MAIL), syntax).is_ok());
         });
     }
+    group.bench_function("mail, a long path", |bencher| {
+        bencher.iter(|| mail_line(&mut carry, &mut black_box(LONG_MAIL), AddressSyntax::Loose).is_ok());
+    });
     group.bench_function("mail, in two pieces", |bencher| {
         let (one, two) = MAIL.split_at(30);
         bencher.iter(|| {
@@ -91,10 +96,13 @@ fn lines(criterion: &mut Criterion) {
 
 fn main() {
     check();
-    if std::env::args().any(|argument| argument == "--instructions") {
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    if has("--instructions") {
         let mut carry = Carry::default();
         for _ in 0..COUNTED {
-            assert!(mail_line(&mut carry, &mut black_box(MAIL), AddressSyntax::Loose).is_ok());
+            let mut line = black_box(if has("long") { LONG_MAIL } else { MAIL });
+            assert!(mail_line(&mut carry, &mut line, AddressSyntax::Loose).is_ok());
         }
         return;
     }

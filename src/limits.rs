@@ -69,6 +69,10 @@ pub const RECEIVE_BUFFER_OCTETS: usize = 64 * 1024;
 pub const RECEIVE_BUFFERS: usize = 256;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32768);
 
+/// Octets after which a receive ends, and is started again unless its session cannot go on: four buffers. Without it (before
+/// Linux 6.17) one socket can fill every buffer before its shard can stop it: 4 MB were seen.
+pub const RECEIVE_OCTETS: u32 = 4 * RECEIVE_BUFFER_OCTETS as u32;
+
 /// Entries of a shard's submission queue. A full queue is submitted early, which costs a system call, never an operation.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 

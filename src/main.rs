@@ -16,8 +16,8 @@ use cli::{check, prepare, run, sink};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match go(&arguments) {
+    let done = Arguments::try_parse().map_err(Failure::from).and_then(|arguments| go(&arguments));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -38,7 +38,7 @@ const AFTER_HELP: &str = "\
 Signals: SIGTERM and SIGINT drain and stop (a second one stops at once), SIGHUP reads the configuration again, SIGUSR1 \
 prints counters, latencies and sessions.
 
-Exit status: 0 stopped as asked; 2 wrong usage; 69 an address, or io_uring, is not to be had; 71 the system lacks \
+Exit status: 0 stopped as asked; 64 wrong usage; 69 an address, or io_uring, is not to be had; 71 the system lacks \
 something; 73 a file cannot be written; 78 the configuration is wrong.";
 
 /// Subcommands.

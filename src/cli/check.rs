@@ -5,7 +5,7 @@ use std::path::Path;
 use ringmx::config::Plan;
 
 use super::failure::Failure;
-use super::show;
+use super::{say, show};
 
 /// Reads the configuration and shows it; nothing is started.
 pub fn check(config: Option<&Path>) -> Result<(), Failure> {
@@ -13,7 +13,7 @@ pub fn check(config: Option<&Path>) -> Result<(), Failure> {
         Some(path) => Plan::load(path)?,
         None => Plan::embedded(),
     };
-    print!("{}", show::plan(&plan));
-    println!("The configuration is good.");
+    say::out(&show::plan(&plan));
+    say::out("The configuration is good.\n");
     Ok(())
 }

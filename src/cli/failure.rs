@@ -7,9 +7,14 @@ use std::process::ExitCode;
 use ringmx::config::Errors;
 use ringmx::engine::EngineError;
 
+use super::say;
+
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// The command line, or a question for help, which is none.
+    #[error("{0}")]
+    Usage(#[from] clap::Error),
     /// The operator's configuration.
     #[error("{0}")]
     Configuration(#[from] Errors),
@@ -41,8 +46,15 @@ impl Failure {
 
     /// Says why, and gives the exit status.
     pub fn report(&self) -> ExitCode {
-        eprintln!("{self}");
+        if let Self::Usage(error) = self {
+            // It knows where it belongs, and whether it may be coloured.
+            let _ = error.print();
+        } else {
+            say::error(&self.to_string());
+        }
         ExitCode::from(match self {
+            Self::Usage(error) if !error.use_stderr() => 0,
+            Self::Usage(_) => 64,
             Self::Configuration(_) | Self::Lacking(_) => Errors::EXIT_STATUS,
             Self::Engine(error) => error.exit_status(),
             Self::Write { .. } => 73,

@@ -7,6 +7,7 @@ pub mod check;
 pub mod failure;
 pub mod prepare;
 pub mod run;
+pub mod say;
 pub mod show;
 pub mod sink;
 pub mod watch;

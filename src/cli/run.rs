@@ -8,8 +8,8 @@ use ringmx::metrics::report::Report;
 
 use super::arguments::Arguments;
 use super::failure::Failure;
-use super::show;
 use super::watch::{Duty, Watch};
+use super::{say, show};
 
 /// Starts, says what runs, and serves.
 pub fn serve(arguments: &Arguments) -> Result<(), Failure> {
@@ -18,9 +18,9 @@ pub fn serve(arguments: &Arguments) -> Result<(), Failure> {
         None => Plan::embedded(),
     };
     let watch = Watch::new(arguments.stats_json.clone())?;
-    print!("{}", show::plan(&plan));
+    say::out(&show::plan(&plan));
     let engine = Engine::start(plan, arguments.takeover)?;
-    print!("{}", show::started(&engine));
+    say::out(&show::started(&engine));
     watch.until_the_end(engine, &mut Serving { config: arguments.config.clone() })?;
     Ok(())
 }
@@ -32,13 +32,13 @@ struct Serving {
 impl Duty for Serving {
     fn reload(&mut self, engine: &mut Engine) {
         let Some(path) = &self.config else {
-            eprintln!("ringmx: there is no configuration file to read again");
+            say::error("ringmx: there is no configuration file to read again");
             return;
         };
         let reloaded = Plan::load(path).map_err(Failure::from).and_then(|plan| Ok(engine.reload(plan)?));
         match reloaded {
-            Ok(()) => print!("ringmx: read {} again\n{}", path.display(), show::plan(engine.plan())),
-            Err(error) => eprintln!("{error}\nringmx: the old configuration stays in force"),
+            Ok(()) => say::out(&format!("ringmx: read {} again\n{}", path.display(), show::plan(engine.plan()))),
+            Err(error) => say::error(&format!("{error}\nringmx: the old configuration stays in force")),
         }
     }
 
@@ -47,6 +47,6 @@ impl Duty for Serving {
     }
 
     fn finish(&mut self, report: &Report) {
-        print!("{}", report.table());
+        say::out(&report.table());
     }
 }

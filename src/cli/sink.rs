@@ -12,8 +12,8 @@ use ringmx::policy::script::Script;
 
 use super::arguments::{Arguments, SinkArguments};
 use super::failure::Failure;
-use super::show;
 use super::watch::{Duty, Watch};
+use super::{say, show};
 
 /// Starts the sink, shows what comes, and stops when it is told or has had enough.
 pub fn sink(_: &Arguments, options: &SinkArguments) -> Result<(), Failure> {
@@ -33,15 +33,15 @@ pub fn sink(_: &Arguments, options: &SinkArguments) -> Result<(), Failure> {
         discards_mail: options.discards_mail,
     })?;
     let watch = Watch::new(options.stats_json.clone())?;
-    print!("{}", show::plan(&plan));
+    say::out(&show::plan(&plan));
     for rule in &options.reject {
-        println!("  {:<38} {rule}", "refuses");
+        say::out(&format!("  {:<38} {rule}\n", "refuses"));
     }
     if delay_ms > 0 {
-        println!("  {:<38} {delay_ms} ms", "delays the end of mail data by");
+        say::out(&format!("  {:<38} {delay_ms} ms\n", "delays the end of mail data by"));
     }
     let engine = Engine::start(plan, options.takeover)?;
-    print!("{}", show::started(&engine));
+    say::out(&show::started(&engine));
     let mut duty = Sinking {
         count: options.count,
         until: options.for_time.map(|time| Instant::now() + time),
@@ -59,7 +59,7 @@ struct Sinking {
 
 impl Duty for Sinking {
     fn reload(&mut self, _: &mut Engine) {
-        eprintln!("ringmx: a sink has no configuration file to read again");
+        say::error("ringmx: a sink has no configuration file to read again");
     }
 
     fn is_over(&mut self, engine: &mut Engine) -> bool {
@@ -71,7 +71,7 @@ impl Duty for Sinking {
     }
 
     fn finish(&mut self, report: &Report) {
-        print!("{}", report.table());
+        say::out(&report.table());
     }
 }
 
@@ -99,21 +99,21 @@ impl Ticker {
         let (messages, octets) = (report.total("messages"), report.total("message_octets"));
         let per_second = |more: u64| (more as f64 / (1.0 + late)) as u64;
         if self.lines.is_multiple_of(20) {
-            println!(
-                "{:>14} {:>14} {:>10} {:>16} {:>12}",
-                "messages/s", "content/s", "sessions", "messages", "p99 reply"
-            );
+            say::out(&row(["messages/s", "content/s", "sessions", "messages", "p99 reply"].map(str::to_owned)));
         }
         self.lines += 1;
         let p99 = report.quantiles("end_to_reply_ns").filter(|times| times.count > 0).map(|times| times.p99);
-        println!(
-            "{:>14} {:>14} {:>10} {:>16} {:>12}",
+        say::out(&row([
             report::grouped(per_second(messages - self.messages)),
             report::size(per_second(octets - self.octets)),
             report::grouped(report.total("connections_open")),
             report::grouped(messages),
             p99.map_or("-".to_owned(), report::time),
-        );
+        ]));
         (self.messages, self.octets) = (messages, octets);
     }
+}
+
+fn row([messages_a_second, octets_a_second, sessions, messages, p99]: [String; 5]) -> String {
+    format!("{messages_a_second:>14} {octets_a_second:>14} {sessions:>10} {messages:>16} {p99:>12}\n")
 }

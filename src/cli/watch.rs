@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::failure::Failure;
-use super::show;
+use super::{say, show};
 
 /// Sessions shown on SIGUSR1.
 const SESSIONS_SHOWN: usize = 40;
@@ -61,7 +61,8 @@ impl Watch {
                 Ok(SIGHUP) => duty.reload(&mut engine),
                 Ok(SIGUSR1) => self.show(&mut engine)?,
                 Ok(_) if draining_since.is_none() => {
-                    eprintln!("ringmx: stopping; mail data under way may take {} s", limits::DRAIN_MS / 1000);
+                    let patience_s = limits::DRAIN_MS / 1000;
+                    say::error(&format!("ringmx: stopping; mail data under way may take {patience_s} s"));
                     engine.drain(Duration::from_millis(limits::DRAIN_MS));
                     draining_since = Some(Instant::now());
                 }
@@ -86,7 +87,7 @@ impl Watch {
 
     fn show(&self, engine: &mut Engine) -> Result<(), Failure> {
         let report = engine.report();
-        print!("{}{}", report.table(), show::sessions(&engine.sessions(SESSIONS_SHOWN)));
+        say::out(&(report.table() + &show::sessions(&engine.sessions(SESSIONS_SHOWN))));
         self.write(&report)
     }
 

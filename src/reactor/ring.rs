@@ -122,6 +122,8 @@ pub struct Ring {
     /// Whether a socket's direct descriptor can be made a plain one for a moment. The ring's own shutdown always goes
     /// through a worker thread of the kernel, which cost a third of a connection's processor time.
     installs: bool,
+    /// Whether a multishot receive can be told after how many octets to end.
+    limits_receives: bool,
     wake: OwnedFd,
     wake_count: Box<u64>,
 
@@ -175,6 +177,7 @@ impl Ring {
             addresses: Vec::new(),
             listeners: Vec::new(),
             installs,
+            limits_receives: limits_receives(),
             wake,
             wake_count: Box::new(0),
             silent: Vec::new(),
@@ -333,7 +336,10 @@ impl Ring {
 
     fn receive(&mut self, token: Token, group: GroupId) {
         self.sockets[token.slot as usize].group = group;
-        let entry = opcode::RecvMulti::new(Fixed(token.slot), group.0).build();
+        let mut entry = opcode::RecvMulti::new(Fixed(token.slot), group.0).build();
+        if self.limits_receives {
+            limit_receive(&mut entry, limits::RECEIVE_OCTETS);
+        }
         self.push(&entry.user_data(token.to_user_data()));
     }
 }
@@ -454,6 +460,25 @@ fn shut(descriptor: u32) -> Result<u32, Errno> {
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
     let socket = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
     rustix::net::shutdown(&socket, rustix::net::Shutdown::Write).map(|()| 0)
+}
+
+/// Makes a multishot receive end after so many octets: `optlen` of the submission entry, for which the crate has no setter.
+fn limit_receive(entry: &mut squeue::Entry, octets: u32) {
+    const OPTLEN: usize = 44;
+    const _: () = assert!(size_of::<squeue::Entry>() == 64);
+    // SAFETY: an entry is the kernel's `io_uring_sqe`, plain old data of 64 octets; `optlen` is its 32-bit word at octet 44,
+    // which a receive uses for nothing else.
+    unsafe { std::ptr::from_mut(entry).cast::<u8>().add(OPTLEN).cast::<u32>().write_unaligned(octets) };
+}
+
+/// Whether a multishot receive can be told after how many octets to end: since Linux 6.17. Before, one socket can fill every
+/// buffer in one go.
+fn limits_receives() -> bool {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return false };
+    (major, minor) >= (6, 17)
 }
 
 fn failed(token: Token, errno: Errno) -> Completion {

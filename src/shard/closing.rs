@@ -92,12 +92,31 @@ impl<I: Io> Shard<I> {
         self.desk.keep_spare(output);
         self.wheel.clear(slot);
         self.disarm(slot);
+        self.cancel_send(slot);
+        self.give_up_if_done(slot);
+    }
+
+    fn cancel_send(&mut self, slot: u32) {
         let connection = self.table.at(slot);
         if connection.sending != Sending::Idle {
             let target = connection.token(Kind::Send, slot);
             self.start(slot, Kind::Cancel, Operation::Cancel { target });
         }
-        self.give_up_if_done(slot);
+    }
+
+    /// A cancel found nothing: what it was for has ended, or was just being worked on, between two waits, and goes on. Then
+    /// it is cancelled again.
+    pub(super) fn on_cancel_missed(&mut self, slot: u32) {
+        let connection = self.table.at(slot);
+        if connection.receiving == Receiving::Cancelling {
+            connection.receiving = Receiving::Armed;
+            if connection.paused.is_some() || connection.stage == Stage::Gone {
+                self.disarm(slot);
+            }
+        }
+        if self.table.at(slot).stage == Stage::Gone {
+            self.cancel_send(slot);
+        }
     }
 
     /// Closes the descriptor of a connection for which nothing is under way any more.

@@ -45,6 +45,8 @@ struct OpenDoor {
 #[derive(Debug, Default)]
 pub struct Doors {
     doors: Vec<OpenDoor>,
+    /// A cancel of an accept found nothing: the accept has ended, or goes on.
+    has_missed_cancel: bool,
     /// Accepting rests until then, after the system had no descriptor or memory for a connection.
     paused_until: Option<Time>,
 }
@@ -129,11 +131,19 @@ impl<I: Io> Shard<I> {
                     if door.accepting.is_empty() {
                         door.state = State::Closed;
                         self.io.remove_listener(door.listener);
+                    } else if self.doors.has_missed_cancel {
+                        self.cancel_accepts(index);
                     }
                 }
                 State::Closed => {}
             }
         }
+        self.doors.has_missed_cancel = false;
+    }
+
+    /// The cancel of an accept has ended.
+    pub(super) fn on_accept_cancel(&mut self, result: Result<u32, Errno>) {
+        self.doors.has_missed_cancel |= result.is_err();
     }
 
     fn post_accepts(&mut self, index: usize, most: usize) {

@@ -161,7 +161,7 @@ impl<I: Io> Shard<I> {
         let Completion { token, result, more, payload } = completion;
         match token.kind {
             Kind::Wake => return self.io.start(token, Operation::AwaitWake),
-            Kind::Cancel if token.slot == NO_SLOT => return,
+            Kind::Cancel if token.slot == NO_SLOT => return self.on_accept_cancel(result),
             _ => {}
         }
         let Some(connection) = self.table.of(token) else {
@@ -181,7 +181,8 @@ impl<I: Io> Shard<I> {
             (Kind::Receive, _) => self.on_receive_ended(token.slot, result, more),
             (Kind::Send, Payload::Octets(octets)) => self.on_sent(token.slot, result, octets),
             (Kind::Close, _) => self.on_closed(token.slot),
-            // Of a shutdown or a cancel only the end of being in flight matters.
+            (Kind::Cancel, _) if result.is_err() => self.on_cancel_missed(token.slot),
+            // Of a shutdown, or a cancel that hit, only the end of being in flight matters.
             _ => {}
         }
         self.give_up_if_done(token.slot);

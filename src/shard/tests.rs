@@ -340,6 +340,35 @@ fn a_paused_session_keeps_its_input_and_loses_none() {
     house.is_clean(16);
 }
 
+#[test]
+fn cancels_that_miss_are_tried_again() {
+    let policy = Elsewhere::at(&[Point::Data]);
+    let mut house = House::with(scope(policy.clone()), 100, 16, 4096);
+    let client = house.greeted();
+    house.network.miss_cancels(3);
+    house.say(client, "MAIL FROM:<>\r\nRCPT TO:<a@x.test>\r\nBDAT 50000 LAST\r\nfirst");
+    house.network.send(client, &vec![b'x'; 49_995]);
+    house.turns();
+    assert!(house.counters.octets_copied_paused.get() < 10, "the receive was cancelled in the end");
+    let ticket = policy.take()[0];
+    house.tell(Control::Outcome { ticket, outcome: Outcome::Accept });
+    assert_eq!(house.codes(client, ""), [250]);
+
+    // One that is given up while it does not read.
+    house.network.set_window(client, 0);
+    house.network.send(client, "NOOP\r\n".repeat(100).as_bytes());
+    house.turns();
+    house.network.miss_cancels(5);
+    house.pass_ms(limits::IDLE_MS + 20_000);
+    house.is_clean(16);
+
+    // A door, with all its accepts.
+    house.network.miss_cancels(40);
+    house.control.send(Control::Drain { patience_ms: 10_000 }).unwrap();
+    house.network.wake();
+    assert_eq!(house.turns(), Turn::Done);
+}
+
 /// A cipher for tests: records of one length octet and so many octets, all of them turned by a key.
 #[derive(Debug)]
 struct Toy {

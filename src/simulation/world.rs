@@ -70,6 +70,8 @@ pub struct World {
     wakes: u32,
     /// Most octets of one receive; small ones make short receives.
     receive_octets_most: usize,
+    /// So many of the next cancels find nothing, as when their target is just being worked on.
+    cancels_missed: u32,
     /// Failures of the next accepts, as when the system has no descriptor left.
     accept_failures: VecDeque<Errno>,
     counts: IoCounts,
@@ -109,6 +111,7 @@ impl Network {
             awaiting_wake: None,
             wakes: 0,
             receive_octets_most: usize::MAX,
+            cancels_missed: 0,
             accept_failures: VecDeque::new(),
             counts: IoCounts::default(),
             is_frozen: false,
@@ -204,6 +207,11 @@ impl Network {
     /// The next accept fails, while its client goes on waiting.
     pub fn fail_accept(&self, errno: Errno) {
         self.world().accept_failures.push_back(errno);
+    }
+
+    /// So many of the next cancels find nothing.
+    pub fn miss_cancels(&self, cancels: u32) {
+        self.world().cancels_missed = cancels;
     }
 
     /// Time passes.
@@ -327,6 +335,10 @@ impl World {
     }
 
     fn cancel(&mut self, target: Token) -> bool {
+        if self.cancels_missed > 0 {
+            self.cancels_missed -= 1;
+            return false;
+        }
         for listener in self.listeners.values_mut() {
             if let Some(at) = listener.accepts.iter().position(|token| *token == target) {
                 listener.accepts.remove(at);

@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::smtp::extension::Extensions;
-use crate::smtp::line::{trim, trim_start};
+use crate::smtp::line::{after, trim, trim_start};
 use crate::smtp::parameter::{self, MailParameters, ParameterError};
 use crate::smtp::path::{self, Path, PathError};
 use crate::smtp::reply::Reply;
@@ -49,43 +49,57 @@ impl Verb {
     pub const COUNT: usize = Self::Unknown as usize + 1;
 
     /// Cuts a line (without its line end) at its first space.
+    #[inline]
     pub fn split(line: &[u8]) -> (Self, &[u8]) {
-        let end = memchr::memchr(b' ', line).unwrap_or(line.len());
-        let (word, argument) = (&line[..end], line.get(end + 1..).unwrap_or_default());
-        (Self::of(word), argument)
+        if let Some((four, rest)) = line.split_first_chunk()
+            && let Some(verb) = Self::of_four(*four)
+        {
+            match rest {
+                [] => return (verb, rest),
+                [b' ', argument @ ..] => return (verb, argument),
+                _ => {}
+            }
+        }
+        Self::split_other(line)
     }
 
-    fn of(word: &[u8]) -> Self {
-        if let Ok(four) = <[u8; 4]>::try_from(word) {
-            return match &four.map(|octet| octet.to_ascii_uppercase()) {
-                b"MAIL" => Self::Mail,
-                b"RCPT" => Self::Rcpt,
-                b"BDAT" => Self::Bdat,
-                b"DATA" => Self::Data,
-                b"EHLO" => Self::Ehlo,
-                b"HELO" => Self::Helo,
-                b"RSET" => Self::Rset,
-                b"NOOP" => Self::Noop,
-                b"QUIT" => Self::Quit,
-                b"VRFY" => Self::Vrfy,
-                b"HELP" => Self::Help,
-                b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" => Self::Absent,
-                b"POST" | b"HEAD" => Self::Http,
-                _ => Self::Unknown,
-            };
-        }
-        if word.is_empty() {
-            return Self::Blank;
-        }
+    #[inline]
+    fn of_four(word: [u8; 4]) -> Option<Self> {
+        Some(match &word.map(|octet| octet.to_ascii_uppercase()) {
+            b"MAIL" => Self::Mail,
+            b"RCPT" => Self::Rcpt,
+            b"BDAT" => Self::Bdat,
+            b"DATA" => Self::Data,
+            b"EHLO" => Self::Ehlo,
+            b"HELO" => Self::Helo,
+            b"RSET" => Self::Rset,
+            b"NOOP" => Self::Noop,
+            b"QUIT" => Self::Quit,
+            b"VRFY" => Self::Vrfy,
+            b"HELP" => Self::Help,
+            b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" => Self::Absent,
+            b"POST" | b"HEAD" => Self::Http,
+            _ => return None,
+        })
+    }
+
+    /// A line whose first word is not one of four octets that is known.
+    #[cold]
+    fn split_other(line: &[u8]) -> (Self, &[u8]) {
+        const HTTP: [&[u8]; 7] = [b"GET", b"PUT", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"Host:"];
+        let end = memchr::memchr(b' ', line).unwrap_or(line.len());
+        let (word, argument) = (&line[..end], line.get(end + 1..).unwrap_or_default());
         let is = |other: &[u8]| word.eq_ignore_ascii_case(other);
-        if is(b"STARTTLS") {
+        let verb = if word.is_empty() {
+            Self::Blank
+        } else if is(b"STARTTLS") {
             Self::Absent
-        } else if [b"GET".as_slice(), b"PUT", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"Host:"].into_iter().any(is)
-        {
+        } else if HTTP.into_iter().any(is) {
             Self::Http
         } else {
             Self::Unknown
-        }
+        };
+        (verb, argument)
     }
 }
 
@@ -104,7 +118,7 @@ pub fn parse_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -
 }
 
 fn read_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -> Result<MailCommand<'_>, Reply> {
-    let text = after_keyword(argument, b"FROM:").ok_or(Reply::BadArguments)?;
+    let text = after(trim_start(argument), b"FROM:").ok_or(Reply::BadArguments)?;
     let (reverse_path, rest) = path::parse(text, syntax).map_err(|error| match error {
         PathError::Missing => Reply::BadArguments,
         PathError::Unbracketed => Reply::BadPath,
@@ -124,7 +138,7 @@ pub fn parse_rcpt(argument: &[u8], syntax: AddressSyntax) -> Result<Path<'_>, Re
 }
 
 fn read_rcpt(argument: &[u8], syntax: AddressSyntax) -> Result<Path<'_>, Reply> {
-    let text = after_keyword(argument, b"TO:").ok_or(Reply::BadArguments)?;
+    let text = after(trim_start(argument), b"TO:").ok_or(Reply::BadArguments)?;
     let (forward_path, rest) = path::parse(text, syntax).map_err(|error| match error {
         PathError::Missing => Reply::BadArguments,
         PathError::Unbracketed => Reply::BadPath,
@@ -148,12 +162,6 @@ fn refuse_parameter(error: ParameterError) -> Reply {
         ParameterError::Unknown => Reply::UnknownParameter,
         ParameterError::BadValue => Reply::BadParameterValue,
     }
-}
-
-fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
-    let argument = trim_start(argument);
-    let (head, rest) = argument.split_at_checked(keyword.len())?;
-    head.eq_ignore_ascii_case(keyword).then_some(rest)
 }
 
 /// The argument of BDAT: RFC 3030 §2.

@@ -1,6 +1,7 @@
 //! Parameters of MAIL and RCPT: RFC 5321 §4.1.1.11, RFC 1870 (SIZE), RFC 6152 (BODY).
 
 use crate::smtp::extension::{Extension, Extensions};
+use crate::smtp::line::after;
 
 /// What BODY declares: RFC 6152 §3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -36,25 +37,92 @@ pub enum ParameterError {
 pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParameters, ParameterError> {
     let mut parameters = MailParameters::default();
     let mut body_seen = false;
-    for (keyword, value) in each(text) {
-        let (keyword, value) = check(keyword, value)?;
-        if keyword.eq_ignore_ascii_case(b"SIZE") && offered.has(Extension::Size) {
-            let size = value.and_then(parse_size).ok_or(ParameterError::BadValue)?;
+    let mut rest = text;
+    // BOUND: each turn takes a parameter.
+    loop {
+        rest = skip_spaces(rest);
+        if rest.is_empty() {
+            return Ok(parameters);
+        }
+        if offered.has(Extension::Size)
+            && let Some(value) = after(rest, b"SIZE=")
+        {
+            let (size, behind) = number(value).ok_or_else(|| refused(rest, offered))?;
             if parameters.size_bytes.replace(size).is_some() {
                 return Err(ParameterError::BadValue);
             }
-        } else if keyword.eq_ignore_ascii_case(b"BODY") && offered.has(Extension::EightBitMime) {
-            parameters.body = match value {
-                Some(value) if !body_seen && value.eq_ignore_ascii_case(b"7BIT") => Body::SevenBit,
-                Some(value) if !body_seen && value.eq_ignore_ascii_case(b"8BITMIME") => Body::EightBitMime,
-                _ => return Err(ParameterError::BadValue),
-            };
-            body_seen = true;
+            rest = behind;
+        } else if offered.has(Extension::EightBitMime)
+            && let Some(value) = after(rest, b"BODY=")
+        {
+            let (body, behind) = body(value).ok_or_else(|| refused(rest, offered))?;
+            if body_seen {
+                return Err(ParameterError::BadValue);
+            }
+            (parameters.body, body_seen, rest) = (body, true, behind);
         } else {
-            return Err(ParameterError::Unknown);
+            return Err(refused(rest, offered));
         }
     }
-    Ok(parameters)
+}
+
+#[inline]
+fn skip_spaces(mut text: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] = text {
+        text = rest;
+    }
+    text
+}
+
+/// Whether a parameter can end here.
+#[inline]
+fn is_end(rest: &[u8]) -> bool {
+    matches!(rest, [] | [b' ', ..])
+}
+
+/// The value of SIZE, and what follows it. RFC 1870 §3: one to twenty digits.
+#[inline]
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0_u64;
+    let mut rest = text;
+    while let [digit @ b'0'..=b'9', behind @ ..] = rest {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        rest = behind;
+    }
+    let digits = text.len() - rest.len();
+    if !is_end(rest) || !(1..=20).contains(&digits) {
+        return None;
+    }
+    // Nineteen digits always fit.
+    Some((if digits < 20 { number } else { saturated(&text[..digits]) }, rest))
+}
+
+#[cold]
+fn saturated(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+}
+
+/// The value of BODY, and what follows it: RFC 6152 §3.
+#[inline]
+fn body(text: &[u8]) -> Option<(Body, &[u8])> {
+    let (body, rest) = if let Some(rest) = after(text, b"8BITMIME") {
+        (Body::EightBitMime, rest)
+    } else {
+        (Body::SevenBit, after(text, b"7BIT")?)
+    };
+    is_end(rest).then_some((body, rest))
+}
+
+/// What is wrong with the first parameter of the text.
+#[cold]
+fn refused(text: &[u8], offered: Extensions) -> ParameterError {
+    let Some((keyword, value)) = each(text).next() else { return ParameterError::Malformed };
+    let is = |name: &[u8], extension| keyword.eq_ignore_ascii_case(name) && offered.has(extension);
+    match check(keyword, value) {
+        Err(error) => error,
+        Ok(_) if is(b"SIZE", Extension::Size) || is(b"BODY", Extension::EightBitMime) => ParameterError::BadValue,
+        Ok(_) => ParameterError::Unknown,
+    }
 }
 
 /// Reads the parameters of RCPT: no extension of this build defines one.
@@ -73,19 +141,11 @@ fn each(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
 }
 
 /// RFC 5321 §4.1.2 `esmtp-param`.
-fn check<'a>(keyword: &'a [u8], value: Option<&'a [u8]>) -> Result<(&'a [u8], Option<&'a [u8]>), ParameterError> {
+fn check(keyword: &[u8], value: Option<&[u8]>) -> Result<(), ParameterError> {
     let keyword_ok = keyword.first().is_some_and(u8::is_ascii_alphanumeric)
         && keyword.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
     let value_ok = value.is_none_or(|value| value.iter().all(|octet| (33..=126).contains(octet) && *octet != b'='));
-    if keyword_ok && value_ok { Ok((keyword, value)) } else { Err(ParameterError::Malformed) }
-}
-
-/// RFC 1870 §3: one to twenty digits.
-fn parse_size(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(digits.iter().fold(0_u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
+    if keyword_ok && value_ok { Ok(()) } else { Err(ParameterError::Malformed) }
 }
 
 #[cfg(test)]
@@ -102,6 +162,8 @@ mod tests {
         assert_eq!(read(""), Ok(MailParameters::default()));
         assert_eq!(read("SIZE=1000000"), size(1_000_000));
         assert_eq!(read("size=99999999999999999999"), size(u64::MAX));
+        assert_eq!(read("SIZE=00000000000000000005"), size(5));
+        assert_eq!(read("SIZE=18446744073709551614"), size(u64::MAX - 1));
         assert_eq!(read("SIZE=999999999999999999999"), Err(BadValue));
         for bad in ["SIZE=", "SIZE", "SIZE=-1", "SIZE=1 SIZE=1", "BODY=FOO", "BODY=", "BODY=7BIT BODY=7BIT"] {
             assert_eq!(read(bad), Err(BadValue), "{bad}");

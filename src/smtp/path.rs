@@ -48,141 +48,150 @@ pub enum PathError {
 pub fn parse(text: &[u8], syntax: AddressSyntax) -> Result<(Path<'_>, &[u8]), PathError> {
     let loose = syntax == AddressSyntax::Loose;
     let text = if loose { trim_start(text) } else { text };
-    let Some(&first) = text.first() else { return Err(PathError::Missing) };
-    let (inner, rest, brackets) = if first == b'<' {
-        let end = closing_bracket(text).ok_or(PathError::Malformed)?;
-        (&text[1..end], &text[end + 1..], 0)
-    } else if loose {
-        let end = memchr::memchr(b' ', text).unwrap_or(text.len());
-        (&text[..end], &text[end..], 2)
-    } else {
-        return Err(PathError::Unbracketed);
+    let read = match text {
+        [] => return Err(PathError::Missing),
+        [b'<', inner @ ..] => read_in_brackets(inner, loose),
+        _ if loose => read_inner(text, loose),
+        _ => return Err(PathError::Unbracketed),
     };
     let octets_most = if loose { limits::PATH_OCTETS_LOOSE } else { limits::PATH_OCTETS };
-    if inner.len() + 2 > octets_most {
-        return Err(PathError::Malformed);
+    match read {
+        Some((path, rest)) if path_octets(text, rest) <= octets_most => match rest {
+            [] => Ok((path, rest)),
+            [b' ', parameters @ ..] => Ok((path, parameters)),
+            _ => Err(fault(text)),
+        },
+        _ => Err(fault(text)),
     }
-    let rest = match rest.first() {
-        None => rest,
-        Some(b' ') => &rest[1..],
-        Some(_) => return Err(PathError::Malformed),
-    };
-    if inner.is_empty() {
-        return if brackets == 0 { Ok((Path::Null, rest)) } else { Err(PathError::Missing) };
-    }
-    Ok((parse_inner(inner, loose)?, rest))
 }
 
-/// Index of the bracket that closes the one at 0; brackets within quotes do not count.
-fn closing_bracket(text: &[u8]) -> Option<usize> {
-    let end = memchr::memchr(b'>', text)?;
-    if memchr::memchr(b'"', &text[..end]).is_none() {
-        return Some(end);
-    }
-    let mut quoted = false;
-    let mut at = 1;
-    while at < text.len() {
-        match text[at] {
-            b'"' => quoted = !quoted,
-            b'\\' if quoted => at += 1,
-            b'>' if !quoted => return Some(at),
-            _ => {}
-        }
-        at += 1;
-    }
-    None
+/// Octets of a path with its brackets, also if it has none.
+fn path_octets(text: &[u8], rest: &[u8]) -> usize {
+    text.len() - rest.len() + if text[0] == b'<' { 0 } else { 2 }
 }
 
-fn parse_inner(inner: &[u8], loose: bool) -> Result<Path<'_>, PathError> {
-    if !inner.is_ascii() {
-        return Err(PathError::NonAscii);
+/// Why a text is no path: so far as one would go, it is not ASCII, or else it is no address.
+#[cold]
+fn fault(text: &[u8]) -> PathError {
+    let path = text.split(|octet| *octet == b'>').next().unwrap_or(text);
+    if path.is_ascii() { PathError::Malformed } else { PathError::NonAscii }
+}
+
+/// What stands behind an opening bracket, and what follows the closing one.
+#[inline]
+fn read_in_brackets(text: &[u8], loose: bool) -> Option<(Path<'_>, &[u8])> {
+    if let [b'>', rest @ ..] = text {
+        return Some((Path::Null, rest));
     }
-    let inner = skip_source_route(inner, loose)?;
-    let local_octets = local_part_octets(inner, loose)?;
-    let (local_part, rest) = inner.split_at(local_octets);
+    match read_inner(text, loose)? {
+        (path, [b'>', rest @ ..]) => Some((path, rest)),
+        _ => None,
+    }
+}
+
+/// A source route, which is left out, and a mailbox or a local-part alone; with what follows.
+#[inline]
+fn read_inner(text: &[u8], loose: bool) -> Option<(Path<'_>, &[u8])> {
+    let text = skip_source_route(text, loose)?;
+    let (local_part, rest) = text.split_at(local_part_octets(text, loose)?);
     let local_most = if loose { limits::LOCAL_PART_OCTETS_LOOSE } else { limits::LOCAL_PART_OCTETS };
     if local_part.len() > local_most {
-        return Err(PathError::Malformed);
+        return None;
     }
-    match rest.split_first() {
-        None => Ok(Path::Local(local_part)),
-        Some((b'@', domain)) if is_domain_or_literal(domain, loose) => {
-            Ok(Path::Mailbox(Mailbox { local_part, domain }))
-        }
-        Some(_) => Err(PathError::Malformed),
-    }
+    let [b'@', rest @ ..] = rest else { return Some((Path::Local(local_part), rest)) };
+    let (domain, rest) = rest.split_at(domain_or_literal_octets(rest, loose)?);
+    Some((Path::Mailbox(Mailbox { local_part, domain }), rest))
 }
 
 /// `@one,@two:` before the mailbox. RFC 5321 §4.1.1.3: it should be ignored.
-fn skip_source_route(inner: &[u8], loose: bool) -> Result<&[u8], PathError> {
-    if inner[0] != b'@' {
-        return Ok(inner);
-    }
-    // A colon may stand in an IPv6 literal too; hosts of a route with literals are not worth the ambiguity.
-    let colon = memchr::memchr(b':', inner).ok_or(PathError::Malformed)?;
-    for host in inner[..colon].split(|octet| *octet == b',') {
-        match host.split_first() {
-            Some((b'@', domain)) if is_domain(domain, loose) => {}
-            _ => return Err(PathError::Malformed),
+fn skip_source_route(text: &[u8], loose: bool) -> Option<&[u8]> {
+    let mut rest = text;
+    // BOUND: each turn takes a host. Hosts of a route with literals are not worth the ambiguity of their colons.
+    while let [b'@', host @ ..] = rest {
+        match host.split_at(domain_octets(host, loose)?).1 {
+            [b',', next @ ..] if next.first() == Some(&b'@') => rest = next,
+            [b':', mailbox @ ..] => return Some(mailbox),
+            _ => return None,
         }
     }
-    let rest = &inner[colon + 1..];
-    if rest.is_empty() { Err(PathError::Malformed) } else { Ok(rest) }
+    Some(rest)
 }
 
-/// How many octets of the text are its local-part: a dot-string or a quoted string.
-fn local_part_octets(text: &[u8], loose: bool) -> Result<usize, PathError> {
-    if text[0] == b'"' {
-        let mut at = 1;
-        while at < text.len() {
-            match text[at] {
-                b'"' => return Ok(at + 1),
-                b'\\' => match text.get(at + 1) {
-                    Some(32..=126) => at += 2,
-                    _ => return Err(PathError::Malformed),
-                },
-                32..=126 => at += 1,
-                _ => return Err(PathError::Malformed),
-            }
-        }
-        return Err(PathError::Malformed);
+/// How many octets at the start of the text are a local-part: a dot-string or a quoted string.
+#[inline]
+fn local_part_octets(text: &[u8], loose: bool) -> Option<usize> {
+    if text.first() == Some(&b'"') {
+        return quoted_octets(text);
     }
-    let octets = text.iter().position(|octet| !(is_atext(*octet) || *octet == b'.')).unwrap_or(text.len());
+    let octets = octets_of(text, ATEXT | DOT);
     let local_part = &text[..octets];
     let dots_misplaced = || {
-        local_part[0] == b'.'
-            || local_part[local_part.len() - 1] == b'.'
-            || local_part.windows(2).any(|pair| pair == b"..")
+        local_part.starts_with(b".") || local_part.ends_with(b".") || local_part.windows(2).any(|pair| pair == b"..")
     };
-    if octets == 0 || (!loose && dots_misplaced()) { Err(PathError::Malformed) } else { Ok(octets) }
+    (octets > 0 && (loose || !dots_misplaced())).then_some(octets)
+}
+
+fn quoted_octets(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' if matches!(text.get(at + 1), Some(32..=126)) => at += 2,
+            b'\\' => return None,
+            32..=126 => at += 1,
+            _ => return None,
+        }
+    }
 }
 
 /// RFC 5322 §3.2.3 `atext`.
-fn is_atext(octet: u8) -> bool {
-    const ATEXT: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut octet = 0;
-        while octet < 128 {
-            table[octet] = (octet as u8).is_ascii_alphanumeric();
-            octet += 1;
+const ATEXT: u8 = 1 << 0;
+/// The dot, between atoms.
+const DOT: u8 = 1 << 1;
+/// RFC 5321 §4.1.2: letters, digits and hyphens, of which a label is made.
+const LABEL: u8 = 1 << 2;
+/// The underscore, which labels have in the wild.
+const UNDERSCORE: u8 = 1 << 3;
+
+/// What each octet can be part of.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut octet = 0;
+    while octet < 128 {
+        if (octet as u8).is_ascii_alphanumeric() {
+            classes[octet] = ATEXT | LABEL;
         }
-        let others = b"!#$%&'*+-/=?^_`{|}~";
-        let mut index = 0;
-        while index < others.len() {
-            table[others[index] as usize] = true;
-            index += 1;
-        }
-        table
-    };
-    ATEXT[octet as usize]
+        octet += 1;
+    }
+    let others = b"!#$%&'*+-/=?^_`{|}~";
+    let mut index = 0;
+    while index < others.len() {
+        classes[others[index] as usize] = ATEXT;
+        index += 1;
+    }
+    classes[b'.' as usize] = DOT;
+    classes[b'-' as usize] |= LABEL;
+    classes[b'_' as usize] |= UNDERSCORE;
+    classes
+};
+
+/// How many octets at the start of the text are of any of the classes.
+#[inline]
+fn octets_of(text: &[u8], classes: u8) -> usize {
+    text.iter().position(|octet| CLASSES[usize::from(*octet)] & classes == 0).unwrap_or(text.len())
 }
 
 /// Whether the text can be a domain or an address literal: RFC 5321 §4.1.2 and §4.1.3.
 pub fn is_domain_or_literal(text: &[u8], loose: bool) -> bool {
-    match text {
-        [b'[', literal @ .., b']'] => is_address_literal(literal),
-        _ => is_domain(text, loose),
-    }
+    domain_or_literal_octets(text, loose) == Some(text.len())
+}
+
+/// How many octets at the start of the text are a domain or an address literal.
+#[inline]
+fn domain_or_literal_octets(text: &[u8], loose: bool) -> Option<usize> {
+    let [b'[', literal @ ..] = text else { return domain_octets(text, loose) };
+    let octets = memchr::memchr(b']', literal)?;
+    is_address_literal(&literal[..octets]).then_some(octets + 2)
 }
 
 fn is_address_literal(literal: &[u8]) -> bool {
@@ -193,35 +202,29 @@ fn is_address_literal(literal: &[u8]) -> bool {
     }
 }
 
-fn is_domain(domain: &[u8], loose: bool) -> bool {
-    let labels = match domain {
-        [labels @ .., b'.'] if loose => labels,
-        _ => domain,
-    };
-    if labels.is_empty() || domain.len() > limits::DOMAIN_OCTETS {
-        return false;
-    }
-    let mut label_octets = 0;
-    let mut before = b'.';
-    for &octet in labels {
-        match octet {
-            b'.' => {
-                if label_octets == 0 || (!loose && before == b'-') {
-                    return false;
-                }
-                label_octets = 0;
+/// How many octets at the start of the text are a domain. Loose syntax takes underscores, hyphens anywhere, and a dot at
+/// the end.
+#[inline]
+fn domain_octets(text: &[u8], loose: bool) -> Option<usize> {
+    let classes = if loose { LABEL | UNDERSCORE } else { LABEL };
+    let mut at = 0;
+    // BOUND: each turn takes a label.
+    loop {
+        let label = at;
+        at += octets_of(&text[at..], classes);
+        let is_ended_by_dot = loose && at == label && at > 0;
+        let hyphen_misplaced = || text[label] == b'-' || text[at - 1] == b'-';
+        if !is_ended_by_dot {
+            if at == label || at - label > limits::DOMAIN_LABEL_OCTETS || (!loose && hyphen_misplaced()) {
+                return None;
             }
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => label_octets += 1,
-            b'-' if loose || label_octets > 0 => label_octets += 1,
-            b'_' if loose => label_octets += 1,
-            _ => return false,
+            if text.get(at) == Some(&b'.') {
+                at += 1;
+                continue;
+            }
         }
-        if label_octets > limits::DOMAIN_LABEL_OCTETS {
-            return false;
-        }
-        before = octet;
+        return (at <= limits::DOMAIN_OCTETS).then_some(at);
     }
-    label_octets > 0 && (loose || before != b'-')
 }
 
 #[cfg(test)]
