@@ -466,9 +466,10 @@ fn shut(descriptor: u32) -> Result<u32, Errno> {
 fn limit_receive(entry: &mut squeue::Entry, octets: u32) {
     const OPTLEN: usize = 44;
     const _: () = assert!(size_of::<squeue::Entry>() == 64);
-    // SAFETY: an entry is the kernel's `io_uring_sqe`, plain old data of 64 octets; `optlen` is its 32-bit word at octet 44,
-    // which a receive uses for nothing else.
-    unsafe { std::ptr::from_mut(entry).cast::<u8>().add(OPTLEN).cast::<u32>().write_unaligned(octets) };
+    // SAFETY: an entry is the kernel's `io_uring_sqe`, 64 octets, so that octet 44 lies within.
+    let optlen = unsafe { std::ptr::from_mut(entry).cast::<u8>().add(OPTLEN) };
+    // SAFETY: there it has a 32-bit word that a receive uses for nothing else, and any value of which is valid.
+    unsafe { optlen.cast::<u32>().write_unaligned(octets) };
 }
 
 /// Whether a multishot receive can be told after how many octets to end: since Linux 6.17. Before, one socket can fill every
