@@ -54,10 +54,7 @@ fn check() {
     assert!(mail_line(&mut carry, &mut &*LONG_MAIL, AddressSyntax::Strict).is_ok());
     for syntax in [AddressSyntax::Loose, AddressSyntax::Strict] {
         let mail = mail_line(&mut carry, &mut &*MAIL, syntax).expect("it is a MAIL");
-        assert_eq!(
-            mail.reverse_path,
-            Path::Mailbox(Mailbox { local_part: b"sender", domain: b"example.org" })
-        );
+        assert_eq!(mail.reverse_path, Path::Mailbox(Mailbox { local_part: b"sender", domain: b"example.org" }));
         assert_eq!((mail.parameters.size_bytes, mail.parameters.body), (Some(4096), Body::EightBitMime));
     }
     let rcpt = rcpt_line(&mut carry, &mut &*RCPT).expect("it is a RCPT");

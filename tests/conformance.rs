@@ -524,6 +524,7 @@ const BY_TESTS: &[(&str, &str)] = &[
 const LACKING: &[(&str, &str)] = &[
     ("T041", "a deadline for each command"),
     ("T042", "a limit of connections for each address"),
+    ("T044", "a greeting with 521"),
     ("T066", "`default_domain`"),
     ("T072", "a spool"),
     ("T076", "SMTPUTF8"),

@@ -470,13 +470,13 @@ fn marks(octets: &[u8]) -> Marks {
 
 /// What came of a run.
 #[derive(Debug, PartialEq)]
-struct Result {
+struct Course {
     sent: String,
     messages: Vec<Message>,
     is_closed: bool,
 }
 
-impl Result {
+impl Course {
     fn of(host: &Host) -> Self {
         let sent = String::from_utf8(host.sent.clone()).expect("replies are ASCII");
         Self { sent, messages: host.messages().into_iter().cloned().collect(), is_closed: host.is_closed() }
@@ -491,12 +491,12 @@ fn pieces<'a>(octets: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
 }
 
 /// Answers everything at once.
-fn run<'a>(script: &Script, parts: impl IntoIterator<Item = Vec<&'a [u8]>>) -> Result {
+fn run<'a>(script: &Script, parts: impl IntoIterator<Item = Vec<&'a [u8]>>) -> Course {
     let mut outcomes = script.outcomes();
     let policy: Policy = Box::new(move |question| Decision::Now(outcomes(question)));
     let mut host = Host::connect(script.settings(), policy);
     parts.into_iter().flatten().for_each(|piece| host.receive(piece));
-    Result::of(&host)
+    Course::of(&host)
 }
 
 fn whole(model: &Model) -> Vec<Vec<&[u8]>> {
@@ -504,7 +504,7 @@ fn whole(model: &Model) -> Vec<Vec<&[u8]>> {
 }
 
 #[track_caller]
-fn check_model(script: &Script, model: &Model, result: &Result) {
+fn check_model(script: &Script, model: &Model, result: &Course) {
     let mut reader = ReplyReader::default();
     reader.push(result.sent.as_bytes());
     let replies: Vec<_> = std::iter::from_fn(|| reader.next()).collect();
@@ -599,7 +599,7 @@ proptest! {
             // The client awaits every reply before it goes on.
             while run.answer_one(next().1) {}
         }
-        prop_assert_eq!(Result::of(&run.host), expected, "{:#?}", &script);
+        prop_assert_eq!(Course::of(&run.host), expected, "{:#?}", &script);
     }
 
     /// Exactly one reply for each command, in their order: what was answered in time stands in its place, the rest is 451.

@@ -34,6 +34,7 @@ pub enum ParameterError {
 }
 
 /// Reads the parameters of MAIL.
+#[inline]
 pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParameters, ParameterError> {
     let mut parameters = MailParameters::default();
     let mut body_seen = false;

@@ -2,6 +2,10 @@
 //!
 //! *Invariant*: what is accepted is a slice of the line, octet for octet, so that it re-serialises to itself. Source
 //! routes are accepted and left out (RFC 5321 appendix C).
+//!
+//! *Why this way*: one pass, each part says how far it reaches; what is wrong is asked only when something is. To look for
+//! the closing bracket first, and then at what is inside, took three times the instructions. COST: what every MAIL and RCPT
+//! passes through is inlined into one function (70 of 560 instructions for a MAIL line); what few do is kept out of it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -45,29 +49,22 @@ pub enum PathError {
 /// Reads a path and returns what follows it, without the space between.
 ///
 /// `text` begins behind the colon of `FROM:` or `TO:`.
+#[inline(always)]
 pub fn parse(text: &[u8], syntax: AddressSyntax) -> Result<(Path<'_>, &[u8]), PathError> {
     let loose = syntax == AddressSyntax::Loose;
     let text = if loose { trim_start(text) } else { text };
-    let read = match text {
+    let is_bracketed = match text {
         [] => return Err(PathError::Missing),
-        [b'<', inner @ ..] => read_in_brackets(inner, loose),
-        _ if loose => read_inner(text, loose),
+        [b'<', ..] => true,
+        _ if loose => false,
         _ => return Err(PathError::Unbracketed),
     };
-    let octets_most = if loose { limits::PATH_OCTETS_LOOSE } else { limits::PATH_OCTETS };
-    match read {
-        Some((path, rest)) if path_octets(text, rest) <= octets_most => match rest {
-            [] => Ok((path, rest)),
-            [b' ', parameters @ ..] => Ok((path, parameters)),
-            _ => Err(fault(text)),
-        },
+    let Some((path, end)) = read(text, is_bracketed, loose) else { return Err(fault(text)) };
+    match &text[end..] {
+        [] => Ok((path, &[])),
+        [b' ', parameters @ ..] => Ok((path, parameters)),
         _ => Err(fault(text)),
     }
-}
-
-/// Octets of a path with its brackets, also if it has none.
-fn path_octets(text: &[u8], rest: &[u8]) -> usize {
-    text.len() - rest.len() + if text[0] == b'<' { 0 } else { 2 }
 }
 
 /// Why a text is no path: so far as one would go, it is not ASCII, or else it is no address.
@@ -77,62 +74,83 @@ fn fault(text: &[u8]) -> PathError {
     if path.is_ascii() { PathError::Malformed } else { PathError::NonAscii }
 }
 
-/// What stands behind an opening bracket, and what follows the closing one.
-#[inline]
-fn read_in_brackets(text: &[u8], loose: bool) -> Option<(Path<'_>, &[u8])> {
-    if let [b'>', rest @ ..] = text {
-        return Some((Path::Null, rest));
+/// A path, and where it ends.
+#[inline(always)]
+fn read(text: &[u8], is_bracketed: bool, loose: bool) -> Option<(Path<'_>, usize)> {
+    let bounds = if loose { &LOOSE } else { &STRICT };
+    let start = usize::from(is_bracketed);
+    if text.get(start) == Some(&b'>') {
+        return is_bracketed.then_some((Path::Null, 2));
     }
-    match read_inner(text, loose)? {
-        (path, [b'>', rest @ ..]) => Some((path, rest)),
-        _ => None,
-    }
+    let mailbox = &text[start + source_route_octets(&text[start..], loose)?..];
+    let local_octets = local_part_octets(mailbox, loose)?;
+    let (local_part, domain) = mailbox.split_at(local_octets);
+    let (path, rest) = match domain {
+        [b'@', domain @ ..] => {
+            let (domain, rest) = domain.split_at(domain_or_literal_octets(domain, loose)?);
+            (Path::Mailbox(Mailbox { local_part, domain }), rest)
+        }
+        rest => (Path::Local(local_part), rest),
+    };
+    let end = text.len() - rest.len() + start;
+    let is_closed = !is_bracketed || rest.first() == Some(&b'>');
+    // The octets of a path are counted with its brackets, also where it has none.
+    let octets = if is_bracketed { end } else { end + 2 };
+    (is_closed && octets <= bounds.path && local_octets <= bounds.local_part).then_some((path, end))
 }
 
-/// A source route, which is left out, and a mailbox or a local-part alone; with what follows.
-#[inline]
-fn read_inner(text: &[u8], loose: bool) -> Option<(Path<'_>, &[u8])> {
-    let text = skip_source_route(text, loose)?;
-    let (local_part, rest) = text.split_at(local_part_octets(text, loose)?);
-    let local_most = if loose { limits::LOCAL_PART_OCTETS_LOOSE } else { limits::LOCAL_PART_OCTETS };
-    if local_part.len() > local_most {
-        return None;
-    }
-    let [b'@', rest @ ..] = rest else { return Some((Path::Local(local_part), rest)) };
-    let (domain, rest) = rest.split_at(domain_or_literal_octets(rest, loose)?);
-    Some((Path::Mailbox(Mailbox { local_part, domain }), rest))
+/// Highest numbers of octets.
+struct Bounds {
+    path: usize,
+    local_part: usize,
 }
 
-/// `@one,@two:` before the mailbox. RFC 5321 §4.1.1.3: it should be ignored.
-fn skip_source_route(text: &[u8], loose: bool) -> Option<&[u8]> {
-    let mut rest = text;
+const STRICT: Bounds = Bounds { path: limits::PATH_OCTETS, local_part: limits::LOCAL_PART_OCTETS };
+const LOOSE: Bounds = Bounds { path: limits::PATH_OCTETS_LOOSE, local_part: limits::LOCAL_PART_OCTETS_LOOSE };
+
+/// How many octets at the start of the text are `@one,@two:`. RFC 5321 §4.1.1.3: it should be ignored.
+#[inline(always)]
+fn source_route_octets(text: &[u8], loose: bool) -> Option<usize> {
+    if text.first() == Some(&b'@') { route_octets(text, loose) } else { Some(0) }
+}
+
+#[cold]
+fn route_octets(text: &[u8], loose: bool) -> Option<usize> {
+    let mut at = 0;
     // BOUND: each turn takes a host. Hosts of a route with literals are not worth the ambiguity of their colons.
-    while let [b'@', host @ ..] = rest {
-        match host.split_at(domain_octets(host, loose)?).1 {
-            [b',', next @ ..] if next.first() == Some(&b'@') => rest = next,
-            [b':', mailbox @ ..] => return Some(mailbox),
+    while text.get(at) == Some(&b'@') {
+        at += 1;
+        at += domain_octets(&text[at..], loose)?;
+        match text.get(at)? {
+            b',' => at += 1,
+            b':' => return Some(at + 1),
             _ => return None,
         }
     }
-    Some(rest)
+    None
 }
 
 /// How many octets at the start of the text are a local-part: a dot-string or a quoted string.
-#[inline]
+#[inline(always)]
 fn local_part_octets(text: &[u8], loose: bool) -> Option<usize> {
-    if text.first() == Some(&b'"') {
+    let octets = octets_of(text, ATEXT | DOT);
+    if octets == 0 {
         return quoted_octets(text);
     }
-    let octets = octets_of(text, ATEXT | DOT);
-    let local_part = &text[..octets];
-    let dots_misplaced = || {
-        local_part.starts_with(b".") || local_part.ends_with(b".") || local_part.windows(2).any(|pair| pair == b"..")
-    };
-    (octets > 0 && (loose || !dots_misplaced())).then_some(octets)
+    (loose || !has_misplaced_dots(&text[..octets])).then_some(octets)
 }
 
+fn has_misplaced_dots(local_part: &[u8]) -> bool {
+    local_part.starts_with(b".") || local_part.ends_with(b".") || local_part.windows(2).any(|pair| pair == b"..")
+}
+
+#[cold]
 fn quoted_octets(text: &[u8]) -> Option<usize> {
     let mut at = 1;
+    if text.first() != Some(&b'"') {
+        return None;
+    }
+    // BOUND: each turn takes an octet.
     loop {
         match text.get(at)? {
             b'"' => return Some(at + 1),
@@ -176,7 +194,7 @@ const CLASSES: [u8; 256] = {
 };
 
 /// How many octets at the start of the text are of any of the classes.
-#[inline]
+#[inline(always)]
 fn octets_of(text: &[u8], classes: u8) -> usize {
     text.iter().position(|octet| CLASSES[usize::from(*octet)] & classes == 0).unwrap_or(text.len())
 }
@@ -187,51 +205,62 @@ pub fn is_domain_or_literal(text: &[u8], loose: bool) -> bool {
 }
 
 /// How many octets at the start of the text are a domain or an address literal.
-#[inline]
+#[inline(always)]
 fn domain_or_literal_octets(text: &[u8], loose: bool) -> Option<usize> {
-    let [b'[', literal @ ..] = text else { return domain_octets(text, loose) };
-    let octets = memchr::memchr(b']', literal)?;
-    is_address_literal(&literal[..octets]).then_some(octets + 2)
+    if text.first() == Some(&b'[') { literal_octets(text) } else { domain_octets(text, loose) }
 }
 
-fn is_address_literal(literal: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(literal) else { return false };
-    match text.get(..5) {
-        Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => text[5..].parse::<Ipv6Addr>().is_ok(),
-        _ => text.parse::<Ipv4Addr>().is_ok(),
-    }
+#[cold]
+fn literal_octets(text: &[u8]) -> Option<usize> {
+    let end = memchr::memchr(b']', text)?;
+    let literal = std::str::from_utf8(&text[1..end]).ok()?;
+    let is_address = match literal.get(..5) {
+        Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => literal[5..].parse::<Ipv6Addr>().is_ok(),
+        _ => literal.parse::<Ipv4Addr>().is_ok(),
+    };
+    is_address.then_some(end + 1)
 }
 
 /// How many octets at the start of the text are a domain. Loose syntax takes underscores, hyphens anywhere, and a dot at
 /// the end.
-#[inline]
+#[inline(always)]
 fn domain_octets(text: &[u8], loose: bool) -> Option<usize> {
     let classes = if loose { LABEL | UNDERSCORE } else { LABEL };
-    let mut at = 0;
-    // BOUND: each turn takes a label.
-    loop {
-        let label = at;
-        at += octets_of(&text[at..], classes);
-        let is_ended_by_dot = loose && at == label && at > 0;
-        let hyphen_misplaced = || text[label] == b'-' || text[at - 1] == b'-';
-        if !is_ended_by_dot {
-            if at == label || at - label > limits::DOMAIN_LABEL_OCTETS || (!loose && hyphen_misplaced()) {
-                return None;
+    let (mut at, mut label) = (0, 0);
+    // BOUND: each turn takes an octet.
+    while let Some(octet) = text.get(at) {
+        let class = CLASSES[usize::from(*octet)];
+        if class & classes == 0 {
+            if class != DOT || !is_label(&text[label..at], loose) {
+                break;
             }
-            if text.get(at) == Some(&b'.') {
-                at += 1;
-                continue;
-            }
+            label = at + 1;
         }
-        return (at <= limits::DOMAIN_OCTETS).then_some(at);
+        at += 1;
+    }
+    let ends_well = is_label(&text[label..at], loose) || (loose && label == at && label > 0);
+    (ends_well && at <= limits::DOMAIN_OCTETS).then_some(at)
+}
+
+/// Whether octets that may stand in a label are one.
+#[inline(always)]
+fn is_label(octets: &[u8], loose: bool) -> bool {
+    match octets {
+        [] => false,
+        _ if octets.len() > limits::DOMAIN_LABEL_OCTETS => false,
+        [first, ..] => loose || (*first != b'-' && octets[octets.len() - 1] != b'-'),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn outcome(text: &str, syntax: AddressSyntax) -> Result<String, PathError> {
+    type Read = Result<String, PathError>;
+
+    fn outcome(text: &str, syntax: AddressSyntax) -> Read {
         parse(text.as_bytes(), syntax).map(|(path, rest)| {
             let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
             let path = match path {
@@ -254,7 +283,7 @@ mod tests {
         };
         let ok = |text: &str| Ok(text.to_owned());
         let inner = |text: &str| Ok(text[1..text.len() - 1].to_owned());
-        let rows: Vec<(String, Result<String, PathError>, Result<String, PathError>)> = vec![
+        let rows: Vec<(String, Read, Read)> = vec![
             ("<s@x.test>".into(), ok("s@x.test"), ok("s@x.test")),
             ("<>".into(), ok("<>"), ok("<>")),
             ("<s@x.test> SIZE=1".into(), ok("s@x.test + SIZE=1"), ok("s@x.test + SIZE=1")),
@@ -320,6 +349,63 @@ mod tests {
             assert_eq!(text.len(), octets);
             assert_eq!(outcome(&text, AddressSyntax::Loose).is_ok(), loose, "{octets}");
             assert_eq!(outcome(&text, AddressSyntax::Strict).is_ok(), strict, "{octets}");
+        }
+    }
+
+    /// Texts of which some are paths.
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        let pieces: Vec<&[u8]> = vec![
+            b"<",
+            b">",
+            b"@",
+            b".",
+            b"a",
+            b"-",
+            b"_",
+            b"\"",
+            b"\\",
+            b" ",
+            b",",
+            b":",
+            b"[",
+            b"]",
+            b"x.test",
+            b"@x.test",
+            b"@h1",
+            b"192.0.2.1",
+            b"IPv6:::1",
+            b"\xC3",
+            b"\0",
+            b"\t",
+        ];
+        prop_oneof![
+            prop::collection::vec(prop::sample::select(pieces.clone()), 0..9).prop_map(|pieces| pieces.concat()),
+            prop::collection::vec(prop::sample::select(pieces), 0..6).prop_map(|pieces| [
+                b"<".as_slice(),
+                &pieces.concat(),
+                b"> P"
+            ]
+            .concat()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        /// Loose syntax takes what strict does, in the same way; and a path is made of octets that stand in the text.
+        #[test]
+        fn loose_takes_what_strict_does(text in text()) {
+            let loose = parse(&text, AddressSyntax::Loose);
+            if let Ok(strict) = parse(&text, AddressSyntax::Strict) {
+                prop_assert_eq!(Ok(strict), loose);
+            }
+            if let Ok((Path::Mailbox(mailbox), rest)) = loose {
+                let written = [mailbox.local_part, b"@", mailbox.domain].concat();
+                prop_assert!(text.windows(written.len()).any(|window| window == written));
+                prop_assert!(is_domain_or_literal(mailbox.domain, true) && text.ends_with(rest));
+                let again = [b"<".as_slice(), &written, b">"].concat();
+                prop_assert_eq!(parse(&again, AddressSyntax::Loose), Ok((Path::Mailbox(mailbox), b"".as_slice())));
+            }
         }
     }
 }

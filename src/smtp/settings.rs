@@ -67,7 +67,7 @@ pub struct Terms {
 
 impl Terms {
     /// Whether chunks are looked into for marks. Not where the message is thrown away whatever is in it: nobody would read
-    /// the marks, and a blackhole must not be the slower part of a load test.
+    /// the marks, and 66 ns for 4 KiB are much beside the 101 ns that all else of such a message takes (`benches/session`).
     pub fn looks_into_chunks(&self) -> bool {
         !self.discards || self.nul == Nul::Reject
     }

@@ -195,6 +195,11 @@ pub fn parse(file: &str, text: &str) -> Vec<Case> {
                 case.steps.push(Step::Answer { ticket, outcome, is_awaited: word == "+answer" });
             }
             ("=", _) => case.messages.push(Expected { content: unescape(rest), ..Expected::default() }),
+            ("=times", _) => {
+                let Some(message) = case.messages.last().cloned() else { fail("no content above") };
+                let times: usize = rest.parse().unwrap_or_else(|_| fail("no number"));
+                case.messages.extend(std::iter::repeat_n(message, times - 1));
+            }
             ("=from" | "=to" | "=marks", _) => {
                 let Some(message) = case.messages.last_mut() else { fail("no content above") };
                 match word {
