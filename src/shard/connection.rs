@@ -1,5 +1,6 @@
 //! One connection: its stage, its session, and what is under way for it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -122,10 +123,12 @@ pub struct Connection {
     pub accepted_at: Time,
     /// When octets came last.
     pub heard_at: Time,
-    /// When the transaction was opened.
-    pub transaction_at: Option<Time>,
-    /// When the oldest answer that is out was asked for.
-    pub asked_at: Option<Time>,
+    /// The transaction that is open, by its number, and when it was opened.
+    pub transaction: Option<(u32, Time)>,
+    /// When the command line was begun whose end has not come.
+    pub line_at: Option<Time>,
+    /// Questions that were deferred, oldest first, and when; the first is one whose answer is out.
+    pub asked: VecDeque<(u32, Time)>,
     /// When the stage was entered, for stages that have a time of their own.
     pub stage_at: Time,
     /// Octets discarded since the end of the session.
@@ -157,8 +160,9 @@ impl Connection {
             paused: None,
             accepted_at: Time(0),
             heard_at: Time(0),
-            transaction_at: None,
-            asked_at: None,
+            transaction: None,
+            line_at: None,
+            asked: VecDeque::new(),
             stage_at: Time(0),
             discarded: 0,
             timer_at: None,
@@ -188,6 +192,22 @@ impl Connection {
         !self.output.is_empty() || self.sending != Sending::Idle
     }
 
+    /// Notes which transaction and which command line are begun by now.
+    pub fn note_progress(&mut self, now: Time) {
+        self.line_at = if self.session.is_within_line() { self.line_at.or(Some(now)) } else { None };
+        let number = self.session.transaction();
+        if number != self.transaction.map(|(number, _)| number) {
+            self.transaction = number.map(|number| (number, now));
+        }
+    }
+
+    /// Forgets questions that are answered.
+    pub fn note_answers(&mut self) {
+        while self.asked.front().is_some_and(|(question, _)| !self.session.is_awaiting(*question)) {
+            self.asked.pop_front();
+        }
+    }
+
     /// When it must be looked at again: the earliest of the times that run.
     pub fn deadline(&self) -> Option<Time> {
         let timeouts = self.scope.as_ref()?.timeouts;
@@ -199,9 +219,11 @@ impl Connection {
             Stage::Pause => return Some(self.stage_at.plus_ms(timeouts.greet_pause_ms)),
             Stage::Preamble | Stage::Scope | Stage::Handshake | Stage::Greeting | Stage::Session => {}
         }
-        let answer = self.asked_at.map(|asked| asked.plus_ms(timeouts.answer_ms));
-        let transaction = timeouts.transaction_ms.and_then(|most| Some(self.transaction_at?.plus_ms(most)));
-        let idle = Some(self.heard_at.plus_ms(timeouts.idle_ms));
+        let answer = self.asked.front().map(|(_, asked)| asked.plus_ms(timeouts.answer_ms));
+        let transaction = timeouts.transaction_ms.and_then(|most| Some(self.transaction?.1.plus_ms(most)));
+        // A line that trickles in has as long for all of it as a client may be silent.
+        let silent_since = self.line_at.unwrap_or(self.heard_at);
+        let idle = Some(silent_since.plus_ms(timeouts.idle_ms));
         [answer, transaction, idle].into_iter().flatten().min()
     }
 }
@@ -213,4 +235,4 @@ impl Default for Connection {
 }
 
 // P10: an idle connection costs this, a socket's entry in the ring (48 octets), a timer (16) and a word or two.
-const _: () = assert!(size_of::<Connection>() <= 480);
+const _: () = assert!(size_of::<Connection>() <= 512);

@@ -110,6 +110,7 @@ impl<S: Sink> Desk<S> {
         let mut replies = self.replies.take().unwrap_or_default();
         replies.octets = octets;
         let result = work(self, connection, &mut replies);
+        connection.note_answers();
         let octets = std::mem::take(&mut replies.octets);
         self.replies = Some(replies);
         self.pressure.take(octets.len() - before);
@@ -148,10 +149,7 @@ impl<S: Sink> Desk<S> {
             if copied > 0 {
                 desk.counters.octets_copied_commands.add(copied);
             }
-            connection.transaction_at = match connection.session.is_in_transaction() {
-                true => connection.transaction_at.or(Some(desk.now)),
-                false => None,
-            };
+            connection.note_progress(desk.now);
             progress
         })
     }
@@ -242,9 +240,9 @@ impl<S: Sink> Desk<S> {
             Decision::Elsewhere => None,
         };
         self.counters.answers_awaited.one();
-        connection.asked_at.get_or_insert(self.now);
+        let question = connection.session.question_number();
+        connection.asked.push_back((question, self.now));
         if let Some((delay_ms, outcome)) = wait {
-            let question = connection.session.question_number();
             let ticket = Ticket { shard: self.shard, slot, generation: connection.generation, question };
             self.delayed.push(Reverse(Delayed { at: self.now.plus_ms(delay_ms), ticket, outcome }));
         }
@@ -273,7 +271,6 @@ impl<S: Sink> Desk<S> {
             note_start_mail(connection, before, replies);
             known
         });
-        self.renew_asked(connection);
         known
     }
 
@@ -284,11 +281,6 @@ impl<S: Sink> Desk<S> {
         self.with_replies(connection, |_, connection, replies| {
             connection.session.handle_answer_timeout(&scope.settings, replies);
         });
-        self.renew_asked(connection);
-    }
-
-    fn renew_asked(&self, connection: &mut Connection) {
-        connection.asked_at = connection.session.is_waiting().then_some(self.now);
     }
 
     /// Ends the session with this reply.

@@ -453,6 +453,58 @@ fn an_idle_client_hears_421_when_its_time_is_over() {
     assert_eq!(house.counters.timeouts.get(), 1);
 }
 
+/// CONFORMANCE T041.
+#[test]
+fn a_line_that_trickles_in_has_its_own_time() {
+    let mut house = House::new();
+    let client = house.greeted();
+    for _ in 0..(limits::IDLE_MS / 5_000 - 1) {
+        house.network.send(client, b"N");
+        house.turns();
+        house.pass_ms(5_000);
+    }
+    assert_eq!(house.hear(client), "");
+    house.pass_ms(6_000);
+    assert!(house.hear(client).starts_with("421 4.4.2"));
+    house.network.end(client);
+    house.is_clean(16);
+}
+
+#[test]
+fn each_transaction_has_its_own_time() {
+    let mut house = House::new();
+    let client = house.greeted();
+    // Each piece ends one transaction and begins the next: one is always open, and none is old.
+    house.codes(client, "MAIL FROM:<>\r\n");
+    for _ in 0..30 {
+        house.pass_ms(limits::IDLE_MS - 5_000);
+        let codes = house.codes(client, "RCPT TO:<a@ok.test>\r\nBDAT 2 LAST\r\nhiMAIL FROM:<>\r\n");
+        assert_eq!(codes, [250, 250, 250]);
+    }
+    house.network.end(client);
+    house.is_clean(16);
+}
+
+#[test]
+fn each_answer_has_its_own_time() {
+    let policy = Elsewhere::at(&[Point::Rcpt]);
+    let mut house = House::with(scope(policy.clone()), 100, 16, 4096);
+    let client = house.greeted();
+    assert_eq!(house.codes(client, "MAIL FROM:<>\r\nRCPT TO:<a@x.test>\r\nRCPT TO:<b@x.test>\r\n"), [250]);
+    house.pass_ms(limits::ANSWER_MS - 1_000);
+    house.network.send(client, b"RCPT TO:<c@x.test>\r\n");
+    house.turns();
+    // The third is answered; the first two are lost, and both are over a second later.
+    let third = policy.take()[2];
+    house.tell(Control::Outcome { ticket: third, outcome: Outcome::Accept });
+    assert_eq!(house.hear(client), "");
+    house.pass_ms(2_000);
+    assert_eq!(house.codes(client, ""), [451, 451, 250]);
+    assert_eq!(house.counters.answers_timed_out.get(), 2);
+    house.network.end(client);
+    house.is_clean(16);
+}
+
 #[test]
 fn a_transaction_has_its_own_limit() {
     let mut house = House::new();

@@ -48,18 +48,21 @@ impl<I: Io> Shard<I> {
             }
             return if connection.stage == Stage::Pause { self.advance(slot) } else { self.give_up(slot) };
         }
-        if connection.asked_at.is_some_and(|asked| over(asked, timeouts.answer_ms)) {
+        let answer_is_late = connection.asked.front().is_some_and(|(_, asked)| over(*asked, timeouts.answer_ms));
+        let transaction_is_late = timeouts
+            .transaction_ms
+            .is_some_and(|most| connection.transaction.is_some_and(|(_, opened)| over(opened, most)));
+        if answer_is_late {
             self.desk.answer_timeout(connection);
             self.after_outcome(slot);
-        } else if timeouts.transaction_ms.is_some_and(|most| connection.transaction_at.is_some_and(|at| over(at, most)))
-        {
+        } else if transaction_is_late {
             self.desk.counters.timeouts.one();
-            connection.transaction_at = None;
             self.cut(slot, Reply::TransactionTimeout);
-        } else if over(connection.heard_at, timeouts.idle_ms) {
+        } else if over(connection.line_at.unwrap_or(connection.heard_at), timeouts.idle_ms) {
             if connection.session.is_waiting() && connection.sending == Sending::Idle {
                 // It is us who are slow; the answers have a limit of their own.
                 connection.heard_at = now;
+                connection.line_at = None;
             } else {
                 self.desk.counters.timeouts.one();
                 self.cut(slot, Reply::IdleTimeout);

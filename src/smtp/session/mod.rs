@@ -137,6 +137,16 @@ impl Session {
         self.machine.slots.next_number()
     }
 
+    /// Whether a part of a command line has come, and not its end.
+    pub fn is_within_line(&self) -> bool {
+        !self.carry.is_empty()
+    }
+
+    /// Whether this question was deferred, and is not answered yet.
+    pub fn is_awaiting(&self, question: u32) -> bool {
+        self.machine.slots.pending(question).is_some()
+    }
+
     /// Where the session stands, as listings show it.
     pub fn phase_name(&self) -> &'static str {
         match (&self.machine.phase, &self.machine.reading) {
