@@ -265,13 +265,12 @@ impl<S: Sink> Desk<S> {
     /// Gives the session an answer that it waited for. Returns whether it still waited.
     pub fn outcome(&mut self, connection: &mut Connection, question: u32, outcome: Outcome) -> bool {
         let Some(scope) = connection.scope.clone() else { return false };
-        let known = self.with_replies(connection, |_, connection, replies| {
+        self.with_replies(connection, |_, connection, replies| {
             let before = replies.counts[Reply::StartMail.index()];
             let known = connection.session.handle_outcome(&scope.settings, question, outcome, replies);
             note_start_mail(connection, before, replies);
             known
-        });
-        known
+        })
     }
 
     /// The oldest answer did not come in time.
