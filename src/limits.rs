@@ -52,6 +52,13 @@ const _: () = assert!(OUTPUT_OCTETS >= 8 * REPLY_OCTETS);
 /// Octets of unsent replies above which an output buffer is given back to the allocator instead of to the shard's pool.
 pub const OUTPUT_KEPT_OCTETS: usize = 8 * 1024;
 
+/// Octets of a new output buffer: the replies to 32 pipelined messages.
+pub const OUTPUT_BUFFER_OCTETS: usize = 4 * 1024;
+const _: () = assert!(OUTPUT_BUFFER_OCTETS <= OUTPUT_KEPT_OCTETS);
+
+/// Output buffers that a shard has from the start; more are made when more connections have replies at once.
+pub const OUTPUT_BUFFERS_PREPARED: usize = 256;
+
 /// Output buffers that a shard keeps for reuse.
 pub const OUTPUT_BUFFERS_KEPT: usize = 4096;
 
@@ -80,6 +87,9 @@ pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// connections, four times over. Overflow is kept by the kernel (FEAT_NODROP), counted, and flushed.
 pub const COMPLETION_ENTRIES: u32 = 32768;
 const _: () = assert!(COMPLETION_ENTRIES >= 4 * SUBMISSION_ENTRIES);
+
+/// Completions for which a shard has room from the start; the room grows when more come at once.
+pub const COMPLETIONS_PREPARED: usize = 1024;
 
 /// Completions handled in one turn before timers, control messages and sends get theirs.
 pub const COMPLETIONS_PER_TURN: usize = 4096;
@@ -154,6 +164,11 @@ pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long start-up retries an address that is in use, in ms: the ring of a process that was just killed keeps its
 /// sockets for tens of milliseconds (DESIGN decision 21).
 pub const BIND_RETRY_MS: u64 = 2_000;
+
+/// The same where the address belongs to no process any more, in ms: its ring is being taken down, and on a starved machine
+/// that took more than 2 s once.
+pub const BIND_RETRY_ORPHAN_MS: u64 = 15_000;
+const _: () = assert!(BIND_RETRY_ORPHAN_MS > BIND_RETRY_MS);
 
 /// Resolution of the timer wheel, in ms; timers fire at most this much late.
 pub const WHEEL_TICK_MS: u64 = 64;

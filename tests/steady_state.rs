@@ -56,6 +56,7 @@ fn shard_thread() -> usize {
 
 const CONNECTIONS: usize = 20;
 const DEPTH: usize = 32;
+const ROUNDS: usize = 100;
 
 struct Client {
     socket: TcpStream,
@@ -112,23 +113,26 @@ fn a_message_costs_no_allocation_and_no_copy() {
     let before = engine.report();
     let thread = shard_thread() % THREADS;
     let allocations_before = ALLOCATIONS[thread].load(Ordering::Relaxed);
-    rounds(20, &mut clients);
+    rounds(ROUNDS, &mut clients);
     let allocations = ALLOCATIONS[thread].load(Ordering::Relaxed) - allocations_before;
     let after = engine.report();
 
     let more = |name: &str| after.total(name) - before.total(name);
-    let messages = (20 * CONNECTIONS * DEPTH) as u64;
+    let messages = (ROUNDS * CONNECTIONS * DEPTH) as u64;
     assert_eq!(more("messages"), messages);
     assert_eq!(more("message_octets"), messages * 4096);
     assert_eq!(more("octets_copied_content"), 0);
     assert_eq!(more("octets_copied_paused"), 0);
-    assert_eq!(allocations, 0, "on the shard, for {messages} messages");
+    // A connection whose command line is cut for the first time gets a carry, which it keeps. When that happens is the
+    // network's choice; that it happens no second time is not.
+    assert!(allocations <= CONNECTIONS as u64, "{allocations} on the shard, for {messages} messages");
     let calls = more("system_calls") as f64 / messages as f64;
     let copied = more("octets_copied_commands") as f64 / more("octets_received") as f64;
+    println!("{allocations} allocations for {messages} messages");
     println!("{calls:.4} system calls a message; {copied:.6} octets copied for an octet received");
     assert!(calls < 1.0, "a batch is taken in turns, not a message: {calls}");
     assert!(copied < 0.01, "only command lines that a receive cut are copied: {copied}");
     drop(clients);
     let report = engine.stop();
-    assert_eq!(report.total("messages"), 2 * messages);
+    assert_eq!(report.total("messages"), messages + (20 * CONNECTIONS * DEPTH) as u64);
 }

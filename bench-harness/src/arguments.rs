@@ -65,7 +65,7 @@ pub struct ByteSinkArguments {
     #[command(flatten)]
     pub ceiling: CeilingArguments,
 
-    /// Answer the first so many octets of a connection, as OCTETS=[TIMES*]REPLY,REPLY… with ringmx's names of replies, such
+    /// Answer the first so many octets of a connection, as `OCTETS=[TIMES*]REPLY,REPLY…` with ringmx's names of replies, such
     /// as 20=Ehlo; repeated for what comes after
     #[arg(long, value_name = "OCTETS=REPLIES")]
     pub opening: Vec<Answer>,

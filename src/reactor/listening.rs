@@ -76,8 +76,8 @@ pub enum ListenError {
     InUse {
         /// The address.
         bind: Bind,
-        /// By whom, with a leading space, as far as this process may see.
-        owner: String,
+        /// By whom, as far as this process may see.
+        owner: Owner,
     },
     /// The kernel refused it.
     #[error("cannot listen on {bind}: {call}: {error}{hint}")]
@@ -110,18 +110,21 @@ pub struct Listening {
 
 /// Opens an address for so many shards. Waits up to 2 s for a process that is just ending.
 pub fn open(bind: &Bind, options: &SocketOptions, shards: usize, takeover: bool) -> Result<Listening, ListenError> {
-    let deadline = Instant::now() + Duration::from_millis(limits::BIND_RETRY_MS);
+    let begun = Instant::now();
     loop {
         let opened = match bind {
             Bind::Tcp(address) => open_tcp(bind, *address, options, shards, takeover),
             Bind::Unix(path) => open_unix(bind, path, options, shards),
         };
-        match opened {
-            Err(ListenError::InUse { .. }) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            other => return other,
+        let patience_ms = match &opened {
+            Err(ListenError::InUse { owner: Owner::Nobody, .. }) => limits::BIND_RETRY_ORPHAN_MS,
+            Err(ListenError::InUse { .. }) => limits::BIND_RETRY_MS,
+            _ => return opened,
+        };
+        if begun.elapsed() >= Duration::from_millis(patience_ms) {
+            return opened;
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -183,7 +186,7 @@ fn open_unix(bind: &Bind, path: &Path, options: &SocketOptions, shards: usize) -
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(refuse(bind, "connect", error));
             }
-            Ok(_) | Err(_) => return Err(ListenError::InUse { bind: bind.clone(), owner: String::new() }),
+            Ok(_) | Err(_) => return Err(ListenError::InUse { bind: bind.clone(), owner: Owner::Hidden }),
         }
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(refused("socket"))?;
@@ -228,18 +231,43 @@ fn refuse(bind: &Bind, call: &'static str, error: io::Error) -> ListenError {
     ListenError::Refused { bind: bind.clone(), call, error, hint }
 }
 
-/// Who listens on the port, as ` by NAME (pid N)`; empty when that cannot be seen.
-fn owner_of(bind: &Bind) -> String {
-    let Bind::Tcp(address) = bind else { return String::new() };
+/// Who listens on an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A process.
+    Process {
+        /// Its name.
+        name: String,
+        /// Its number.
+        pid: String,
+    },
+    /// Somebody whom this process may not see.
+    Hidden,
+    /// No process any more: the ring of one that has ended still has the socket.
+    Nobody,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { name, pid } => write!(f, " by {name} (pid {pid})"),
+            Self::Hidden => Ok(()),
+            Self::Nobody => f.write_str(" by a process that has ended, whose io_uring still has it"),
+        }
+    }
+}
+
+fn owner_of(bind: &Bind) -> Owner {
+    let Bind::Tcp(address) = bind else { return Owner::Hidden };
     let port = format!(":{:04X}", address.port());
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+    // Columns: number, local address, remote address, state (0A is LISTEN), …, user in the eighth, inode in the tenth.
+    let listening: Vec<(String, String)> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| {
             let rows = table.lines().map(|row| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-            // Columns: number, local address, remote address, state (0A is LISTEN), …, inode in the tenth.
             rows.filter(|row| row.len() > 9 && row[1].ends_with(&port) && row[3] == "0A")
-                .map(|row| format!("socket:[{}]", row[9]))
+                .map(|row| (row[7].clone(), format!("socket:[{}]", row[9])))
                 .collect::<Vec<_>>()
         })
         .collect();
@@ -247,22 +275,25 @@ fn owner_of(bind: &Bind) -> String {
         fs::read_dir(process.join("fd")).is_ok_and(|descriptors| {
             descriptors.flatten().any(|descriptor| {
                 fs::read_link(descriptor.path())
-                    .is_ok_and(|target| inodes.iter().any(|inode| target.as_os_str() == inode.as_str()))
+                    .is_ok_and(|target| listening.iter().any(|(_, inode)| target.as_os_str() == inode.as_str()))
             })
         })
     };
-    let Ok(processes) = fs::read_dir("/proc") else { return String::new() };
-    processes
+    let Ok(processes) = fs::read_dir("/proc") else { return Owner::Hidden };
+    let process = processes
         .flatten()
         .map(|process| process.path())
         .filter(|process| process.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit()))
-        .find(|process| holds(process))
-        .map(|process| {
-            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-            let pid = process.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            format!(" by {} (pid {pid})", name.trim())
-        })
-        .unwrap_or_default()
+        .find(|process| holds(process));
+    if let Some(process) = process {
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default().trim().to_owned();
+        let pid = process.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Owner::Process { name, pid };
+    }
+    // One's own processes can be seen, and root sees all: where none has the socket, none is left.
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let all_seen = user == "0" || listening.iter().all(|(owner, _)| *owner == user);
+    if all_seen && !listening.is_empty() { Owner::Nobody } else { Owner::Hidden }
 }
 
 #[cfg(test)]

@@ -89,7 +89,9 @@ impl<S: Sink> Desk<S> {
             histograms: Box::default(),
             pressure: Pressure::new(),
             replies: Some(Box::default()),
-            spare: Vec::new(),
+            spare: (0..limits::OUTPUT_BUFFERS_PREPARED)
+                .map(|_| Vec::with_capacity(limits::OUTPUT_BUFFER_OCTETS))
+                .collect(),
             random: seed | 1,
             delayed: BinaryHeap::new(),
         }
@@ -103,7 +105,7 @@ impl<S: Sink> Desk<S> {
     ) -> R {
         let mut octets = std::mem::take(&mut connection.output);
         if octets.capacity() == 0 {
-            octets = self.spare.pop().unwrap_or_default();
+            octets = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(limits::OUTPUT_BUFFER_OCTETS));
         }
         let before = octets.len();
         // The counts stay with the desk, the octets with the connection: only the vector is moved in and out.

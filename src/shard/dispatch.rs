@@ -51,6 +51,10 @@ impl<I: Io> Shard<I> {
             Err(_) => all,
         };
         self.desk.counters.octets_sent.add(if result.is_ok() { sent as u64 } else { 0 });
+        if result.is_ok() && sent > 0 {
+            // A client that reads is not idle, though it may not be able to say anything while its replies back up.
+            connection.heard_at = self.desk.now;
+        }
         let is_reset = result.is_err() && sent == all;
         if from + sent < all && connection.stage < Stage::Gone {
             self.desk.counters.short_sends.one();
