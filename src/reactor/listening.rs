@@ -243,7 +243,7 @@ pub enum Owner {
     },
     /// Somebody whom this process may not see.
     Hidden,
-    /// No process any more: the ring of one that has ended still has the socket.
+    /// No process that there is, as far as all can be seen: most likely the ring of one that has just ended.
     Nobody,
 }
 
@@ -252,7 +252,9 @@ impl fmt::Display for Owner {
         match self {
             Self::Process { name, pid } => write!(f, " by {name} (pid {pid})"),
             Self::Hidden => Ok(()),
-            Self::Nobody => f.write_str(" by a process that has ended, whose io_uring still has it"),
+            Self::Nobody => f.write_str(
+                " by no process that can be seen from here: one that has just ended, or is in another container",
+            ),
         }
     }
 }
