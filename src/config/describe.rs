@@ -18,6 +18,19 @@ impl Plan {
             row("host name", self.hostname()),
             row("shards", grouped(shards)),
             row("connections", format!("{} per shard, {} in all", grouped(connections), grouped(connections * shards))),
+            row(
+                "receive buffers",
+                format!("{} per shard", bytes((limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_OCTETS) as u64)),
+            ),
+            row("memory of sessions", format!("{} per shard, then 452 and 421", bytes(limits::SESSION_MEMORY_OCTETS))),
+            row(
+                "unsent replies",
+                format!("{} per connection, then no command is read", bytes(limits::OUTPUT_OCTETS as u64)),
+            ),
+            row(
+                "discarded after a close",
+                format!("{}, {} at most", milliseconds(limits::LINGER_MS), bytes(limits::LINGER_OCTETS)),
+            ),
             row("drain at stop", milliseconds(limits::DRAIN_MS)),
         ]
     }
@@ -142,7 +155,16 @@ mod tests {
             |rows: Vec<Row>| rows.into_iter().map(|(what, value)| format!("{what}: {value}")).collect::<Vec<_>>();
         assert_eq!(
             text(plan.rows()),
-            ["host name: mx.test", "shards: 2", "connections: 8,192 per shard, 16,384 in all", "drain at stop: 30 s"]
+            [
+                "host name: mx.test",
+                "shards: 2",
+                "connections: 8,192 per shard, 16,384 in all",
+                "receive buffers: 16 MiB per shard",
+                "memory of sessions: 256 MiB per shard, then 452 and 421",
+                "unsent replies: 64 KiB per connection, then no command is read",
+                "discarded after a close: 2 s, 256 KiB at most",
+                "drain at stop: 30 s",
+            ]
         );
         assert_eq!(
             text(plan.listeners()[0].rows()),
