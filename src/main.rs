@@ -29,7 +29,7 @@ fn go(arguments: &Arguments) -> Result<(), Failure> {
     }
     prepare::raise_limits();
     match &arguments.command {
-        Some(Command::Sink(options)) => sink::sink(arguments, options),
+        Some(Command::Sink(options)) => sink::sink(options),
         None => run::serve(arguments),
     }
 }

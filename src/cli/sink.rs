@@ -10,13 +10,13 @@ use ringmx::metrics::report::{self, Report};
 use ringmx::policy::decision::{AcceptAll, Policy};
 use ringmx::policy::script::Script;
 
-use super::arguments::{Arguments, SinkArguments};
+use super::arguments::SinkArguments;
 use super::failure::Failure;
 use super::watch::{Duty, Watch};
 use super::{say, show};
 
 /// Starts the sink, shows what comes, and stops when it is told or has had enough.
-pub fn sink(_: &Arguments, options: &SinkArguments) -> Result<(), Failure> {
+pub fn sink(options: &SinkArguments) -> Result<(), Failure> {
     if options.disk {
         return Err(Failure::Lacking("--disk (writing messages before the 250)"));
     }

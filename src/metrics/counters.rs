@@ -68,7 +68,7 @@ counters! {
     connections_over_limit,
     /// Connections that the client reset, or that failed.
     connections_reset,
-    /// Connections that ended without a message under way.
+    /// Connections whose descriptor was given up, for whatever reason.
     connections_closed,
     /// Connections that the client ended with a message under way.
     connections_lost_in_transaction,

@@ -136,8 +136,9 @@ impl<S: Sink> Desk<S> {
     pub fn open(&mut self, connection: &mut Connection, slot: u32) {
         let Some(scope) = connection.scope.clone() else { return };
         self.with_replies(connection, |desk, connection, replies| {
+            let number = connection.session.question_number();
             let Effect::Ask(question) = connection.session.handle_open() else { return };
-            let decision = desk.decide(&scope, connection.generation, slot, 0, question);
+            let decision = desk.decide(&scope, connection.generation, slot, number, question);
             desk.settle(connection, &scope, slot, decision, Point::Connect, replies);
         });
     }
