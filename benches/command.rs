@@ -7,11 +7,11 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use ringmx::smtp::command::{self, Chunk, MailCommand, Verb};
+use ringmx::mail::address::{Mailbox, Path};
+use ringmx::mail::envelope::Body;
+use ringmx::smtp::command::{self, Chunk, MailCommand, RcptCommand, Verb};
 use ringmx::smtp::extension::Extensions;
 use ringmx::smtp::line::{Carry, Found};
-use ringmx::smtp::parameter::Body;
-use ringmx::smtp::path::{Mailbox, Path};
 use ringmx::smtp::reply::Reply;
 use ringmx::smtp::settings::AddressSyntax;
 
@@ -29,15 +29,15 @@ fn mail_line<'i>(carry: &'i mut Carry, input: &mut &'i [u8], syntax: AddressSynt
     let Found::Whole(line) = carry.find(input) else { panic!("the line is whole") };
     let (verb, argument) = Verb::split(line.text(carry));
     assert_eq!(verb, Verb::Mail);
-    command::parse_mail(argument, syntax, Extensions::all())
+    command::parse_mail(argument, syntax, Extensions::unconditional())
 }
 
 #[inline(never)]
-fn rcpt_line<'i>(carry: &'i mut Carry, input: &mut &'i [u8]) -> Result<Path<'i>, Reply> {
+fn rcpt_line<'i>(carry: &'i mut Carry, input: &mut &'i [u8]) -> Result<RcptCommand<'i>, Reply> {
     let Found::Whole(line) = carry.find(input) else { panic!("the line is whole") };
     let (verb, argument) = Verb::split(line.text(carry));
     assert_eq!(verb, Verb::Rcpt);
-    command::parse_rcpt(argument, AddressSyntax::Loose)
+    command::parse_rcpt(argument, AddressSyntax::Loose, Extensions::unconditional(), false)
 }
 
 #[inline(never)]
@@ -58,7 +58,7 @@ fn check() {
         assert_eq!((mail.parameters.size_bytes, mail.parameters.body), (Some(4096), Body::EightBitMime));
     }
     let rcpt = rcpt_line(&mut carry, &mut &*RCPT).expect("it is a RCPT");
-    assert_eq!(rcpt, Path::Mailbox(Mailbox { local_part: b"first.last", domain: b"example.net" }));
+    assert_eq!(rcpt.forward_path, Path::Mailbox(Mailbox { local_part: b"first.last", domain: b"example.net" }));
     assert_eq!(bdat_line(&mut carry, &mut &*BDAT), Some(Chunk { octets: 4096, last: true }));
     // A line that comes in two pieces is put together in the carry.
     let (one, two) = MAIL.split_at(30);

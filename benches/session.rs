@@ -77,7 +77,7 @@ fn settings(bare_newline: BareNewline, discards: bool) -> Settings {
     Settings::new(Terms {
         hostname: "mx.test".into(),
         banner: "ESMTP ringmx".into(),
-        extensions: Extensions::all(),
+        extensions: Extensions::unconditional(),
         message_size_bytes: limits::BLACKHOLE_MESSAGE_OCTETS,
         recipients_per_message: limits::BLACKHOLE_RECIPIENTS,
         messages_per_connection: None,

@@ -20,6 +20,7 @@
 //! | layer | what it is | what it does not know |
 //! |---|---|---|
 //! | [`limits`] | every bound, with its reason | anything |
+//! | [`mail`] | addresses, envelope, id and trace fields of a message | any protocol |
 //! | [`smtp`] | the protocol, without I/O | sockets, clocks, policy, sinks |
 //! | [`policy`] | decisions, and the scope that a connection is held to | sockets, threads, files |
 //! | [`metrics`] | counters and histograms of a shard, and their report | who reads them |
@@ -33,7 +34,7 @@
 //! | [`shard`] | one core and the turn of its loop | other shards |
 //! | [`engine`] | starts, reloads, asks and stops shards | signals, process limits, logs |
 //!
-//! The binary's `cli` is beyond them all. `mail`, `protocol`, `spool` and `service` of the design come with their issues.
+//! The binary's `cli` is beyond them all. `protocol`, `spool` and `service` of the design come with their issues.
 //!
 //! # What holds everywhere
 //!
@@ -59,6 +60,7 @@ pub mod config;
 pub mod engine;
 pub mod handoff;
 pub mod limits;
+pub mod mail;
 pub mod memory;
 pub mod metrics;
 pub mod policy;

@@ -126,10 +126,10 @@ fn policy(variant: &Variant) -> host::Policy {
 fn refused_by_name(question: &Question<'_>) -> Option<Reply> {
     let path = match question {
         Question::Mail(mail) => mail.reverse_path,
-        Question::Rcpt(path) => *path,
+        Question::Rcpt(rcpt) => rcpt.forward_path,
         _ => return None,
     };
-    let ringmx::smtp::path::Path::Mailbox(mailbox) = path else { return None };
+    let ringmx::mail::address::Path::Mailbox(mailbox) = path else { return None };
     match mailbox.local_part.strip_prefix(b"no")? {
         b"" => Some(Reply::Scripted550),
         code => Reply::scripted(std::str::from_utf8(code).ok()?.parse().ok()?),

@@ -15,9 +15,9 @@ use host::{Decision, Host, Message, Policy, ReplyReader};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use ringmx::limits;
+use ringmx::mail::address::Path;
 use ringmx::smtp::data::{BareNewline, Marks};
 use ringmx::smtp::extension::Extensions;
-use ringmx::smtp::path::Path;
 use ringmx::smtp::reply::Reply;
 use ringmx::smtp::session::{Outcome, Question};
 use ringmx::smtp::settings::{AddressSyntax, Nul, Settings, Synchronization, Terms};
@@ -160,7 +160,7 @@ impl Script {
         Settings::new(Terms {
             hostname: "mx.test".into(),
             banner: "ESMTP ringmx".into(),
-            extensions: Extensions::all(),
+            extensions: Extensions::unconditional(),
             message_size_bytes: MESSAGE_OCTETS,
             recipients_per_message: RECIPIENTS,
             messages_per_connection: None,
@@ -205,8 +205,10 @@ impl Script {
                     Path::Mailbox(mailbox) => by_name(mailbox.local_part),
                     _ => Outcome::Accept,
                 },
-                Question::Rcpt(Path::Mailbox(mailbox)) => by_name(mailbox.local_part),
-                Question::Rcpt(_) => Outcome::Accept,
+                Question::Rcpt(rcpt) => match rcpt.forward_path {
+                    Path::Mailbox(mailbox) => by_name(mailbox.local_part),
+                    _ => Outcome::Accept,
+                },
                 Question::Data => {
                     data += 1;
                     refused(script.refuses_data(data))

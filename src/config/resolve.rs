@@ -144,7 +144,7 @@ mod tests {
             Terms {
                 hostname: "this.test".into(),
                 banner: BLACKHOLE_BANNER.into(),
-                extensions: Extensions::all(),
+                extensions: Extensions::unconditional(),
                 message_size_bytes: 1 << 30,
                 recipients_per_message: 100_000,
                 messages_per_connection: None,

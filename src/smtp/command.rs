@@ -1,10 +1,12 @@
 //! A command line, cut into verb and argument, and the arguments read: RFC 5321 §4.1.1.
 
 use crate::limits;
+use crate::mail::address::Path;
+use crate::mail::envelope::{MailParameters, RcptParameters};
 use crate::smtp::extension::Extensions;
 use crate::smtp::line::{after, trim, trim_start};
-use crate::smtp::parameter::{self, MailParameters, ParameterError};
-use crate::smtp::path::{self, Path, PathError};
+use crate::smtp::parameter::{self, ParameterError};
+use crate::smtp::path::{self, PathError};
 use crate::smtp::reply::Reply;
 use crate::smtp::settings::AddressSyntax;
 
@@ -34,7 +36,15 @@ pub enum Verb {
     Help,
     /// RFC 5321 §4.1.1.10.
     Quit,
-    /// EXPN, TURN, SEND, SOML, SAML, STARTTLS, AUTH: known, and not done by this build.
+    /// RFC 2033 §4.1.
+    Lhlo,
+    /// RFC 3207 §4.
+    StartTls,
+    /// RFC 4954 §4.
+    Auth,
+    /// Postfix's: a trusted proxy says for whom it speaks.
+    Xclient,
+    /// EXPN, TURN, SEND, SOML, SAML: known, and not done.
     Absent,
     /// A request line of HTTP, or its Host field.
     Http,
@@ -78,7 +88,9 @@ impl Verb {
             b"QUIT" => Self::Quit,
             b"VRFY" => Self::Vrfy,
             b"HELP" => Self::Help,
-            b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" => Self::Absent,
+            b"LHLO" => Self::Lhlo,
+            b"AUTH" => Self::Auth,
+            b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" => Self::Absent,
             b"POST" | b"HEAD" => Self::Http,
             _ => return None,
         })
@@ -94,7 +106,9 @@ impl Verb {
         let verb = if word.is_empty() {
             Self::Blank
         } else if is(b"STARTTLS") {
-            Self::Absent
+            Self::StartTls
+        } else if is(b"XCLIENT") {
+            Self::Xclient
         } else if HTTP.into_iter().any(is) {
             Self::Http
         } else {
@@ -104,13 +118,22 @@ impl Verb {
     }
 }
 
-/// The reverse-path or forward-path of MAIL or RCPT, with the parameters behind it.
+/// What MAIL says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailCommand<'a> {
-    /// `Null` or `Mailbox`; a `Local` one is refused before it gets here.
+    /// From whom.
     pub reverse_path: Path<'a>,
     /// What stood behind it.
-    pub parameters: MailParameters,
+    pub parameters: MailParameters<'a>,
+}
+
+/// What RCPT says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RcptCommand<'a> {
+    /// To whom; never `Null`.
+    pub forward_path: Path<'a>,
+    /// What stood behind it.
+    pub parameters: RcptParameters<'a>,
 }
 
 /// Reads the argument of MAIL.
@@ -118,7 +141,6 @@ pub fn parse_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -
     let refuse = |reply| Err(line_fault(argument).unwrap_or(reply));
     let Some(text) = after(trim_start(argument), b"FROM:") else { return refuse(Reply::BadArguments) };
     let (reverse_path, rest) = match path::parse(text, syntax) {
-        Ok((Path::Local(_), _)) => return refuse(Reply::ReversePathWithoutDomain),
         Ok(read) => read,
         Err(PathError::Missing) => return refuse(Reply::BadArguments),
         Err(PathError::Unbracketed) => return refuse(Reply::BadPath),
@@ -131,23 +153,25 @@ pub fn parse_mail(argument: &[u8], syntax: AddressSyntax, offered: Extensions) -
     }
 }
 
-/// Reads the argument of RCPT: the forward-path. `<postmaster>` needs no domain (RFC 5321 §4.5.1).
-pub fn parse_rcpt(argument: &[u8], syntax: AddressSyntax) -> Result<Path<'_>, Reply> {
+/// Reads the argument of RCPT. `smtputf8` says whether MAIL had that parameter.
+pub fn parse_rcpt(
+    argument: &[u8],
+    syntax: AddressSyntax,
+    offered: Extensions,
+    _smtputf8: bool,
+) -> Result<RcptCommand<'_>, Reply> {
     let refuse = |reply| Err(line_fault(argument).unwrap_or(reply));
     let Some(text) = after(trim_start(argument), b"TO:") else { return refuse(Reply::BadArguments) };
     let (forward_path, rest) = match path::parse(text, syntax) {
         Ok((Path::Null, _)) => return refuse(Reply::BadForwardPath),
-        Ok((Path::Local(local_part), _)) if !local_part.eq_ignore_ascii_case(b"postmaster") => {
-            return refuse(Reply::ForwardPathWithoutDomain);
-        }
         Ok(read) => read,
         Err(PathError::Missing) => return refuse(Reply::BadArguments),
         Err(PathError::Unbracketed) => return refuse(Reply::BadPath),
         Err(PathError::Malformed) => return refuse(Reply::BadForwardPath),
         Err(PathError::NonAscii) => return refuse(Reply::NonAsciiForwardPath),
     };
-    match parameter::parse_rcpt(rest) {
-        Ok(()) => Ok(forward_path),
+    match parameter::parse_rcpt(rest, offered) {
+        Ok(parameters) => Ok(RcptCommand { forward_path, parameters }),
         Err(error) => refuse(refuse_parameter(error)),
     }
 }
@@ -216,12 +240,12 @@ mod tests {
     fn verbs_are_read_in_any_case() {
         assert_eq!(Verb::split(b"mAiL FROM:<>"), (Verb::Mail, b"FROM:<>".as_slice()));
         assert_eq!(Verb::split(b"NOOP"), (Verb::Noop, b"".as_slice()));
-        assert_eq!(Verb::split(b"starttls"), (Verb::Absent, b"".as_slice()));
+        assert_eq!(Verb::split(b"starttls"), (Verb::StartTls, b"".as_slice()));
         assert_eq!(Verb::split(b"GET / HTTP/1.1").0, Verb::Http);
         assert_eq!(Verb::split(b"Host: x").0, Verb::Http);
         assert_eq!(Verb::split(b"").0, Verb::Blank);
         assert_eq!(Verb::split(b" NOOP").0, Verb::Blank);
-        for unknown in [b"FOOBAR".as_slice(), b"NO\xC3\x96P", b"NOOP\tx", b"LHLO x", b"MAI"] {
+        for unknown in [b"FOOBAR".as_slice(), b"NO\xC3\x96P", b"NOOP\tx", b"MAI"] {
             assert_eq!(Verb::split(unknown).0, Verb::Unknown, "{unknown:?}");
         }
     }
@@ -234,11 +258,12 @@ mod tests {
             assert_eq!(mail(text), Some(Reply::BadArguments), "{text:?}");
         }
         assert_eq!(mail("from:<s@x.test> SIZE=1 BODY=8BITMIME"), None);
-        assert_eq!(mail("FROM:<s>"), Some(Reply::ReversePathWithoutDomain));
+        assert_eq!(mail("FROM:<s>"), None);
         assert_eq!(mail("FROM:<s@x.test> FOO"), Some(Reply::UnknownParameter));
-        let rcpt = |text: &str| parse_rcpt(text.as_bytes(), AddressSyntax::Strict).map(|_| ()).err();
+        let rcpt =
+            |text: &str| parse_rcpt(text.as_bytes(), AddressSyntax::Strict, Extensions::all(), false).map(|_| ()).err();
         assert_eq!(rcpt("TO:<PostMaster>"), None);
-        assert_eq!(rcpt("TO:<a>"), Some(Reply::ForwardPathWithoutDomain));
+        assert_eq!(rcpt("TO:<a>"), None);
         assert_eq!(rcpt("TO:<>"), Some(Reply::BadForwardPath));
         assert_eq!(rcpt("FROM:<a@b>"), Some(Reply::BadArguments));
     }
@@ -273,6 +298,9 @@ mod tests {
         {
             assert_eq!(parse_mail(argument, AddressSyntax::Loose, Extensions::all()), Err(Reply::BadLine));
         }
-        assert_eq!(parse_rcpt(b"TO:<a@ok.test>\rDATA", AddressSyntax::Loose), Err(Reply::BadLine));
+        assert_eq!(
+            parse_rcpt(b"TO:<a@ok.test>\rDATA", AddressSyntax::Loose, Extensions::all(), false),
+            Err(Reply::BadLine)
+        );
     }
 }

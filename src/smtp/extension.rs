@@ -14,12 +14,41 @@ pub enum Extension {
     Chunking = 1 << 3,
     /// RFC 2034.
     EnhancedStatusCodes = 1 << 4,
+    /// RFC 6531.
+    SmtpUtf8 = 1 << 5,
+    /// RFC 3030 §3. It needs CHUNKING.
+    BinaryMime = 1 << 6,
+    /// RFC 3461.
+    Dsn = 1 << 7,
+    /// RFC 3207. Listed until TLS is on.
+    StartTls = 1 << 8,
+    /// RFC 9422.
+    Limits = 1 << 9,
+    /// RFC 8689. Listed within TLS.
+    RequireTls = 1 << 10,
+    /// RFC 4954. Listed within TLS.
+    Auth = 1 << 11,
+    /// Postfix's XCLIENT, for peers that are trusted with it.
+    Xclient = 1 << 12,
 }
 
 impl Extension {
     /// Every extension of this build, in the order in which EHLO lists them.
-    pub const ALL: [Self; 5] =
-        [Self::Pipelining, Self::Size, Self::EightBitMime, Self::Chunking, Self::EnhancedStatusCodes];
+    pub const ALL: [Self; 13] = [
+        Self::Pipelining,
+        Self::Size,
+        Self::EightBitMime,
+        Self::SmtpUtf8,
+        Self::Chunking,
+        Self::BinaryMime,
+        Self::Dsn,
+        Self::EnhancedStatusCodes,
+        Self::StartTls,
+        Self::Limits,
+        Self::RequireTls,
+        Self::Auth,
+        Self::Xclient,
+    ];
 
     /// The EHLO keyword, upper case.
     pub const fn keyword(self) -> &'static str {
@@ -29,6 +58,14 @@ impl Extension {
             Self::EightBitMime => "8BITMIME",
             Self::Chunking => "CHUNKING",
             Self::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
+            Self::SmtpUtf8 => "SMTPUTF8",
+            Self::BinaryMime => "BINARYMIME",
+            Self::Dsn => "DSN",
+            Self::StartTls => "STARTTLS",
+            Self::Limits => "LIMITS",
+            Self::RequireTls => "REQUIRETLS",
+            Self::Auth => "AUTH",
+            Self::Xclient => "XCLIENT",
         }
     }
 
@@ -46,9 +83,23 @@ impl Extensions {
     /// No extension at all: what HELO offers.
     pub const NONE: Self = Self(0);
 
-    /// All of this build.
-    pub fn all() -> Self {
-        Extension::ALL.into_iter().collect()
+    /// All that there are.
+    pub const fn all() -> Self {
+        Self((1 << Extension::ALL.len()) - 1)
+    }
+
+    /// Those that need nothing but the session: no certificate, no users, no trust in the peer.
+    pub const fn unconditional() -> Self {
+        let conditional = Extension::StartTls as u16
+            | Extension::RequireTls as u16
+            | Extension::Auth as u16
+            | Extension::Xclient as u16;
+        Self(Self::all().0 & !conditional)
+    }
+
+    /// The set without this extension.
+    pub const fn without(self, extension: Extension) -> Self {
+        Self(self.0 & !(extension as u16))
     }
 
     /// Whether the set holds the extension.

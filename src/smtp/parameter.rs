@@ -1,26 +1,8 @@
 //! Parameters of MAIL and RCPT: RFC 5321 §4.1.1.11, RFC 1870 (SIZE), RFC 6152 (BODY).
 
+use crate::mail::envelope::{Body, MailParameters, RcptParameters};
 use crate::smtp::extension::{Extension, Extensions};
 use crate::smtp::line::after;
-
-/// What BODY declares: RFC 6152 §3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Body {
-    /// Lines of ASCII; also when nothing is declared.
-    #[default]
-    SevenBit,
-    /// Lines of any octets.
-    EightBitMime,
-}
-
-/// The parameters of MAIL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct MailParameters {
-    /// Declared size in octets; saturated, so that any number too large is above every limit.
-    pub size_bytes: Option<u64>,
-    /// Declared body type.
-    pub body: Body,
-}
 
 /// Why parameters were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +17,7 @@ pub enum ParameterError {
 
 /// Reads the parameters of MAIL.
 #[inline]
-pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParameters, ParameterError> {
+pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParameters<'_>, ParameterError> {
     let mut parameters = MailParameters::default();
     let mut body_seen = false;
     let mut rest = text;
@@ -127,9 +109,9 @@ fn refused(text: &[u8], offered: Extensions) -> ParameterError {
 }
 
 /// Reads the parameters of RCPT: no extension of this build defines one.
-pub fn parse_rcpt(text: &[u8]) -> Result<(), ParameterError> {
+pub fn parse_rcpt(text: &[u8], _offered: Extensions) -> Result<RcptParameters<'_>, ParameterError> {
     match each(text).next() {
-        None => Ok(()),
+        None => Ok(RcptParameters::default()),
         Some((keyword, value)) => check(keyword, value).and(Err(ParameterError::Unknown)),
     }
 }
@@ -158,8 +140,8 @@ mod tests {
     fn parameters_are_read_as_the_table_says() {
         use ParameterError::{BadValue, Malformed, Unknown};
         let all = Extensions::all();
-        let read = |text: &str| parse_mail(text.as_bytes(), all);
-        let size = |size| Ok(MailParameters { size_bytes: Some(size), body: Body::SevenBit });
+        let read = |text: &'static str| parse_mail(text.as_bytes(), all);
+        let size = |size| Ok(MailParameters { size_bytes: Some(size), ..MailParameters::default() });
         assert_eq!(read(""), Ok(MailParameters::default()));
         assert_eq!(read("SIZE=1000000"), size(1_000_000));
         assert_eq!(read("size=99999999999999999999"), size(u64::MAX));
@@ -178,7 +160,7 @@ mod tests {
             assert_eq!(read(malformed), Err(Malformed), "{malformed}");
         }
         assert_eq!(parse_mail(b"SIZE=1", Extensions::NONE), Err(Unknown));
-        assert_eq!(parse_rcpt(b""), Ok(()));
-        assert_eq!(parse_rcpt(b"FOO=1"), Err(Unknown));
+        assert_eq!(parse_rcpt(b"", all), Ok(RcptParameters::default()));
+        assert_eq!(parse_rcpt(b"FOO=1", all), Err(Unknown));
     }
 }

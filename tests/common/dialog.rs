@@ -108,7 +108,7 @@ pub fn fixture() -> Terms {
     Terms {
         hostname: "mx.test".into(),
         banner: "ESMTP ringmx".into(),
-        extensions: Extensions::all(),
+        extensions: Extensions::unconditional(),
         message_size_bytes: 1_000_000,
         recipients_per_message: 100,
         messages_per_connection: None,

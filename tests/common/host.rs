@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
+use ringmx::mail::address::Path;
 use ringmx::smtp::data::Marks;
-use ringmx::smtp::path::Path;
 use ringmx::smtp::reply::{Replies, Reply};
 use ringmx::smtp::session::{Effect, Ended, Outcome, Question, Session};
 use ringmx::smtp::settings::Settings;
@@ -199,8 +199,8 @@ impl Host {
                             self.reverse_path = written(mail.reverse_path);
                             self.recipients.clear();
                         }
-                        Question::Rcpt(path) => self.recipients.push(Recipient {
-                            path: written(path),
+                        Question::Rcpt(rcpt) => self.recipients.push(Recipient {
+                            path: written(rcpt.forward_path),
                             awaits: (decision == Decision::Later).then_some(number),
                             is_accepted: decision == Decision::Now(Outcome::Accept),
                         }),

@@ -1,8 +1,9 @@
 //! Where a session stands, and what each command does to it.
 
 use crate::limits;
+use crate::mail::address::Path;
 use crate::smtp::chunk::{ChunkDecoder, ChunkMarks};
-use crate::smtp::command::{self, Verb};
+use crate::smtp::command::{self, RcptCommand, Verb};
 use crate::smtp::data::DataDecoder;
 use crate::smtp::extension::Extension;
 use crate::smtp::line::is_blank;
@@ -186,7 +187,14 @@ impl Machine {
                 self.refuse(settings, Reply::NotSmtp, replies);
                 Effect::Close
             }
-            Verb::Bdat | Verb::Absent | Verb::Blank | Verb::Unknown => {
+            Verb::Bdat
+            | Verb::Lhlo
+            | Verb::StartTls
+            | Verb::Auth
+            | Verb::Xclient
+            | Verb::Absent
+            | Verb::Blank
+            | Verb::Unknown => {
                 unreachable!("BDAT was taken above; the table refuses the others")
             }
         }
@@ -229,6 +237,10 @@ impl Machine {
                 return self.bad_command(reply, settings, replies);
             }
         };
+        if matches!(mail.reverse_path, Path::Local(_)) {
+            self.phase = Phase::MailRefused;
+            return self.bad_command(Reply::ReversePathWithoutDomain, settings, replies);
+        }
         if mail.parameters.size_bytes.is_some_and(|size| size > terms.message_size_bytes) {
             self.phase = Phase::MailRefused;
             self.give(settings, Reply::MessageTooBig, replies);
@@ -244,8 +256,15 @@ impl Machine {
         let terms = settings.terms();
         let Phase::Open(open) = &mut self.phase else { unreachable!("the table allows RCPT only after MAIL") };
         let transaction = open.number;
-        let forward_path = match command::parse_rcpt(argument, terms.address_syntax) {
-            Ok(forward_path) => forward_path,
+        let rcpt = command::parse_rcpt(argument, terms.address_syntax, terms.extensions, false);
+        let rcpt = match rcpt {
+            Ok(RcptCommand { forward_path: Path::Local(name), .. }) if !name.eq_ignore_ascii_case(b"postmaster") => {
+                Err(Reply::ForwardPathWithoutDomain)
+            }
+            other => other,
+        };
+        let rcpt = match rcpt {
+            Ok(rcpt) => rcpt,
             Err(reply) => {
                 self.give_for(settings, reply, Some(transaction), replies);
                 self.count_error(settings, replies);
@@ -257,7 +276,7 @@ impl Machine {
             return Effect::Continue;
         }
         open.recipients += 1;
-        self.ask(Asking::Rcpt { transaction }, Question::Rcpt(forward_path))
+        self.ask(Asking::Rcpt { transaction }, Question::Rcpt(rcpt))
     }
 
     fn data<'a>(&mut self, argument: &[u8], behind: bool, settings: &Settings, replies: &mut Replies) -> Effect<'a> {

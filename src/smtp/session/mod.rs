@@ -60,7 +60,7 @@ pub enum Effect<'a> {
 /// let settings = Settings::new(Terms {
 ///     hostname: "mx.test".into(),
 ///     banner: "ESMTP".into(),
-///     extensions: Extensions::all(),
+///     extensions: Extensions::unconditional(),
 ///     message_size_bytes: 1 << 20,
 ///     recipients_per_message: 100,
 ///     messages_per_connection: None,

@@ -1,8 +1,7 @@
 //! What a session asks, and what is answered: every point of it where something can be refused, or waited for.
 
-use crate::smtp::command::{Chunk, MailCommand};
+use crate::smtp::command::{Chunk, MailCommand, RcptCommand};
 use crate::smtp::data::Marks;
-use crate::smtp::path::Path;
 use crate::smtp::reply::Reply;
 
 /// Where something can be refused, or waited for.
@@ -57,7 +56,7 @@ pub enum Question<'q> {
     /// See [`Point::Mail`].
     Mail(MailCommand<'q>),
     /// See [`Point::Rcpt`].
-    Rcpt(Path<'q>),
+    Rcpt(RcptCommand<'q>),
     /// See [`Point::Data`].
     Data,
     /// See [`Point::EndOfData`].
