@@ -11,9 +11,13 @@ pub const COMMAND_LINE_BASE_OCTETS: usize = 2048;
 /// (RFC 6531), DSN 107 on MAIL and 500 on RCPT (RFC 3461), AUTH 500 (RFC 4954).
 pub const COMMAND_LINE_EXTENSION_OCTETS: usize = 26 + 17 + 10 + 107 + 500 + 500;
 
-/// Octets of a command line with its CRLF, all included. A longer one is refused and the connection closed, because
-/// its end may never come.
+/// Octets of a command line with its CRLF, all included. A longer one is read to its end and refused.
 pub const COMMAND_LINE_OCTETS: usize = COMMAND_LINE_BASE_OCTETS + COMMAND_LINE_EXTENSION_OCTETS;
+
+/// Octets of a command line that is too long which are read in search of its end; then the connection is closed, because it
+/// may never come (CONFORMANCE T033). A client that sends lines of this length means no command.
+pub const COMMAND_LINE_DISCARD_OCTETS: usize = 64 * 1024;
+const _: () = assert!(COMMAND_LINE_DISCARD_OCTETS > COMMAND_LINE_OCTETS);
 
 /// Octets of a domain: RFC 5321 §4.5.3.1.2.
 pub const DOMAIN_OCTETS: usize = 255;
@@ -32,6 +36,35 @@ pub const PATH_OCTETS: usize = 256;
 /// See [`PATH_OCTETS`].
 pub const PATH_OCTETS_LOOSE: usize = 512;
 const _: () = assert!(PATH_OCTETS_LOOSE <= COMMAND_LINE_BASE_OCTETS);
+
+/// Octets of one transaction's envelope: 1,000 recipients with a kilobyte each. RCPT above it is refused with 452.
+pub const ENVELOPE_OCTETS: usize = 1024 * 1024;
+const _: () = assert!(ENVELOPE_OCTETS / 1000 >= PATH_OCTETS_LOOSE + 500, "an ORCPT has 500 octets at most, RFC 3461");
+
+/// Capacity that an envelope keeps between transactions: a few recipients with their parameters.
+pub const ENVELOPE_KEPT_OCTETS: usize = 1024;
+
+/// Received fields of one message above which it is taken to be in a loop, unless configured: RFC 5321 §6.3 wants at
+/// least 100 to be let through.
+pub const RECEIVED_FIELDS: u32 = RECEIVED_FIELDS_LEAST;
+
+/// See [`RECEIVED_FIELDS`].
+pub const RECEIVED_FIELDS_LEAST: u32 = 100;
+
+/// Octets of a line of content without its CRLF that must be taken at least: RFC 5321 §4.5.3.1.6.
+pub const CONTENT_LINE_OCTETS_LEAST: u32 = 998;
+
+/// Octets of an ENVID as it is written: RFC 3461 §4.4.
+pub const ENVID_OCTETS: usize = 100;
+
+/// Octets of an ORCPT as it is written, with its address type: what RFC 3461 §5.2 adds to a RCPT line.
+pub const ORCPT_OCTETS: usize = 500;
+
+/// Octets of the AUTH of MAIL as it is written: what RFC 4954 §3 adds to a MAIL line.
+pub const AUTH_OCTETS: usize = 500;
+const _: () = assert!(
+    ENVID_OCTETS + AUTH_OCTETS <= COMMAND_LINE_EXTENSION_OCTETS && ORCPT_OCTETS <= COMMAND_LINE_EXTENSION_OCTETS
+);
 
 /// Octets of one reply line with its CRLF: RFC 5321 §4.5.3.1.5.
 pub const REPLY_LINE_OCTETS: usize = 512;
@@ -124,6 +157,9 @@ pub const LISTENERS: usize = 256;
 /// Addresses of one listener.
 pub const BINDS_PER_LISTENER: usize = 64;
 
+/// Netblocks of one listener that are trusted with XCLIENT: they are looked through for each connection.
+pub const TRUSTED_NETBLOCKS: usize = 256;
+
 /// Messages in a shard's control mailbox. A sender that finds it full waits.
 pub const CONTROL_MESSAGES: usize = 256;
 
@@ -150,6 +186,9 @@ pub const TRANSACTION_MS: u64 = 3_600_000;
 pub const ANSWER_MS: u64 = 30_000;
 const _: () = assert!(ANSWER_MS < IDLE_MS);
 
+/// Time for a whole PROXY header where one is required, unless configured, in ms (DESIGN §6). A proxy sends it at once.
+pub const PROXY_MS: u64 = 5_000;
+
 /// Time that a drain gives transactions in mail data, in ms, before their connections are closed.
 pub const DRAIN_MS: u64 = 30_000;
 
@@ -171,6 +210,17 @@ pub const WHEEL_TICK_MS: u64 = 64;
 pub const WHEEL_SLOTS: usize = 1024;
 const _: () = assert!(WHEEL_SLOTS.is_power_of_two());
 
+/// Message size on a public listener, in octets (DESIGN §6).
+pub const MESSAGE_OCTETS: u64 = 50 << 20;
+/// Recipients of one message on a public or private listener (DESIGN §6).
+pub const RECIPIENTS: u32 = 1_000;
+/// Messages of one connection to a public listener (DESIGN §6).
+pub const MESSAGES_PER_CONNECTION: u32 = 1_000;
+/// Errors since the last accepted message on a public or private listener (DESIGN §6).
+pub const ERRORS: u32 = 20;
+/// Commands that further no message, since the last accepted one, on a public or private listener (DESIGN §6).
+pub const JUNK_COMMANDS: u32 = 100;
+
 /// Message size on a blackhole, in octets.
 pub const BLACKHOLE_MESSAGE_OCTETS: u64 = 1 << 30;
 /// Recipients of one message on a blackhole.
@@ -185,3 +235,96 @@ pub const MESSAGE_OCTETS_LEAST: u64 = 64 * 1024;
 pub const DISCARD_FACTOR: u64 = 10;
 /// The least octets that are swallowed to keep in step (CONFORMANCE T121).
 pub const DISCARD_OCTETS_LEAST: u64 = 1 << 30;
+
+/// Octets of a line of mail data without its CRLF: RFC 5321 §4.5.3.1.6 says 1,000 with it.
+pub const TEXT_LINE_OCTETS: usize = 998;
+/// The same for lines that are written here, wherever they can be folded: RFC 5322 §2.1.1.
+pub const TEXT_LINE_OCTETS_WISHED: usize = 78;
+
+/// Octets of a client's HELO or EHLO name that a Received field shows when it is no domain; each takes up to three.
+pub const TRACE_HELLO_OCTETS: usize = DOMAIN_OCTETS;
+const _: () = assert!("\t".len() + 3 * TRACE_HELLO_OCTETS + ")".len() <= TEXT_LINE_OCTETS);
+const _: () = assert!("Return-Path: <>".len() + PATH_OCTETS_LOOSE <= TEXT_LINE_OCTETS);
+
+/// Octets of the name of a TLS version or of a cipher suite in a Received field: the longest registered suite has under 50.
+pub const TLS_NAME_OCTETS: usize = 64;
+
+/// Octets of a Received field with all its lines: a name that is no domain, the peer's name and our own, a path, and the
+/// names of TLS; all that is fixed, and the folds, take less than 256.
+pub const RECEIVED_OCTETS: usize =
+    3 * TRACE_HELLO_OCTETS + 2 * DOMAIN_OCTETS + PATH_OCTETS_LOOSE + 2 * TLS_NAME_OCTETS + 256;
+
+/// The last second that a date of a message shows, since 1970: that of the year 9999, so that every date has the same width.
+pub const TIME_S: u64 = 253_402_300_799;
+
+/// Octets of a PROXY header of version 1 with its CRLF: the longest that its grammar makes (proxy-protocol.txt §2.1).
+pub const PROXY_V1_OCTETS: usize = 107;
+
+/// Octets of a PROXY header of version 2, all included. Addresses have 216 at most; what real proxies add (names, a cipher, a
+/// certificate's common name) stays far below an MSS, as proxy-protocol.txt §2.2 expects. The format would allow 64 KiB,
+/// which nobody who has said nothing yet shall hold for the time that a header may take.
+pub const PROXY_V2_OCTETS: usize = 16 + 4096;
+
+/// Octets of an address of the Unix domain in a PROXY header: proxy-protocol.txt §2.2.
+pub const PROXY_UNIX_PATH_OCTETS: usize = 108;
+const _: () = assert!(PROXY_V2_OCTETS > 16 + 2 * PROXY_UNIX_PATH_OCTETS);
+
+/// Octets of a proxy's name for a connection: proxy-protocol.txt §2.2.5.
+pub const PROXY_UNIQUE_ID_OCTETS: usize = 128;
+
+/// Octets of a value of XCLIENT without its encoding: XCLIENT_README, note 1, gives 255 to host names and HELO.
+pub const XCLIENT_VALUE_OCTETS: usize = 255;
+const _: () = assert!(XCLIENT_VALUE_OCTETS >= DOMAIN_OCTETS);
+
+// Client: what the other side of a session may cost, when ringmx is the client.
+
+/// Octets of a reply line that a client takes, with its line end. RFC 5321 §4.5.3.1.5 has 512; servers put URLs, policy texts
+/// and lists of AUTH mechanisms on one line, so eight times that.
+pub const CLIENT_REPLY_LINE_OCTETS: usize = 4096;
+const _: () = assert!(CLIENT_REPLY_LINE_OCTETS >= REPLY_LINE_OCTETS);
+
+/// Lines of one reply that a client takes: EHLO lists a few dozen keywords at most.
+pub const CLIENT_REPLY_LINES: usize = 128;
+
+/// Octets of one reply that a client takes, all lines of it: what it may have to keep of a reply that came in pieces.
+pub const CLIENT_REPLY_OCTETS: usize = 64 * 1024;
+const _: () = assert!(CLIENT_REPLY_OCTETS >= 2 * CLIENT_REPLY_LINE_OCTETS);
+
+/// Octets that a client keeps for replies that come in pieces; what a longer one took is given back.
+pub const CLIENT_REPLY_KEPT_OCTETS: usize = 512;
+
+/// Octets of unsent commands above which a client writes no further RCPT: an envelope of 100,000 recipients is not rendered
+/// at once. RFC 2920 §3.1 leaves the size of a group to the client.
+pub const CLIENT_GROUP_OCTETS: usize = 64 * 1024;
+const _: () = assert!(CLIENT_GROUP_OCTETS >= 8 * COMMAND_LINE_OCTETS);
+
+/// Transactions that a client may have in flight, whatever depth it is asked for: their replies, four each, are what the
+/// server may have to hold unsent ([`OUTPUT_OCTETS`] here), and the records are what the client holds.
+pub const CLIENT_TRANSACTIONS_IN_FLIGHT: u32 = 4096;
+
+/// Domains of recipients that a client remembers to obey RCPTDOMAINMAX (RFC 9422 §4.3), which bounds those of a session. A
+/// server that allows more is sent no more than these; the caller opens another connection.
+pub const CLIENT_DOMAINS: u32 = 256;
+
+/// Octets of an AUTH line with an initial response: RFC 4954 §4 says to do without one where the line would exceed 512.
+pub const CLIENT_AUTH_COMMAND_OCTETS: usize = 512;
+
+/// Octets of an AUTH response with its CRLF: RFC 4954 §4.
+pub const CLIENT_AUTH_RESPONSE_OCTETS: usize = 12_288;
+
+/// Challenges of one AUTH exchange: the mechanisms that exist need three at most.
+pub const CLIENT_AUTH_CHALLENGES: u32 = 16;
+
+/// Times that a client waits at least, in ms: RFC 5321 §4.5.3.2.1 to §4.5.3.2.6. EHLO, RSET, QUIT, STARTTLS, AUTH and XCLIENT
+/// have none there, and take that of MAIL.
+pub const CLIENT_GREETING_MS: u64 = 300_000;
+/// See [`CLIENT_GREETING_MS`].
+pub const CLIENT_MAIL_MS: u64 = 300_000;
+/// See [`CLIENT_GREETING_MS`].
+pub const CLIENT_RCPT_MS: u64 = 300_000;
+/// See [`CLIENT_GREETING_MS`]; to the 354.
+pub const CLIENT_DATA_MS: u64 = 120_000;
+/// See [`CLIENT_GREETING_MS`]; for each block of content to be sent, and for the reply to a chunk that is not the last.
+pub const CLIENT_BLOCK_MS: u64 = 180_000;
+/// See [`CLIENT_GREETING_MS`]; from the final dot or the last chunk to its reply.
+pub const CLIENT_END_OF_DATA_MS: u64 = 600_000;
