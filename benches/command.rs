@@ -1,8 +1,8 @@
 //! Command lines: cut out of the input, cut into verb and argument, and read.
 //!
 //! Instructions of one MAIL line with two parameters (P15), which criterion does not count: `valgrind --tool=callgrind
-//! --toggle-collect='command::mail_line' target/release/deps/command-* --instructions mail` (or `long`, with a longer path),
-//! and the sum divided by [`COUNTED`].
+//! --toggle-collect='command::mail_line' target/release/deps/command-* --instructions mail` (or `strict`, or `long`, with a
+//! longer path; or `rcpt` and `bdat`, with the functions of those names), and the sum divided by [`COUNTED`].
 
 use std::hint::black_box;
 
@@ -97,9 +97,16 @@ fn main() {
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     if has("--instructions") {
         let mut carry = Carry::default();
+        let syntax = if has("strict") { AddressSyntax::Strict } else { AddressSyntax::Loose };
         for _ in 0..COUNTED {
-            let mut line = black_box(if has("long") { LONG_MAIL } else { MAIL });
-            assert!(mail_line(&mut carry, &mut line, AddressSyntax::Loose).is_ok());
+            if has("rcpt") {
+                assert!(rcpt_line(&mut carry, &mut black_box(RCPT)).is_ok());
+            } else if has("bdat") {
+                assert!(bdat_line(&mut carry, &mut black_box(BDAT)).is_some());
+            } else {
+                let mut line = black_box(if has("long") { LONG_MAIL } else { MAIL });
+                assert!(mail_line(&mut carry, &mut line, syntax).is_ok());
+            }
         }
         return;
     }

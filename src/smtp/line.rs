@@ -1,6 +1,7 @@
 //! Command lines out of pieces of input: whole ones are lent from the input, cut ones are put together in a carry.
 
 use crate::limits;
+use crate::smtp::scan::classes::find_newline;
 
 /// What the input holds of the next command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,8 +54,28 @@ const KEPT_OCTETS: usize = 256;
 
 impl Carry {
     /// Takes the next line from the front of `input`, or what there is of it.
-    #[inline]
+    ///
+    /// COST: nearly every line lies in the input as a whole, behind another that did.
+    #[inline(always)]
     pub fn find<'i>(&mut self, input: &mut &'i [u8]) -> Found<'i> {
+        if self.state == State::Open
+            && self.octets.is_empty()
+            && let Some(newline) = find_newline(input)
+            && newline < limits::COMMAND_LINE_OCTETS
+        {
+            let octets = *input;
+            *input = &octets[newline + 1..];
+            return Found::Whole(match &octets[..newline] {
+                [text @ .., b'\r'] => Line { of_input: Some(text), bare_newline: false },
+                text => Line { of_input: Some(text), bare_newline: true },
+            });
+        }
+        self.find_cut(input)
+    }
+
+    /// The same for a line that lies in the carry, or will.
+    #[inline(never)]
+    fn find_cut<'i>(&mut self, input: &mut &'i [u8]) -> Found<'i> {
         match self.state {
             State::Held => {
                 self.state = State::Spent;
@@ -67,7 +88,7 @@ impl Carry {
             }
             State::Open => {}
         }
-        let found = memchr::memchr(b'\n', input);
+        let found = find_newline(input);
         let octets = found.map_or(input.len(), |at| at + 1);
         if self.octets.len() + octets > limits::COMMAND_LINE_OCTETS {
             return Found::TooLong;
@@ -85,6 +106,13 @@ impl Carry {
         }
         self.state = State::Spent;
         Found::Whole(Line { of_input: None, bare_newline: cut(&self.octets).1 })
+    }
+
+    /// Forgets what there is of a line; says how many octets that was.
+    pub fn give_up(&mut self) -> usize {
+        let octets = if self.is_empty() { 0 } else { self.octets.len() };
+        *self = Self { copied_octets: self.copied_octets, ..Self::default() };
+        octets
     }
 
     /// Gives the line that was lent last back, to be lent again; `before` is the input as it was before it was lent.
@@ -132,15 +160,19 @@ pub fn trim_start(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// The text without the blanks around it.
-pub fn trim(text: &[u8]) -> &[u8] {
-    let mut text = trim_start(text);
+/// The text without the blanks behind it.
+pub fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., last] = text
         && is_blank_octet(*last)
     {
         text = rest;
     }
     text
+}
+
+/// The text without the blanks around it.
+pub fn trim(text: &[u8]) -> &[u8] {
+    trim_end(trim_start(text))
 }
 
 /// What follows this beginning of the text, which is given in upper case and read in any.

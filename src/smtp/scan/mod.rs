@@ -24,6 +24,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod classes;
 mod portable;
 #[cfg(test)]
 pub(super) mod scalar;
