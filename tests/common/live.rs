@@ -1,4 +1,5 @@
 //! An engine in this process, and a client for it that reads while it writes.
+#![allow(dead_code, reason = "each test that includes this file uses a part of it")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
