@@ -1,18 +1,17 @@
 //! Whole sessions in memory: what one message of a pipelining client costs between the octets received and the octets to
 //! send, with nothing around the session. 4 KiB of content; 64 KiB of input at a time, as from one receive buffer.
 //!
-//! Instructions of one message: `valgrind --tool=callgrind --toggle-collect='session::run'
-//! target/release/deps/session-* --instructions bdat`, and the sum divided by [`MESSAGES`]; or `data`.
+//! Instructions of one message are counted, and bounded, by `.ci/instructions`: `--instructions` with the name of a load runs
+//! that once, on a blackhole, or with `public` on a listener that keeps what it is told.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use ringmx::limits;
 use ringmx::smtp::data::BareNewline;
-use ringmx::smtp::extension::Extensions;
 use ringmx::smtp::reply::{Replies, Reply};
 use ringmx::smtp::session::{Effect, Outcome, Session};
-use ringmx::smtp::settings::{AddressSyntax, Nul, Settings, Synchronization, Terms};
+use ringmx::smtp::settings::{Nul, Settings, Synchronization, Terms};
 
 /// Messages of one session that is timed.
 const MESSAGES: usize = 256;
@@ -34,14 +33,15 @@ struct Load {
     sums: Sums,
 }
 
+/// A header section, and text.
 fn content() -> Vec<u8> {
-    b"A line of the text that mail is made of, of seventy octets or so.....\r\n"
-        .iter()
-        .copied()
-        .cycle()
-        .take(CONTENT_OCTETS - 2)
-        .chain(*b"\r\n")
-        .collect()
+    let header =
+        b"Received: from a.example.org (a.example.org [192.0.2.1])\r\n\tby b.example.net with ESMTPS id 1;\r\n\
+        \tMon, 02 Jan 2006 15:04:05 +0000\r\nFrom: Sender <sender@example.org>\r\nTo: first.last@example.net\r\n\
+        Subject: A message\r\nMessage-ID: <1@example.org>\r\nDate: Mon, 02 Jan 2006 15:04:05 +0000\r\n\r\n";
+    let text = b"A line of the text that mail is made of, of seventy octets or so.....\r\n";
+    let octets = header.iter().chain(text.iter().cycle()).copied().take(CONTENT_OCTETS - 2);
+    octets.chain(*b"\r\n").collect()
 }
 
 fn loads(settings: &Settings) -> [Load; 3] {
@@ -60,14 +60,14 @@ fn loads(settings: &Settings) -> [Load; 3] {
         Load { name, input: message.repeat(MESSAGES), sums }
     };
     [
-        load("bdat", bdat, CONTENT_OCTETS, 1, envelope_replies + size(&[Reply::Discarded])),
-        load("data", data, CONTENT_OCTETS, 1, envelope_replies + size(&[Reply::StartMail, Reply::Discarded])),
+        load("bdat", bdat, CONTENT_OCTETS, 1, envelope_replies + size(&[settings.terms().taken()])),
+        load("data", data, CONTENT_OCTETS, 1, envelope_replies + size(&[Reply::StartMail, settings.terms().taken()])),
         load(
-            "commands alone, 11 recipients",
+            "commands",
             commands,
             0,
             11,
-            envelope_replies + size(&[Reply::RcptOk; 10]) + size(&[Reply::Discarded]),
+            envelope_replies + size(&[Reply::RcptOk; 10]) + size(&[settings.terms().taken()]),
         ),
     ]
 }
@@ -75,9 +75,6 @@ fn loads(settings: &Settings) -> [Load; 3] {
 /// The terms of a blackhole (DESIGN §6), or of one that has to look into everything.
 fn settings(bare_newline: BareNewline, discards: bool) -> Settings {
     Settings::new(Terms {
-        hostname: "mx.test".into(),
-        banner: "ESMTP ringmx".into(),
-        extensions: Extensions::unconditional(),
         message_size_bytes: limits::BLACKHOLE_MESSAGE_OCTETS,
         recipients_per_message: limits::BLACKHOLE_RECIPIENTS,
         messages_per_connection: None,
@@ -86,9 +83,17 @@ fn settings(bare_newline: BareNewline, discards: bool) -> Settings {
         synchronization: Synchronization::Tolerant,
         bare_newline,
         nul: if discards { Nul::Accept } else { Nul::Reject },
-        address_syntax: AddressSyntax::Loose,
+        received_fields: None,
         discards: true,
+        ..Terms::public("mx.test")
     })
+}
+
+/// DESIGN §6's public listener, but for what would end a session of so many messages.
+fn public() -> Settings {
+    let terms =
+        Terms { messages_per_connection: None, synchronization: Synchronization::Tolerant, ..Terms::public("mx.test") };
+    Settings::new(terms)
 }
 
 fn greeted(settings: &Settings) -> Session {
@@ -135,6 +140,7 @@ fn sessions(criterion: &mut Criterion) {
     let kinds = [
         ("blackhole", settings(BareNewline::Preserve, true)),
         ("looks into content", settings(BareNewline::Normalize, false)),
+        ("public", public()),
     ];
     for (kind, settings) in &kinds {
         let mut group = criterion.benchmark_group(format!("session/{kind}"));
@@ -153,8 +159,9 @@ fn sessions(criterion: &mut Criterion) {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.iter().any(|argument| argument == "--instructions") {
-        let settings = settings(BareNewline::Preserve, true);
-        for load in loads(&settings).into_iter().filter(|load| arguments.iter().any(|argument| argument == load.name)) {
+        let has = |name: &str| arguments.iter().any(|argument| argument == name);
+        let settings = if has("public") { public() } else { settings(BareNewline::Preserve, true) };
+        for load in loads(&settings).into_iter().filter(|load| has(load.name)) {
             assert_eq!(run(&mut greeted(&settings), &settings, &load.input, &mut Replies::new()), load.sums);
         }
         return;

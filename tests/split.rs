@@ -17,10 +17,9 @@ use proptest::sample::Index;
 use ringmx::limits;
 use ringmx::mail::address::Path;
 use ringmx::smtp::data::{BareNewline, Marks};
-use ringmx::smtp::extension::Extensions;
 use ringmx::smtp::reply::Reply;
 use ringmx::smtp::session::{Outcome, Question};
-use ringmx::smtp::settings::{AddressSyntax, Nul, Settings, Synchronization, Terms};
+use ringmx::smtp::settings::{Nul, Settings, Synchronization, Terms};
 
 const MESSAGE_OCTETS: u64 = 300;
 const RECIPIENTS: u32 = 3;
@@ -78,7 +77,7 @@ const NAMED: &[(&str, u16)] = &[
     ("RCPT TO:<no550@ok.test>", 550),
     ("RCPT TO:<no451@ok.test>", 451),
     ("RCPT TO:<>", 501),
-    ("RCPT TO:<a@ok.test> NOTIFY=NEVER", 555),
+    ("RCPT TO:<a@ok.test> FOO=1", 555),
 ];
 const ENDS: &[(&str, u16)] = &[("QUIT", 221), ("GET / HTTP/1.1", 554), ("BDAT x", 501), ("BDAT 5 FIRST", 501)];
 
@@ -158,9 +157,6 @@ fn script() -> impl Strategy<Value = Script> {
 impl Script {
     fn settings(&self) -> Settings {
         Settings::new(Terms {
-            hostname: "mx.test".into(),
-            banner: "ESMTP ringmx".into(),
-            extensions: Extensions::unconditional(),
             message_size_bytes: MESSAGE_OCTETS,
             recipients_per_message: RECIPIENTS,
             messages_per_connection: None,
@@ -169,8 +165,7 @@ impl Script {
             synchronization: Synchronization::Tolerant,
             bare_newline: self.bare_newline,
             nul: self.nul,
-            address_syntax: AddressSyntax::Loose,
-            discards: false,
+            ..Terms::public("mx.test")
         })
     }
 
@@ -199,7 +194,7 @@ impl Script {
                 false => Outcome::Accept,
             };
             match question {
-                Question::Connect => Outcome::Accept,
+                Question::Connect | Question::Auth(_) | Question::Xclient { .. } => Outcome::Accept,
                 Question::Hello { name } => by_name(name),
                 Question::Mail(mail) => match mail.reverse_path {
                     Path::Mailbox(mailbox) => by_name(mailbox.local_part),
@@ -341,6 +336,9 @@ fn model(script: &Script) -> Model {
             Act::Bdat(octets, last) => {
                 if let Some(code) = out_of_order(&open) {
                     model.codes.push(code);
+                    if *last {
+                        open = None;
+                    }
                     continue;
                 }
                 let transaction = open.as_mut().expect("it is in order");
@@ -553,7 +551,7 @@ impl Late {
         }
         let ticket = out[choice.index(out.len())];
         self.answered[ticket] = true;
-        let outcome = self.outcomes.borrow()[ticket];
+        let outcome = self.outcomes.borrow()[ticket].clone();
         // Nobody waits for the RCPT behind a refused MAIL.
         self.host.outcome(self.host.deferred[ticket], outcome);
         true

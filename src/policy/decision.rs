@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use crate::smtp::session::{Outcome, Question};
 
 /// What a policy says to a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The answer is known.
     Now(Outcome),

@@ -97,6 +97,11 @@ impl Extensions {
         Self(Self::all().0 & !conditional)
     }
 
+    /// The set with this extension.
+    pub const fn with(self, extension: Extension) -> Self {
+        Self(self.0 | extension as u16)
+    }
+
     /// The set without this extension.
     pub const fn without(self, extension: Extension) -> Self {
         Self(self.0 & !(extension as u16))

@@ -2,6 +2,7 @@
 
 use crate::smtp::command::Verb;
 use crate::smtp::reply::Reply;
+use crate::smtp::settings::Dialect;
 
 /// Where a session stands: the columns of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,12 @@ pub enum Rule {
     Refuse(Reply),
 }
 
-/// The table.
-pub const fn rule(verb: Verb, column: Column) -> Rule {
-    TABLE[verb as usize][column as usize]
+/// What the table says. LMTP differs where every recipient was refused: RFC 2033 §4.2.
+pub const fn rule(verb: Verb, column: Column, dialect: Dialect) -> Rule {
+    match (TABLE[verb as usize][column as usize], dialect) {
+        (NONE, Dialect::Lmtp) => NOBODY,
+        (rule, _) => rule,
+    }
 }
 
 const DO: Rule = Rule::Act;
@@ -60,8 +64,10 @@ const EHLO: Rule = Rule::Refuse(Reply::HelloFirst);
 const MAIL: Rule = Rule::Refuse(Reply::MailFirst);
 const RCPT: Rule = Rule::Refuse(Reply::RcptFirst);
 const NONE: Rule = Rule::Refuse(Reply::NoValidRecipients);
+const NOBODY: Rule = Rule::Refuse(Reply::NobodyToTakeIt);
 const NEST: Rule = Rule::Refuse(Reply::NestedMail);
 const CHNK: Rule = Rule::Refuse(Reply::WithinChunks);
+const OPEN: Rule = Rule::Refuse(Reply::WithinTransaction);
 const GONE: Rule = Rule::Refuse(Reply::NoService);
 const N502: Rule = Rule::Refuse(Reply::NotImplemented);
 const U500: Rule = Rule::Refuse(Reply::UnknownCommand);
@@ -82,9 +88,9 @@ const TABLE: [[Rule; Column::COUNT]; Verb::COUNT] = [
     /* Help    */ [DO,   DO,   DO,   DO,   DO,   DO,   GONE],
     /* Quit    */ [DO,   DO,   DO,   DO,   DO,   DO,   DO  ],
     /* Lhlo    */ [U500, U500, U500, U500, U500, U500, GONE],
-    /* StartTls*/ [N502, N502, N502, N502, N502, N502, GONE],
-    /* Auth    */ [N502, N502, N502, N502, N502, N502, GONE],
-    /* Xclient */ [N502, N502, N502, N502, N502, N502, GONE],
+    /* StartTls*/ [EHLO, DO,   OPEN, OPEN, OPEN, OPEN, GONE],
+    /* Auth    */ [EHLO, DO,   OPEN, OPEN, OPEN, OPEN, GONE],
+    /* Xclient */ [DO,   DO,   OPEN, OPEN, OPEN, OPEN, GONE],
     /* Absent  */ [N502, N502, N502, N502, N502, N502, GONE],
     /* Http    */ [DO,   DO,   DO,   DO,   DO,   DO,   DO  ],
     /* Blank   */ [L500, L500, L500, L500, L500, L500, GONE],
@@ -97,12 +103,14 @@ mod tests {
 
     #[test]
     fn rows_stand_in_the_order_of_the_verbs() {
-        assert_eq!(rule(Verb::Mail, Column::Start), EHLO);
-        assert_eq!(rule(Verb::Bdat, Column::Chunks), DO);
-        assert_eq!(rule(Verb::Data, Column::Refused), NONE);
-        assert_eq!(rule(Verb::Quit, Column::NoService), DO);
-        assert_eq!(rule(Verb::Absent, Column::Idle), N502);
-        assert_eq!(rule(Verb::Blank, Column::Start), L500);
-        assert_eq!(rule(Verb::Unknown, Column::Rcpt), U500);
+        assert_eq!(rule(Verb::Mail, Column::Start, Dialect::Smtp), EHLO);
+        assert_eq!(rule(Verb::Bdat, Column::Chunks, Dialect::Smtp), DO);
+        assert_eq!(rule(Verb::Data, Column::Refused, Dialect::Smtp), NONE);
+        assert_eq!(rule(Verb::Quit, Column::NoService, Dialect::Smtp), DO);
+        assert_eq!(rule(Verb::Absent, Column::Idle, Dialect::Smtp), N502);
+        assert_eq!(rule(Verb::Blank, Column::Start, Dialect::Smtp), L500);
+        assert_eq!(rule(Verb::Unknown, Column::Rcpt, Dialect::Smtp), U500);
+        assert_eq!(rule(Verb::Xclient, Column::Start, Dialect::Smtp), DO);
+        assert_eq!(rule(Verb::Bdat, Column::Refused, Dialect::Lmtp), NOBODY);
     }
 }

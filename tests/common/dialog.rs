@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::Path;
 
 use ringmx::smtp::data::{BareNewline, Marks};
-use ringmx::smtp::extension::{Extension, Extensions};
+use ringmx::smtp::extension::Extension;
 use ringmx::smtp::reply::Reply;
 use ringmx::smtp::session::{Outcome, Point};
-use ringmx::smtp::settings::{AddressSyntax, Nul, Settings, Synchronization, Terms};
+use ringmx::smtp::settings::{AddressSyntax, Dialect, Nul, Settings, Synchronization, Terms};
 
 /// One dialogue.
 #[derive(Clone, Debug)]
@@ -44,6 +44,10 @@ pub enum Step {
     Answer { ticket: usize, outcome: Outcome, is_awaited: bool },
     /// The oldest answer does not come.
     AnswerTimeout,
+    /// Nothing came behind STARTTLS; there is a certificate, or none.
+    Quiet { is_available: bool },
+    /// The handshake is done.
+    Secured,
 }
 
 /// A reply, as far as it is said.
@@ -63,7 +67,11 @@ pub struct Expected {
     pub content: Vec<u8>,
     pub reverse_path: Option<String>,
     pub recipients: Option<Vec<String>>,
+    pub mail_parameters: Option<String>,
+    /// Of each recipient.
+    pub rcpt_parameters: Vec<String>,
     pub marks: Option<Marks>,
+    pub with: Option<String>,
 }
 
 /// How far the session is before the first step.
@@ -85,6 +93,8 @@ pub struct Variant {
     pub name: String,
     pub terms: Terms,
     pub begin: Beginning,
+    /// The session begins within TLS (in memory).
+    pub is_secure: bool,
     /// Only as written; how input is cut would make a difference.
     pub is_whole_only: bool,
     pub in_memory: bool,
@@ -106,19 +116,10 @@ impl fmt::Display for Case {
 /// The fixture of CONFORMANCE, as far as this build offers it.
 pub fn fixture() -> Terms {
     Terms {
-        hostname: "mx.test".into(),
-        banner: "ESMTP ringmx".into(),
-        extensions: Extensions::unconditional(),
         message_size_bytes: 1_000_000,
         recipients_per_message: 100,
         messages_per_connection: None,
-        errors: Some(20),
-        junk_commands: Some(100),
-        synchronization: Synchronization::Strict,
-        bare_newline: BareNewline::Normalize,
-        nul: Nul::Accept,
-        address_syntax: AddressSyntax::Loose,
-        discards: false,
+        ..Terms::public("mx.test")
     }
 }
 
@@ -188,6 +189,9 @@ pub fn parse(file: &str, text: &str) -> Vec<Case> {
             ("+idle", _) => case.steps.push(Step::Idle),
             ("+drain", _) => case.steps.push(Step::Drain),
             ("+timeout", _) => case.steps.push(Step::AnswerTimeout),
+            ("+quiet", _) => case.steps.push(Step::Quiet { is_available: true }),
+            ("+notls", _) => case.steps.push(Step::Quiet { is_available: false }),
+            ("+tls", _) => case.steps.push(Step::Secured),
             ("+answer" | "+late", _) => {
                 let (ticket, outcome) = rest.split_once(' ').unwrap_or_else(|| fail("wanted NUMBER OUTCOME"));
                 let ticket = ticket.parse().unwrap_or_else(|_| fail("no number"));
@@ -200,10 +204,13 @@ pub fn parse(file: &str, text: &str) -> Vec<Case> {
                 let times: usize = rest.parse().unwrap_or_else(|_| fail("no number"));
                 case.messages.extend(std::iter::repeat_n(message, times - 1));
             }
-            ("=from" | "=to" | "=marks", _) => {
+            ("=from" | "=to" | "=marks" | "=mail" | "=rcpt" | "=with", _) => {
                 let Some(message) = case.messages.last_mut() else { fail("no content above") };
                 match word {
                     "=from" => message.reverse_path = Some(String::from_utf8_lossy(&unescape(rest)).into_owned()),
+                    "=mail" => message.mail_parameters = Some(rest.to_owned()),
+                    "=with" => message.with = Some(rest.to_owned()),
+                    "=rcpt" => message.rcpt_parameters.push(rest.to_owned()),
                     "=to" => message.recipients = Some(rest.split_whitespace().map(str::to_owned).collect()),
                     _ => message.marks = Some(marks(rest)),
                 }
@@ -231,6 +238,13 @@ fn reply(text: &str) -> Option<ExpectedReply> {
 fn outcome_of(text: &str) -> Option<Outcome> {
     match text {
         "accept" => Some(Outcome::Accept),
+        several if several.contains(',') => {
+            let one = |word: &str| match word {
+                "accept" => Some(Ok(())),
+                code => Some(Err(Reply::scripted(code.parse().ok()?)?)),
+            };
+            Some(Outcome::Each(several.split(',').map(one).collect::<Option<_>>()?))
+        }
         code => Some(Outcome::Refuse(Reply::scripted(code.parse().ok()?)?)),
     }
 }
@@ -328,6 +342,7 @@ impl Case {
             name: String::new(),
             terms: fixture(),
             begin: Beginning::Hello,
+            is_secure: false,
             is_whole_only: false,
             in_memory: true,
             is_live: true,
@@ -342,8 +357,8 @@ impl Case {
             }
             self.apply(&mut variant, key, value);
         }
-        let needs_memory = !variant.refuse.is_empty() || !variant.defer.is_empty();
-        assert!(!(needs_memory && variant.is_live), "{self}: 'refuse' and 'defer' need 'run=memory'");
+        let needs_memory = !variant.refuse.is_empty() || !variant.defer.is_empty() || variant.is_secure;
+        assert!(!(needs_memory && variant.is_live), "{self}: 'refuse', 'defer' and 'secure' need 'run=memory'");
         variant
     }
 
@@ -367,6 +382,15 @@ impl Case {
                 let names = list.split(',').filter(|name| !name.is_empty());
                 terms.extensions = names.map(|name| Extension::from_keyword(name).unwrap_or_else(|| fail())).collect();
             }
+            ("dialect", "smtp") => terms.dialect = Dialect::Smtp,
+            ("dialect", "lmtp") => terms.dialect = Dialect::Lmtp,
+            ("secure", "yes" | "no") => variant.is_secure = value == "yes",
+            ("requires_tls", "yes") => terms.requires_tls = true,
+            ("requires_auth", "yes") => terms.requires_auth = true,
+            ("default_domain", domain) => terms.default_domain = Some(domain.to_owned()),
+            ("received_fields", _) => terms.received_fields = no_limit_at_0(),
+            ("line_octets", _) => terms.line_octets = no_limit_at_0(),
+            ("domains", _) => terms.recipient_domains_per_message = no_limit_at_0(),
             ("size", _) => terms.message_size_bytes = number(),
             ("recipients", _) => terms.recipients_per_message = number() as u32,
             ("messages", _) => terms.messages_per_connection = no_limit_at_0(),
@@ -408,9 +432,13 @@ impl Variant {
 
     /// What the client says before the first step, with what it hears.
     pub fn preamble(&self) -> Vec<(&'static str, u16)> {
+        let hello = match self.terms.dialect {
+            Dialect::Smtp => "EHLO c.test\r\n",
+            Dialect::Lmtp => "LHLO c.test\r\n",
+        };
         let steps = [
             (Beginning::Greeted, "", 220),
-            (Beginning::Hello, "EHLO c.test\r\n", 250),
+            (Beginning::Hello, hello, 250),
             (Beginning::Mail, "MAIL FROM:<s@x.test>\r\n", 250),
             (Beginning::Rcpt, "RCPT TO:<a@ok.test>\r\n", 250),
             (Beginning::Data, "DATA\r\n", 354),

@@ -6,14 +6,16 @@
 
 use std::collections::VecDeque;
 
+use ringmx::limits;
 use ringmx::mail::address::Path;
+use ringmx::mail::envelope::{Body, MailParameters, Notify, RcptParameters, Return};
 use ringmx::smtp::data::Marks;
 use ringmx::smtp::reply::{Replies, Reply};
 use ringmx::smtp::session::{Effect, Ended, Outcome, Question, Session};
 use ringmx::smtp::settings::Settings;
 
 /// What the host's policy says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Answered at once.
     Now(Outcome),
@@ -29,16 +31,23 @@ pub type Policy = Box<dyn FnMut(&Question<'_>) -> Decision>;
 pub struct Message {
     /// As written, with brackets.
     pub reverse_path: String,
+    /// What stood behind it, in one order and spelling; without SIZE, which is not about the message.
+    pub mail_parameters: String,
     /// Those that were accepted, as written, with brackets.
     pub recipients: Vec<String>,
+    /// What stood behind each of them.
+    pub rcpt_parameters: Vec<String>,
     pub content: Vec<u8>,
     pub marks: Marks,
+    /// As its Received field says.
+    pub with: &'static str,
 }
 
 /// One recipient of the open transaction.
 #[derive(Debug)]
 struct Recipient {
     path: String,
+    parameters: String,
     /// The question about it, while its answer is out.
     awaits: Option<u32>,
     is_accepted: bool,
@@ -66,7 +75,10 @@ pub struct Host {
     /// The client's sending side is shut.
     is_half_closed: bool,
     is_over: bool,
+    /// STARTTLS was read, and nobody has looked yet whether something came behind it.
+    awaits_quiet: bool,
     reverse_path: String,
+    mail_parameters: String,
     recipients: Vec<Recipient>,
     content: Vec<u8>,
     ended: Vec<(Message, Fate)>,
@@ -85,7 +97,9 @@ impl Host {
             paused: None,
             is_half_closed: false,
             is_over: false,
+            awaits_quiet: false,
             reverse_path: String::new(),
+            mail_parameters: String::new(),
             recipients: Vec::new(),
             content: Vec::new(),
             ended: Vec::new(),
@@ -131,15 +145,38 @@ impl Host {
 
     /// An answer arrives. Returns whether it was waited for.
     pub fn outcome(&mut self, number: u32, outcome: Outcome) -> bool {
-        let is_awaited = self.session.handle_outcome(&self.settings, number, outcome, &mut self.replies);
+        let before = outcome.clone();
+        let is_awaited = self.session.handle_outcome(&self.settings, number, outcome.clone(), &mut self.replies);
         if is_awaited {
             for recipient in self.recipients.iter_mut().filter(|recipient| recipient.awaits == Some(number)) {
                 recipient.is_accepted = outcome == Outcome::Accept;
             }
-            self.decide_ended(number, outcome);
+            let fate = self.ended.iter_mut().find(|(_, fate)| matches!(fate, Fate::Awaits(this) if *this == number));
+            if let Some((message, fate)) = fate {
+                *fate = decided(message, &before);
+            }
         }
         self.resume();
         is_awaited
+    }
+
+    /// Whether STARTTLS was read, and is not answered yet.
+    pub fn awaits_quiet(&self) -> bool {
+        self.awaits_quiet && !self.is_over
+    }
+
+    /// Nothing more came behind STARTTLS: its reply is given.
+    pub fn begin_tls(&mut self, is_available: bool) {
+        assert!(std::mem::take(&mut self.awaits_quiet), "the session did not ask for TLS");
+        self.session.begin_tls(&self.settings, is_available, &mut self.replies);
+        send(&mut self.replies, &mut self.sent);
+    }
+
+    /// The handshake is done.
+    pub fn secure(&mut self) {
+        self.session.handle_secured();
+        self.reverse_path.clear();
+        self.recipients.clear();
     }
 
     /// The oldest answer that is out does not come.
@@ -174,10 +211,14 @@ impl Host {
                 Effect::NeedInput => {
                     assert!(rest.is_empty(), "input is used up before more is asked for");
                     send(&mut self.replies, &mut self.sent);
-                    break;
+                    if !self.session.owes_replies() {
+                        break;
+                    }
+                    self.session.poll_replies(&self.settings, &mut self.replies);
                 }
                 // Once the replies are sent there may be room again.
                 Effect::Blocked if send(&mut self.replies, &mut self.sent) => {}
+                Effect::StartTls => self.awaits_quiet = true,
                 Effect::Blocked => {
                     self.paused = Some(rest.to_vec());
                     break;
@@ -190,23 +231,40 @@ impl Host {
                 Effect::Close => {
                     self.content.clear();
                     send(&mut self.replies, &mut self.sent);
-                    break;
+                    if !self.session.owes_replies() {
+                        break;
+                    }
+                    self.session.poll_replies(&self.settings, &mut self.replies);
                 }
                 Effect::Ask(question) => {
                     let decision = (self.policy)(&question);
                     match question {
                         Question::Mail(mail) => {
                             self.reverse_path = written(mail.reverse_path);
+                            self.mail_parameters = mail_parameters(&mail.parameters);
                             self.recipients.clear();
                         }
                         Question::Rcpt(rcpt) => self.recipients.push(Recipient {
                             path: written(rcpt.forward_path),
+                            parameters: rcpt_parameters(&rcpt.parameters),
                             awaits: (decision == Decision::Later).then_some(number),
                             is_accepted: decision == Decision::Now(Outcome::Accept),
                         }),
                         Question::Data => assert!(self.content.is_empty(), "content that is void was called so"),
-                        Question::EndOfData(ended) => self.end(ended, number, decision),
-                        Question::Connect | Question::Hello { .. } => {}
+                        Question::EndOfData(ended) => {
+                            let message = Message {
+                                reverse_path: std::mem::take(&mut self.reverse_path),
+                                mail_parameters: std::mem::take(&mut self.mail_parameters),
+                                recipients: Vec::new(),
+                                rcpt_parameters: Vec::new(),
+                                content: std::mem::take(&mut self.content),
+                                marks: ended.marks,
+                                with: ended.with.keyword(),
+                            };
+                            let recipients = std::mem::take(&mut self.recipients);
+                            self.ended.push(end(message, recipients, &ended, number, &decision));
+                        }
+                        Question::Connect | Question::Hello { .. } | Question::Auth(_) | Question::Xclient { .. } => {}
                     }
                     match decision {
                         Decision::Now(outcome) => {
@@ -224,32 +282,6 @@ impl Host {
         self.end_if_half_closed();
     }
 
-    fn end(&mut self, ended: Ended, number: u32, decision: Decision) {
-        let message = Message {
-            reverse_path: std::mem::take(&mut self.reverse_path),
-            recipients: self.recipients.drain(..).filter(|one| one.is_accepted).map(|one| one.path).collect(),
-            content: std::mem::take(&mut self.content),
-            marks: ended.marks,
-        };
-        assert_eq!(ended.content_octets, message.content.len() as u64);
-        assert_eq!(ended.recipients as usize, message.recipients.len());
-        assert!(ended.recipients > 0);
-        let fate = match decision {
-            Decision::Now(Outcome::Accept) => Fate::Accepted,
-            Decision::Now(Outcome::Refuse(_)) => Fate::Refused,
-            Decision::Later => Fate::Awaits(number),
-        };
-        self.ended.push((message, fate));
-    }
-
-    fn decide_ended(&mut self, number: u32, outcome: Outcome) {
-        for (_, fate) in &mut self.ended {
-            if matches!(fate, Fate::Awaits(this) if *this == number) {
-                *fate = if outcome == Outcome::Accept { Fate::Accepted } else { Fate::Refused };
-            }
-        }
-    }
-
     /// A client that sends no more still gets the answers that are out.
     fn end_if_half_closed(&mut self) {
         if self.is_half_closed && self.paused.is_none() && !self.session.is_waiting() {
@@ -258,8 +290,88 @@ impl Host {
     }
 }
 
+/// What became of a message that has come in full. The session's own envelope must say what the questions did.
+fn end(
+    mut message: Message,
+    recipients: Vec<Recipient>,
+    ended: &Ended<'_>,
+    number: u32,
+    decision: &Decision,
+) -> (Message, Fate) {
+    for one in recipients.into_iter().filter(|one| one.is_accepted) {
+        message.recipients.push(one.path);
+        message.rcpt_parameters.push(one.parameters);
+    }
+    assert_eq!(ended.content_octets, message.content.len() as u64);
+    assert_eq!(ended.recipients as usize, message.recipients.len());
+    assert!(ended.recipients > 0);
+    if let Some(record) = ended.record {
+        let (reverse_path, parameters) = record.envelope().sender();
+        assert_eq!(written(reverse_path), message.reverse_path);
+        assert_eq!(mail_parameters(&parameters), message.mail_parameters);
+        let kept: Vec<_> = record.envelope().recipients().collect();
+        assert_eq!(kept.iter().map(|(path, _)| written(*path)).collect::<Vec<_>>(), message.recipients);
+        assert_eq!(kept.iter().map(|(_, rest)| rcpt_parameters(rest)).collect::<Vec<_>>(), message.rcpt_parameters);
+    }
+    let fate = match decision {
+        Decision::Now(outcome) => decided(&mut message, outcome),
+        Decision::Later => Fate::Awaits(number),
+    };
+    (message, fate)
+}
+
+/// What an outcome makes of a message: those who did not take it are no recipients of it.
+fn decided(message: &mut Message, outcome: &Outcome) -> Fate {
+    match outcome {
+        Outcome::Accept | Outcome::AcceptAs(_) => Fate::Accepted,
+        Outcome::Refuse(_) => Fate::Refused,
+        Outcome::Each(all) => {
+            let mut took = all.iter().map(Result::is_ok);
+            message.recipients.retain(|_| took.next() == Some(true));
+            if message.recipients.is_empty() { Fate::Refused } else { Fate::Accepted }
+        }
+    }
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// In one order and spelling.
+pub fn mail_parameters(parameters: &MailParameters<'_>) -> String {
+    let MailParameters { size_bytes: _, body, smtputf8, ret, envid, requiretls, auth } = *parameters;
+    let words = [
+        match body {
+            Body::SevenBit => None,
+            Body::EightBitMime => Some("BODY=8BITMIME".to_owned()),
+            Body::BinaryMime => Some("BODY=BINARYMIME".to_owned()),
+        },
+        smtputf8.then(|| "SMTPUTF8".to_owned()),
+        ret.map(|ret| if ret == Return::Full { "RET=FULL" } else { "RET=HDRS" }.to_owned()),
+        envid.map(|envid| format!("ENVID={}", text(envid))),
+        requiretls.then(|| "REQUIRETLS".to_owned()),
+        auth.map(|auth| format!("AUTH={}", text(auth))),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// In one order and spelling.
+pub fn rcpt_parameters(parameters: &RcptParameters<'_>) -> String {
+    let notify = parameters.notify.map(|notify| match notify {
+        Notify::Never => "NOTIFY=NEVER".to_owned(),
+        Notify::On { success, failure, delay } => {
+            let words = [(success, "SUCCESS"), (failure, "FAILURE"), (delay, "DELAY")];
+            let words: Vec<_> = words.into_iter().filter(|(is_on, _)| *is_on).map(|(_, word)| word).collect();
+            format!("NOTIFY={}", words.join(","))
+        }
+    });
+    let orcpt = parameters.orcpt.map(|orcpt| format!("ORCPT={}", text(orcpt)));
+    [notify, orcpt].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// Sends what there is; whether there was anything.
 fn send(replies: &mut Replies, sent: &mut Vec<u8>) -> bool {
+    assert!(replies.octets.len() <= limits::OUTPUT_OCTETS, "{} octets of replies are unsent", replies.octets.len());
     let size = sent.len();
     sent.append(&mut replies.octets);
     sent.len() > size
@@ -267,7 +379,6 @@ fn send(replies: &mut Replies, sent: &mut Vec<u8>) -> bool {
 
 /// A path as it stood between its brackets.
 fn written(path: Path<'_>) -> String {
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     match path {
         Path::Null => "<>".to_owned(),
         Path::Local(local_part) => format!("<{}>", text(local_part)),

@@ -4,85 +4,196 @@ use crate::smtp::data::DataDecoder;
 use crate::smtp::reply::{Replies, Reply};
 use crate::smtp::session::machine::{Machine, Phase, Reading};
 use crate::smtp::session::question::{Asking, Outcome};
-use crate::smtp::settings::Settings;
+use crate::smtp::session::slots::Answer;
+use crate::smtp::settings::{Dialect, Settings};
 
 impl Machine {
-    /// Acts on an outcome, and says which reply follows; that to the first chunk follows its octets.
-    ///
-    /// The session may be over by now: a command that was read before its end is still answered by what it came to.
-    pub(super) fn conclude(
+    /// Acts on an outcome, and gives the reply in its turn; that to the first chunk follows its octets.
+    #[inline]
+    pub(super) fn conclude_now(
         &mut self,
         settings: &Settings,
         asking: Asking,
         outcome: Outcome,
         replies: &mut Replies,
-    ) -> Option<Reply> {
-        let reply = match (asking, outcome) {
-            (Asking::Connect, Outcome::Accept) => {
+    ) {
+        match asking {
+            Asking::EndOfData { recipients } => {
+                let answer = self.conclude_message(settings, recipients, outcome);
+                if answer.closes() {
+                    self.close();
+                }
+                self.give_answer(settings, answer, replies);
+            }
+            Asking::FirstChunk(chunk) => {
+                self.begin_content(outcome.refusal());
+                self.begin_chunk(chunk, settings, replies);
+            }
+            _ => {
+                let reply = self.conclude_command(settings, asking, outcome.refusal());
+                self.give_for(settings, reply, asking.rcpt_of(), replies);
+                if matches!(asking, Asking::Auth) {
+                    self.end_if_too_many_errors(settings, replies);
+                }
+            }
+        }
+    }
+
+    /// Acts on the outcome of a question that was deferred, and gives what can be given now.
+    ///
+    /// The session may be over by now: a command that was read before its end is still answered by what it came to.
+    pub(super) fn conclude_later(
+        &mut self,
+        settings: &Settings,
+        number: u32,
+        asking: Asking,
+        outcome: Outcome,
+        replies: &mut Replies,
+    ) {
+        match asking {
+            Asking::FirstChunk(chunk) => {
+                self.begin_content(outcome.refusal());
+                self.begin_chunk(chunk, settings, replies);
+                self.slots.drop_first_chunk();
+            }
+            Asking::EndOfData { recipients } => {
+                let answer = self.conclude_message(settings, recipients, outcome);
+                if answer.closes() {
+                    self.close();
+                }
+                self.slots.resolve(number, answer);
+            }
+            _ => {
+                let reply = self.conclude_command(settings, asking, outcome.refusal());
+                self.slots.resolve(number, Answer::One(reply));
+            }
+        }
+        self.slots.give_ready(settings, replies);
+        if matches!(asking, Asking::Auth) {
+            self.end_if_too_many_errors(settings, replies);
+        }
+    }
+
+    /// Acts on the outcome of a question about a command, and says which reply follows.
+    #[inline]
+    fn conclude_command(&mut self, settings: &Settings, asking: Asking, refusal: Option<Reply>) -> Reply {
+        match (asking, refusal) {
+            (Asking::Mail { .. }, None) => Reply::MailOk,
+            (Asking::Rcpt { .. }, None) => Reply::RcptOk,
+            _ => {
+                let reply = self.conclude_other(settings, asking, refusal);
+                if reply.closes() {
+                    self.close();
+                }
+                reply
+            }
+        }
+    }
+
+    fn conclude_other(&mut self, settings: &Settings, asking: Asking, refusal: Option<Reply>) -> Reply {
+        match (asking, refusal) {
+            (Asking::Connect, None) => {
                 self.phase = Phase::Start;
                 Reply::Greeting
             }
-            (Asking::Connect, Outcome::Refuse(reply)) => {
+            (Asking::Connect, Some(reply)) => {
                 self.phase = if reply.code() == 554 { Phase::NoService } else { Phase::Closed };
                 reply
             }
-            (Asking::Hello { extended }, Outcome::Accept) => {
+            (Asking::Hello { extended }, None) => {
                 // RFC 5321 §4.1.4: as RSET.
                 if matches!(self.phase, Phase::Receiving(receiving) if receiving.refusal.is_none()) {
                     self.reading = Reading::Void;
                 }
                 self.phase = Phase::Idle;
-                if extended { Reply::Ehlo } else { Reply::Helo }
+                self.is_extended = extended;
+                if let Some(record) = &mut self.record {
+                    record.accept_hello();
+                }
+                match (extended, self.is_secure) {
+                    (false, _) => Reply::Helo,
+                    (true, false) => Reply::Ehlo,
+                    (true, true) => Reply::EhloSecure,
+                }
             }
-            (Asking::Mail { .. }, Outcome::Accept) => Reply::MailOk,
-            (Asking::Mail { transaction }, Outcome::Refuse(reply)) => {
+            (Asking::Xclient, None) => {
+                self.phase = Phase::Start;
+                self.is_authenticated = false;
+                Reply::Greeting
+            }
+            (Asking::Auth, refusal) => {
+                self.forget_credentials();
+                self.is_authenticated = refusal.is_none();
+                if refusal.is_some() {
+                    self.errors += 1;
+                }
+                refusal.unwrap_or(Reply::Authenticated)
+            }
+            (Asking::Mail { transaction }, Some(reply)) => {
                 self.slots.resolve_recipients(transaction, Reply::MailFirst);
                 if matches!(self.phase, Phase::Open(open) if open.number == transaction) {
                     self.phase = Phase::MailRefused;
                 }
                 reply
             }
-            (Asking::Rcpt { .. }, Outcome::Accept) => Reply::RcptOk,
-            (Asking::Rcpt { transaction }, Outcome::Refuse(reply)) => {
+            (Asking::Rcpt { transaction, place }, Some(reply)) => {
                 if let Phase::Open(open) = &mut self.phase
                     && open.number == transaction
                 {
                     open.recipients -= 1;
                     open.refused_recipients += 1;
+                    if let (Some(record), Some(place)) = (&mut self.record, place) {
+                        record.withdraw(place);
+                    }
                 }
                 reply
             }
-            (Asking::Data { .. }, Outcome::Accept) => {
+            (Asking::Data { .. }, None) => {
                 self.begin_content(None);
                 self.reading = Reading::Data(DataDecoder::new(settings.terms().bare_newline));
                 Reply::StartMail
             }
-            (Asking::Data { behind }, Outcome::Refuse(reply)) => {
+            (Asking::Data { behind }, Some(reply)) => {
                 // What follows is mail data that the client sent ahead: it must not be read as commands.
                 if behind {
                     self.close();
                 }
                 reply
             }
-            (Asking::FirstChunk(chunk), outcome) => {
-                self.begin_content(match outcome {
-                    Outcome::Accept => None,
-                    Outcome::Refuse(reply) => Some(reply),
-                });
-                self.begin_chunk(chunk, settings, replies);
-                return None;
+            (Asking::Hello { .. } | Asking::Xclient, Some(reply)) => reply,
+            (Asking::Mail { .. } | Asking::Rcpt { .. }, None)
+            | (Asking::FirstChunk(_) | Asking::EndOfData { .. }, _) => {
+                unreachable!("they are concluded apart")
             }
-            (Asking::EndOfData, Outcome::Accept) => {
-                self.errors = 0;
-                self.junk_commands = 0;
-                if settings.terms().discards { Reply::Discarded } else { Reply::Accepted }
-            }
-            (Asking::Hello { .. } | Asking::EndOfData, Outcome::Refuse(reply)) => reply,
-        };
-        if reply.closes() {
-            self.close();
         }
-        Some(reply)
+    }
+
+    fn conclude_message(&mut self, settings: &Settings, recipients: u32, outcome: Outcome) -> Answer {
+        let terms = settings.terms();
+        let is_taken = match (terms.dialect, &outcome) {
+            (Dialect::Lmtp, Outcome::Each(all)) => all.iter().any(Result::is_ok),
+            (_, outcome) => outcome.refusal().is_none(),
+        };
+        if is_taken {
+            self.errors = 0;
+            self.junk_commands = 0;
+        }
+        let taken = terms.taken();
+        match (terms.dialect, outcome) {
+            (Dialect::Lmtp, Outcome::Each(all)) => Answer::Each(all, 0),
+            (dialect, Outcome::AcceptAs(id)) => Answer::Taken(id, replies_of(dialect, recipients)),
+            (Dialect::Lmtp, outcome) => Answer::Times(outcome.refusal().unwrap_or(taken), recipients),
+            (Dialect::Smtp, outcome) => Answer::One(outcome.refusal().unwrap_or(taken)),
+        }
+    }
+
+    /// Gives the reply to a message that is refused here: LMTP has one for each recipient.
+    pub(super) fn give_message(&mut self, settings: &Settings, reply: Reply, recipients: u32, replies: &mut Replies) {
+        let answer = match replies_of(settings.terms().dialect, recipients) {
+            1 => Answer::One(reply),
+            times => Answer::Times(reply, times),
+        };
+        self.give_answer(settings, answer, replies);
     }
 
     /// Gives a reply in its turn.
@@ -96,14 +207,19 @@ impl Machine {
         if self.slots.is_empty() {
             replies.push(reply, settings);
         } else {
-            self.slots.push_ready(reply, rcpt_of);
+            self.slots.push_ready(Answer::One(reply), rcpt_of);
         }
     }
 
-    /// Gives the replies for which nothing waits any more.
-    pub(super) fn flush(&mut self, settings: &Settings, replies: &mut Replies) {
-        while let Some(reply) = self.slots.pop_ready() {
-            replies.push(reply, settings);
+    /// The same for an answer that may be several replies.
+    #[inline]
+    fn give_answer(&mut self, settings: &Settings, answer: Answer, replies: &mut Replies) {
+        match answer {
+            Answer::One(reply) => self.give(settings, reply, replies),
+            several => {
+                self.slots.push_ready(several, None);
+                self.slots.give_ready(settings, replies);
+            }
         }
     }
 
@@ -119,7 +235,7 @@ impl Machine {
         self.give(settings, reply, replies);
         let follows = match reply {
             Reply::MailFirst => matches!(self.phase, Phase::MailRefused),
-            Reply::NoValidRecipients => true,
+            Reply::NoValidRecipients | Reply::NobodyToTakeIt => true,
             _ => false,
         };
         if !follows {
@@ -129,6 +245,10 @@ impl Machine {
 
     pub(super) fn count_error(&mut self, settings: &Settings, replies: &mut Replies) {
         self.errors += 1;
+        self.end_if_too_many_errors(settings, replies);
+    }
+
+    pub(super) fn end_if_too_many_errors(&mut self, settings: &Settings, replies: &mut Replies) {
         if settings.terms().errors.is_some_and(|most| self.errors >= most) {
             self.refuse(settings, Reply::TooManyErrors, replies);
         }
@@ -150,7 +270,7 @@ impl Machine {
             return;
         }
         if self.slots.resolve_stopper(reply) {
-            self.flush(settings, replies);
+            self.slots.give_ready(settings, replies);
         } else {
             self.give(settings, reply, replies);
         }
@@ -160,5 +280,30 @@ impl Machine {
     pub(super) fn close(&mut self) {
         self.phase = Phase::Closed;
         self.reading = Reading::Commands;
+    }
+}
+
+/// How many replies the end of a message has.
+fn replies_of(dialect: Dialect, recipients: u32) -> u32 {
+    match dialect {
+        Dialect::Smtp => 1,
+        Dialect::Lmtp => recipients,
+    }
+}
+
+impl Outcome {
+    /// The one reply with which it refuses. Of several recipients: nobody is told that all is well while the message must
+    /// come again for one; where some took it and others never will, it is taken, and the sender hears of those otherwise.
+    pub fn refusal(&self) -> Option<Reply> {
+        match self {
+            Self::Accept | Self::AcceptAs(_) => None,
+            Self::Refuse(reply) => Some(*reply),
+            Self::Each(all) => {
+                let refusals = || all.iter().filter_map(|one| one.err());
+                let temporary = refusals().find(|reply| reply.code() < 500);
+                let is_taken = all.iter().any(Result::is_ok);
+                temporary.or_else(|| refusals().next().filter(|_| !is_taken))
+            }
+        }
     }
 }

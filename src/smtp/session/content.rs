@@ -1,5 +1,6 @@
 //! Content: mail data and chunks, to their true end, whatever becomes of the message.
 
+use crate::mail::trace::{Transfer, With};
 use crate::smtp::chunk::{ChunkDecoder, ChunkMarks};
 use crate::smtp::command::Chunk;
 use crate::smtp::data::{BareNewline, DataStep, Marks};
@@ -7,7 +8,7 @@ use crate::smtp::reply::{Replies, Reply};
 use crate::smtp::session::Effect;
 use crate::smtp::session::machine::{Machine, Phase, Reading, Receiving};
 use crate::smtp::session::question::{Asking, Ended, Question};
-use crate::smtp::settings::{Nul, Settings, Terms};
+use crate::smtp::settings::{Dialect, Nul, Settings, Terms};
 
 impl Machine {
     /// From now on the transaction's content comes.
@@ -15,13 +16,16 @@ impl Machine {
         let Phase::Open(transaction) = self.phase else { unreachable!("recipients were given") };
         let chunk_marks = ChunkMarks::default();
         self.phase = Phase::Receiving(Receiving { transaction, octets: 0, chunk_marks, refusal });
+        if let Some(record) = &mut self.record {
+            record.forget_lines();
+        }
     }
 
     #[inline]
-    pub(super) fn read_data<'a>(
-        &mut self,
+    pub(super) fn read_data<'a, 'i: 'a>(
+        &'a mut self,
         settings: &Settings,
-        input: &mut &'a [u8],
+        input: &mut &'i [u8],
         replies: &mut Replies,
     ) -> Effect<'a> {
         let (Reading::Data(decoder), Phase::Receiving(receiving)) = (&mut self.reading, &mut self.phase) else {
@@ -32,6 +36,9 @@ impl Machine {
             DataStep::Content(piece) => {
                 receiving.octets += piece.len() as u64;
                 if receiving.octets <= settings.terms().message_size_bytes {
+                    if let Some(record) = &mut self.record {
+                        record.see_lines(piece, settings.terms());
+                    }
                     return Effect::Content(piece);
                 }
                 if receiving.octets > settings.discard_octets() {
@@ -88,10 +95,10 @@ impl Machine {
     }
 
     #[inline]
-    pub(super) fn read_chunk<'a>(
-        &mut self,
+    pub(super) fn read_chunk<'a, 'i: 'a>(
+        &'a mut self,
         settings: &Settings,
-        input: &mut &'a [u8],
+        input: &mut &'i [u8],
         replies: &mut Replies,
     ) -> Effect<'a> {
         let (Reading::Chunk { decoder, last }, Phase::Receiving(receiving)) = (&mut self.reading, &mut self.phase)
@@ -102,6 +109,9 @@ impl Machine {
         if !piece.is_empty() {
             if settings.terms().looks_into_chunks() {
                 receiving.chunk_marks.see(piece);
+            }
+            if let Some(record) = &mut self.record {
+                record.see_lines(piece, settings.terms());
             }
             return Effect::Content(piece);
         }
@@ -134,11 +144,19 @@ impl Machine {
         self.reading = Reading::Commands;
         if matches!(self.phase, Phase::Receiving(_)) {
             // A pipelining client cannot know that the message is refused: no chunk of it is a mistake.
-            self.give(settings, reply, replies);
-            if last {
-                self.phase = Phase::Idle;
+            match self.phase {
+                Phase::Receiving(receiving) if last => {
+                    self.phase = Phase::Idle;
+                    self.give_message(settings, reply, receiving.transaction.recipients, replies);
+                }
+                _ => self.give(settings, reply, replies),
             }
         } else {
+            // The client's last word on this message: it will not come back to it (RFC 3030 §2). Where there are no chunks, it
+            // was no word at all.
+            if last && reply != Reply::NotImplemented && matches!(self.phase, Phase::Open(_)) {
+                self.phase = Phase::Idle;
+            }
             self.give_refusal(settings, reply, replies);
         }
         Effect::Continue
@@ -146,7 +164,7 @@ impl Machine {
 
     /// The whole content has come: it is refused, for an earlier reason or for what was seen in it, or asked about.
     fn end_message<'a>(
-        &mut self,
+        &'a mut self,
         marks: Marks,
         line_ends: Option<Reply>,
         settings: &Settings,
@@ -156,23 +174,42 @@ impl Machine {
         self.phase = Phase::Idle;
         self.reading = Reading::Commands;
         let nul = (marks.nul && settings.terms().nul == Nul::Reject).then_some(Reply::NulInData);
-        let mistake = line_ends.or(nul);
+        // Of a message that is too big, no more lines were seen than the cuts of the input would have it.
+        let lines = || self.record.as_ref()?.refused_lines(settings.terms());
+        let mistake = line_ends.or(nul).or_else(|| if receiving.refusal.is_none() { lines() } else { None });
+        let recipients = receiving.transaction.recipients;
         match (mistake, receiving.refusal) {
             (None, None) => {
                 self.messages += 1;
-                let recipients = receiving.transaction.recipients;
-                let ended = Ended { content_octets: receiving.octets, recipients, marks };
-                self.ask(Asking::EndOfData, Question::EndOfData(ended))
+                let ended = Ended {
+                    content_octets: receiving.octets,
+                    recipients,
+                    marks,
+                    with: With {
+                        transfer: match settings.terms().dialect {
+                            Dialect::Smtp => Transfer::Smtp,
+                            Dialect::Lmtp => Transfer::Lmtp,
+                        },
+                        extended: self.is_extended,
+                        secure: self.is_secure,
+                        authenticated: self.is_authenticated,
+                        utf8: receiving.transaction.smtputf8,
+                    },
+                    record: self.record.as_deref().filter(|_| settings.terms().keeps_record()),
+                };
+                self.asking = Some(Asking::EndOfData { recipients });
+                Effect::Ask(Question::EndOfData(ended))
             }
             (Some(reply), refusal) => {
-                self.give_error(settings, reply, replies);
+                self.give_message(settings, reply, recipients, replies);
+                self.count_error(settings, replies);
                 if reply == Reply::FalseEndOfData {
                     self.close();
                 }
                 if refusal.is_none() { Effect::Abort } else { Effect::Continue }
             }
             (None, Some(reply)) => {
-                self.give(settings, reply, replies);
+                self.give_message(settings, reply, recipients, replies);
                 Effect::Continue
             }
         }

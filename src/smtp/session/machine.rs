@@ -1,9 +1,8 @@
 //! Where a session stands, and what each command does to it.
 
 use crate::limits;
-use crate::mail::address::Path;
 use crate::smtp::chunk::{ChunkDecoder, ChunkMarks};
-use crate::smtp::command::{self, RcptCommand, Verb};
+use crate::smtp::command::{self, Verb};
 use crate::smtp::data::DataDecoder;
 use crate::smtp::extension::Extension;
 use crate::smtp::line::is_blank;
@@ -11,8 +10,13 @@ use crate::smtp::phase::{self, Column, Rule};
 use crate::smtp::reply::{Replies, Reply};
 use crate::smtp::session::Effect;
 use crate::smtp::session::question::{Asking, Question};
+use crate::smtp::session::record::Record;
+use crate::smtp::session::security::Exchange;
 use crate::smtp::session::slots::Slots;
 use crate::smtp::settings::{Settings, Synchronization, Terms};
+
+/// What the table says of nearly everything behind a 554 greeting: no other reason counts then.
+pub(super) const NO_SERVICE: Rule = Rule::Refuse(Reply::NoService);
 
 /// From MAIL to the reply after the end of mail data.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,10 @@ pub(super) struct Transaction {
     /// Accepted, or waiting for their answer.
     pub(super) recipients: u32,
     pub(super) refused_recipients: u32,
+    /// MAIL said SMTPUTF8.
+    pub(super) smtputf8: bool,
+    /// MAIL said BODY=BINARYMIME.
+    pub(super) is_binary: bool,
 }
 
 /// A transaction whose content is coming, or stands between chunks.
@@ -48,6 +56,10 @@ pub(super) enum Phase {
     Receiving(Receiving),
     /// The greeting was a 554.
     NoService,
+    /// STARTTLS was read; nothing more may come before its reply.
+    Upgrading,
+    /// Its reply is given; what comes is not for the session.
+    Securing,
     Closed,
 }
 
@@ -66,6 +78,10 @@ pub(super) enum Reading {
         last: bool,
         reply: Reply,
     },
+    /// The rest of a command line that is too long, of which so many octets have come.
+    Overlong(usize),
+    /// Lines of an AUTH exchange.
+    Responses(Exchange),
     /// Commands, after the caller has been told that content is void.
     Void,
 }
@@ -85,6 +101,12 @@ pub(super) struct Machine {
     /// Since the last accepted message.
     pub(super) junk_commands: u32,
     pub(super) is_draining: bool,
+    /// EHLO or LHLO rather than HELO.
+    pub(super) is_extended: bool,
+    pub(super) is_secure: bool,
+    pub(super) is_authenticated: bool,
+    /// What the client said; where somebody reads it, or while it authenticates itself.
+    pub(super) record: Option<Box<Record>>,
 }
 
 impl Machine {
@@ -99,12 +121,16 @@ impl Machine {
             errors: 0,
             junk_commands: 0,
             is_draining: false,
+            is_extended: false,
+            is_secure: false,
+            is_authenticated: false,
+            record: None,
         }
     }
 
     pub(super) fn column(&self) -> Column {
         match &self.phase {
-            Phase::Opening | Phase::Start => Column::Start,
+            Phase::Opening | Phase::Start | Phase::Upgrading | Phase::Securing => Column::Start,
             Phase::Idle | Phase::MailRefused | Phase::Closed => Column::Idle,
             Phase::Open(Transaction { recipients: 1.., .. }) => Column::Rcpt,
             Phase::Open(Transaction { refused_recipients: 1.., .. }) => Column::Refused,
@@ -122,18 +148,24 @@ impl Machine {
     /// Whether another command may be taken: its replies have room.
     #[inline]
     pub(super) fn has_room(&self, replies: &Replies) -> bool {
-        self.slots.has_room() && replies.octets.len() + limits::REPLY_OCTETS <= limits::OUTPUT_OCTETS
+        self.slots.has_room() && replies.have_room()
     }
 
-    /// Whether the verb can only be acted on when answers have come that are still out; some are. EHLO and HELO are
-    /// barriers; so would be QUIT, but nothing is read behind it, and its reply waits in its slot like any other. The
+    /// Whether the verb can only be acted on when answers have come that are still out; some are. EHLO, STARTTLS, AUTH and
+    /// XCLIENT are barriers; so would be QUIT, but nothing is read behind it, and its reply waits in its slot like any other. The
     /// others must know what became of the transaction so far.
     pub(super) fn must_wait(&self, verb: Verb, terms: &Terms) -> bool {
         let is_open = |number| self.slots.any_pending(|asking| asking.transaction() == Some(number));
         match (verb, &self.phase) {
-            (Verb::Ehlo | Verb::Helo, _) => true,
+            (Verb::Ehlo | Verb::Helo | Verb::Lhlo | Verb::StartTls | Verb::Auth | Verb::Xclient, _) => true,
             (Verb::Mail | Verb::Data | Verb::Bdat, Phase::Open(open)) => is_open(open.number),
-            (Verb::Rcpt, Phase::Open(open)) => open.recipients >= terms.recipients_per_message && is_open(open.number),
+            (Verb::Rcpt, Phase::Open(open)) => {
+                let most = terms.recipient_domains_per_message;
+                let has_no_domain_left =
+                    || most.zip(self.record.as_ref()).is_some_and(|(most, record)| record.has_no_domain_left(most));
+                let is_full = open.recipients >= terms.recipients_per_message || has_no_domain_left();
+                is_full && is_open(open.number)
+            }
             _ => false,
         }
     }
@@ -149,14 +181,22 @@ impl Machine {
 
     /// Acts on one command. `behind` says whether there is more input already.
     pub(super) fn act<'a>(
-        &mut self,
+        &'a mut self,
         verb: Verb,
         argument: &'a [u8],
         behind: bool,
-        settings: &Settings,
+        settings: &'a Settings,
         replies: &mut Replies,
     ) -> Effect<'a> {
-        let rule = phase::rule(verb, self.column());
+        let terms = settings.terms();
+        let verb = verb.under(terms);
+        let rule = match phase::rule(verb, self.column(), terms.dialect) {
+            rule if rule == NO_SERVICE || self.may_be_heard(verb, terms) => rule,
+            _ if verb == Verb::Xclient && !terms.extensions.has(Extension::Xclient) => {
+                Rule::Refuse(Reply::XclientRefused)
+            }
+            _ => Rule::Refuse(Reply::TlsRequired),
+        };
         if verb == Verb::Bdat {
             // Also where it is out of order: the octets that it announces must not be read as commands.
             return self.bdat(argument, rule, settings, replies);
@@ -187,17 +227,43 @@ impl Machine {
                 self.refuse(settings, Reply::NotSmtp, replies);
                 Effect::Close
             }
-            Verb::Bdat
-            | Verb::Lhlo
-            | Verb::StartTls
-            | Verb::Auth
-            | Verb::Xclient
-            | Verb::Absent
-            | Verb::Blank
-            | Verb::Unknown => {
-                unreachable!("BDAT was taken above; the table refuses the others")
+            Verb::StartTls => self.start_tls(argument, behind, settings, replies),
+            Verb::Auth => self.auth(argument, behind, settings, replies),
+            Verb::Xclient => self.xclient(argument, behind, settings, replies),
+            Verb::Bdat | Verb::Lhlo | Verb::Absent | Verb::Blank | Verb::Unknown => {
+                unreachable!("BDAT was taken above; the table refuses the others, and LHLO is EHLO where it is known")
             }
         }
+    }
+
+    /// Passes over what has come of a command line that is too long, and refuses it at its end.
+    pub(super) fn skip_line<'a>(
+        &mut self,
+        before: usize,
+        settings: &Settings,
+        input: &mut &[u8],
+        replies: &mut Replies,
+    ) -> Effect<'a> {
+        let end = memchr::memchr(b'\n', input).map(|at| at + 1);
+        let octets = before + end.unwrap_or(input.len());
+        if octets > limits::COMMAND_LINE_DISCARD_OCTETS {
+            self.refuse(settings, Reply::LineTooLong, replies);
+            return Effect::Close;
+        }
+        *input = &input[end.unwrap_or(input.len())..];
+        if end.is_none() {
+            self.reading = Reading::Overlong(octets);
+            return Effect::NeedInput;
+        }
+        self.reading = Reading::Commands;
+        self.bad_command(Reply::LineTooLong, settings, replies)
+    }
+
+    /// Whether these terms let the verb be acted on here, whatever the table says.
+    #[inline]
+    fn may_be_heard(&self, verb: Verb, terms: &Terms) -> bool {
+        let may_speak_for_others = verb != Verb::Xclient || terms.extensions.has(Extension::Xclient);
+        may_speak_for_others && (!terms.requires_tls || self.is_secure || verb.is_allowed_before_tls())
     }
 
     fn hello<'a>(
@@ -221,117 +287,20 @@ impl Machine {
         if !matches!(self.phase, Phase::Start) && self.count_junk(settings, replies) {
             return Effect::Close;
         }
+        if terms.keeps_record() {
+            self.record.get_or_insert_default().ask_hello(name);
+        }
         self.ask(Asking::Hello { extended }, Question::Hello { name })
     }
 
-    fn mail<'a>(&mut self, argument: &'a [u8], settings: &Settings, replies: &mut Replies) -> Effect<'a> {
-        let terms = settings.terms();
-        if terms.messages_per_connection.is_some_and(|most| self.messages >= most) {
-            self.refuse(settings, Reply::TooManyMessages, replies);
-            return Effect::Close;
-        }
-        let mail = match command::parse_mail(argument, terms.address_syntax, terms.extensions) {
-            Ok(mail) => mail,
-            Err(reply) => {
-                self.phase = Phase::MailRefused;
-                return self.bad_command(reply, settings, replies);
-            }
-        };
-        if matches!(mail.reverse_path, Path::Local(_)) {
-            self.phase = Phase::MailRefused;
-            return self.bad_command(Reply::ReversePathWithoutDomain, settings, replies);
-        }
-        if mail.parameters.size_bytes.is_some_and(|size| size > terms.message_size_bytes) {
-            self.phase = Phase::MailRefused;
-            self.give(settings, Reply::MessageTooBig, replies);
-            return Effect::Continue;
-        }
-        self.transactions = self.transactions.wrapping_add(1);
-        let transaction = self.transactions;
-        self.phase = Phase::Open(Transaction { number: transaction, recipients: 0, refused_recipients: 0 });
-        self.ask(Asking::Mail { transaction }, Question::Mail(mail))
-    }
-
-    fn rcpt<'a>(&mut self, argument: &'a [u8], settings: &Settings, replies: &mut Replies) -> Effect<'a> {
-        let terms = settings.terms();
-        let Phase::Open(open) = &mut self.phase else { unreachable!("the table allows RCPT only after MAIL") };
-        let transaction = open.number;
-        let rcpt = command::parse_rcpt(argument, terms.address_syntax, terms.extensions, false);
-        let rcpt = match rcpt {
-            Ok(RcptCommand { forward_path: Path::Local(name), .. }) if !name.eq_ignore_ascii_case(b"postmaster") => {
-                Err(Reply::ForwardPathWithoutDomain)
-            }
-            other => other,
-        };
-        let rcpt = match rcpt {
-            Ok(rcpt) => rcpt,
-            Err(reply) => {
-                self.give_for(settings, reply, Some(transaction), replies);
-                self.count_error(settings, replies);
-                return Effect::Continue;
-            }
-        };
-        if open.recipients >= terms.recipients_per_message {
-            self.give_for(settings, Reply::TooManyRecipients, Some(transaction), replies);
-            return Effect::Continue;
-        }
-        open.recipients += 1;
-        self.ask(Asking::Rcpt { transaction }, Question::Rcpt(rcpt))
-    }
-
-    fn data<'a>(&mut self, argument: &[u8], behind: bool, settings: &Settings, replies: &mut Replies) -> Effect<'a> {
-        if !is_blank(argument) {
-            let effect = self.bad_argument(argument, settings, replies);
-            self.close_if_sent_ahead(behind);
-            return effect;
-        }
-        if behind && settings.terms().synchronization == Synchronization::Strict {
-            self.refuse(settings, Reply::UnauthorisedPipelining, replies);
-            return Effect::Close;
-        }
-        self.ask(Asking::Data { behind }, Question::Data)
-    }
-
-    fn bdat<'a>(&mut self, argument: &[u8], rule: Rule, settings: &Settings, replies: &mut Replies) -> Effect<'a> {
-        let Some(chunk) = command::parse_bdat(argument) else {
-            // How many octets follow cannot be known: nothing behind it may be read as commands.
-            self.refuse(settings, Reply::BadArguments, replies);
-            return Effect::Close;
-        };
-        if !settings.terms().extensions.has(Extension::Chunking) {
-            return self.swallow(chunk, chunk.octets, Reply::NotImplemented, settings, replies);
-        }
-        if let Rule::Refuse(reply) = rule {
-            return self.swallow(chunk, chunk.octets, reply, settings, replies);
-        }
-        if chunk.octets == 0 && !chunk.last && self.count_junk(settings, replies) {
-            return Effect::Close;
-        }
-        match self.phase {
-            Phase::Receiving(_) => self.begin_chunk(chunk, settings, replies),
-            _ => self.ask(Asking::FirstChunk(chunk), Question::Data),
-        }
-    }
-
-    fn rset<'a>(&mut self, argument: &[u8], settings: &Settings, replies: &mut Replies) -> Effect<'a> {
-        if !is_blank(argument) {
-            return self.bad_argument(argument, settings, replies);
-        }
-        let effect = match self.phase {
-            Phase::Receiving(receiving) if receiving.refusal.is_none() => Effect::Abort,
-            _ => Effect::Continue,
-        };
-        if matches!(self.phase, Phase::Open(_) | Phase::Receiving(_) | Phase::MailRefused) {
-            self.phase = Phase::Idle;
-        }
-        if !self.count_junk(settings, replies) {
-            self.give(settings, Reply::Ok, replies);
-        }
-        effect
-    }
-
     /// Commands that neither further a message nor change anything.
-    fn junk<'a>(&mut self, argument: &[u8], reply: Reply, settings: &Settings, replies: &mut Replies) -> Effect<'a> {
+    pub(super) fn junk<'a>(
+        &mut self,
+        argument: &[u8],
+        reply: Reply,
+        settings: &Settings,
+        replies: &mut Replies,
+    ) -> Effect<'a> {
         if !command::is_text(argument) {
             return self.bad_command(Reply::BadLine, settings, replies);
         }
@@ -342,17 +311,22 @@ impl Machine {
     }
 
     /// An argument where none may stand, or none where one must.
-    fn bad_argument<'a>(&mut self, argument: &[u8], settings: &Settings, replies: &mut Replies) -> Effect<'a> {
+    pub(super) fn bad_argument<'a>(
+        &mut self,
+        argument: &[u8],
+        settings: &Settings,
+        replies: &mut Replies,
+    ) -> Effect<'a> {
         self.bad_command(command::line_fault(argument).unwrap_or(Reply::BadArguments), settings, replies)
     }
 
-    fn bad_command<'a>(&mut self, reply: Reply, settings: &Settings, replies: &mut Replies) -> Effect<'a> {
+    pub(super) fn bad_command<'a>(&mut self, reply: Reply, settings: &Settings, replies: &mut Replies) -> Effect<'a> {
         self.give_error(settings, reply, replies);
         Effect::Continue
     }
 
     /// What follows DATA without awaiting its reply is mail data: where DATA is refused it must not be read as commands.
-    fn close_if_sent_ahead(&mut self, behind: bool) {
+    pub(super) fn close_if_sent_ahead(&mut self, behind: bool) {
         if behind {
             self.close();
         }

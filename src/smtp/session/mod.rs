@@ -7,22 +7,27 @@
 //! `answer` or `defer`. Each command has one reply, and replies come in the order of their commands, whenever their
 //! answers come. End of mail data is CRLF.CRLF and nothing else. A transaction is one value: RSET, EHLO and failure drop it.
 //!
-//! *Parts*: `question` (what is asked), `slots` (replies that wait), `machine` (commands), `content` (mail data and chunks),
-//! `answer` (outcomes and replies). *Does not* know sockets, clocks, who decides, or where content goes.
+//! *Parts*: `machine` (where it stands, and each command), `transaction` (MAIL to BDAT), `content` (mail data and chunks),
+//! `security` (STARTTLS, AUTH, XCLIENT); `question` (what is asked), `answer` (outcomes and replies), `slots` (replies that
+//! wait), `record` (what the client said). *Does not* know sockets, clocks, who decides, or where content goes.
 //!
-//! RFC 5321, 1870, 2034, 2920, 3030, 6152.
+//! RFC 5321, 1870, 2033, 2034, 2920, 3030, 3207, 3461, 4954, 6152, 6531, 8689, 9422.
 
 mod answer;
 mod content;
 mod machine;
 mod question;
+mod record;
+mod security;
 mod slots;
+mod transaction;
 
-pub use question::{Ended, Outcome, Point, Question};
+pub use question::{Credentials, Ended, Mechanism, Outcome, Point, Question};
+pub use record::Record;
 
 use crate::smtp::command::Verb;
 use crate::smtp::data::BareNewline;
-use crate::smtp::line::{Carry, Found};
+use crate::smtp::line::{Carry, Found, trim_end};
 use crate::smtp::reply::{Replies, Reply};
 use crate::smtp::settings::Settings;
 use machine::{Machine, Phase, Reading};
@@ -37,6 +42,9 @@ pub enum Effect<'a> {
     NeedInput,
     /// No input is taken until an answer arrives or replies are sent; call again then, with the same input.
     Blocked,
+    /// The client wants TLS, and every earlier reply is given. Stop receiving; what had come already must be given to the
+    /// session, which ends for it. Then call [`Session::begin_tls`], send its reply, and do the handshake.
+    StartTls,
     /// Decide, then call [`Session::answer`] or [`Session::defer`].
     Ask(Question<'a>),
     /// A piece of the message's content, never empty.
@@ -51,27 +59,11 @@ pub enum Effect<'a> {
 /// One session.
 ///
 /// ```
-/// use ringmx::smtp::data::BareNewline;
-/// use ringmx::smtp::extension::Extensions;
 /// use ringmx::smtp::reply::Replies;
 /// use ringmx::smtp::session::{Effect, Outcome, Session};
-/// use ringmx::smtp::settings::{AddressSyntax, Nul, Settings, Synchronization, Terms};
+/// use ringmx::smtp::settings::{Settings, Synchronization, Terms};
 ///
-/// let settings = Settings::new(Terms {
-///     hostname: "mx.test".into(),
-///     banner: "ESMTP".into(),
-///     extensions: Extensions::unconditional(),
-///     message_size_bytes: 1 << 20,
-///     recipients_per_message: 100,
-///     messages_per_connection: None,
-///     errors: Some(20),
-///     junk_commands: Some(100),
-///     synchronization: Synchronization::Tolerant,
-///     bare_newline: BareNewline::Normalize,
-///     nul: Nul::Accept,
-///     address_syntax: AddressSyntax::Loose,
-///     discards: false,
-/// });
+/// let settings = Settings::new(Terms { synchronization: Synchronization::Tolerant, ..Terms::public("mx.test") });
 /// let (mut session, mut replies, mut content) = (Session::new(), Replies::new(), Vec::new());
 /// session.handle_open();
 /// session.answer(&settings, Outcome::Accept, &mut replies);
@@ -127,6 +119,16 @@ impl Session {
         }
     }
 
+    /// Whether replies are ready that had no room: call [`Session::poll_replies`] when some were sent.
+    pub fn owes_replies(&self) -> bool {
+        self.machine.slots.owes()
+    }
+
+    /// Whether the client has authenticated itself.
+    pub fn is_authenticated(&self) -> bool {
+        self.machine.is_authenticated
+    }
+
     /// Whether an answer is out.
     pub fn is_waiting(&self) -> bool {
         !self.machine.slots.is_empty()
@@ -139,7 +141,7 @@ impl Session {
 
     /// Whether a part of a command line has come, and not its end.
     pub fn is_within_line(&self) -> bool {
-        !self.carry.is_empty()
+        !self.carry.is_empty() || matches!(self.machine.reading, Reading::Overlong(_))
     }
 
     /// Whether this question was deferred, and is not answered yet.
@@ -181,7 +183,7 @@ impl Session {
     #[inline]
     pub fn handle_input<'a, 'i: 'a>(
         &'a mut self,
-        settings: &Settings,
+        settings: &'a Settings,
         input: &mut &'i [u8],
         replies: &mut Replies,
     ) -> Effect<'a> {
@@ -189,8 +191,16 @@ impl Session {
         debug_assert!(machine.asking.is_none(), "the last question was neither answered nor deferred");
         match machine.phase {
             Phase::Closed => return Effect::Close,
-            Phase::Opening => return Effect::Blocked,
+            Phase::Opening | Phase::Securing => return Effect::Blocked,
+            Phase::Upgrading if input.is_empty() => return Effect::NeedInput,
+            Phase::Upgrading => {
+                machine.refuse(settings, Reply::InjectedBehindStartTls, replies);
+                return Effect::Close;
+            }
             _ => {}
+        }
+        if !machine.slots.is_empty() {
+            machine.slots.give_ready(settings, replies);
         }
         if !machine.has_room(replies) {
             return Effect::Blocked;
@@ -199,7 +209,8 @@ impl Session {
             Reading::Data(_) => machine.read_data(settings, input, replies),
             Reading::Chunk { .. } => machine.read_chunk(settings, input, replies),
             Reading::RefusedChunk { .. } => machine.read_refused_chunk(settings, input, replies),
-            Reading::Commands => read_command(carry, machine, settings, input, replies),
+            Reading::Commands | Reading::Responses(_) => read_command(carry, machine, settings, input, replies),
+            Reading::Overlong(octets) => machine.skip_line(octets, settings, input, replies),
             Reading::Void => {
                 machine.reading = Reading::Commands;
                 Effect::Abort
@@ -217,11 +228,7 @@ impl Session {
     ) -> bool {
         let machine = &mut self.machine;
         let Some(asking) = machine.slots.pending(number) else { return false };
-        match machine.conclude(settings, asking, outcome, replies) {
-            Some(reply) => machine.slots.resolve(number, reply),
-            None => machine.slots.drop_first_chunk(),
-        }
-        machine.flush(settings, replies);
+        machine.conclude_later(settings, number, asking, outcome, replies);
         true
     }
 
@@ -232,16 +239,48 @@ impl Session {
         }
     }
 
+    /// The handshake that [`Effect::StartTls`] asked for is done: all that the client said is forgotten (RFC 3207 §4.2).
+    pub fn handle_secured(&mut self) {
+        debug_assert!(matches!(self.machine.phase, Phase::Securing), "no handshake was begun");
+        let Machine { errors, junk_commands, messages, transactions, is_draining, .. } = self.machine;
+        self.machine = Machine {
+            phase: Phase::Start,
+            is_secure: true,
+            errors,
+            junk_commands,
+            messages,
+            transactions,
+            is_draining,
+            ..Machine::new()
+        };
+    }
+
+    /// Gives replies that had no room before.
+    pub fn poll_replies(&mut self, settings: &Settings, replies: &mut Replies) {
+        self.machine.slots.give_ready(settings, replies);
+    }
+
     // Application commands.
+
+    /// Nothing came behind STARTTLS: gives its reply. [`Reply::TlsNotAvailable`] when there can be no handshake, and the
+    /// session goes on without.
+    pub fn begin_tls(&mut self, settings: &Settings, is_available: bool, replies: &mut Replies) {
+        let machine = &mut self.machine;
+        debug_assert!(matches!(machine.phase, Phase::Upgrading), "the client did not ask for it");
+        let (phase, reply) = match is_available {
+            true => (Phase::Securing, Reply::ReadyForTls),
+            false => (Phase::Idle, Reply::TlsNotAvailable),
+        };
+        machine.phase = phase;
+        machine.give(settings, reply, replies);
+    }
 
     /// Answers the question of the last [`Effect::Ask`].
     #[inline]
     pub fn answer(&mut self, settings: &Settings, outcome: Outcome, replies: &mut Replies) {
         let machine = &mut self.machine;
         let Some(asking) = machine.asking.take() else { return debug_assert!(false, "nothing was asked") };
-        if let Some(reply) = machine.conclude(settings, asking, outcome, replies) {
-            machine.give_for(settings, reply, asking.rcpt_of(), replies);
-        }
+        machine.conclude_now(settings, asking, outcome, replies);
     }
 
     /// The question of the last [`Effect::Ask`] will be answered by [`Session::handle_outcome`].
@@ -274,8 +313,8 @@ impl Default for Session {
 /// Takes one command line and acts on it. The line may lie in the carry.
 fn read_command<'a, 'i: 'a>(
     carry: &'a mut Carry,
-    machine: &mut Machine,
-    settings: &Settings,
+    machine: &'a mut Machine,
+    settings: &'a Settings,
     input: &mut &'i [u8],
     replies: &mut Replies,
 ) -> Effect<'a> {
@@ -300,12 +339,12 @@ fn read_command<'a, 'i: 'a>(
     let line = match carry.find(input) {
         Found::Partial => return Effect::NeedInput,
         Found::TooLong => {
-            machine.refuse(settings, Reply::LineTooLong, replies);
-            return Effect::Close;
+            machine.forget_credentials();
+            return machine.skip_line(carry.give_up(), settings, input, replies);
         }
         Found::Whole(line) => line,
     };
-    if !machine.slots.is_empty() && machine.must_wait(Verb::split(line.text(carry)).0, settings.terms()) {
+    if !machine.slots.is_empty() && machine.must_wait(Verb::split(command(line.text(carry))).0, settings.terms()) {
         carry.hold(input, before);
         return Effect::Blocked;
     }
@@ -313,16 +352,27 @@ fn read_command<'a, 'i: 'a>(
         machine.refuse(settings, Reply::BareNewlineInCommand, replies);
         return Effect::Close;
     }
-    let (verb, argument) = Verb::split(line.text(carry));
+    let text = line.text(carry);
+    if let Reading::Responses(exchange) = machine.reading {
+        return machine.respond(exchange, text, !input.is_empty(), settings, replies);
+    }
+    let (verb, argument) = Verb::split(command(text));
     machine.act(verb, argument, !input.is_empty(), settings, replies)
+}
+
+/// RFC 5321 §4.1.1: white space at the end is tolerated.
+#[inline]
+fn command(line: &[u8]) -> &[u8] {
+    if matches!(line.last(), Some(b' ' | b'\t')) { trim_end(line) } else { line }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits;
+    use crate::mail::id::MessageId;
     use crate::smtp::settings::tests::{settings, terms};
-    use crate::smtp::settings::{Synchronization, Terms};
+    use crate::smtp::settings::{Dialect, Synchronization, Terms};
 
     /// Points of the questions that the input leads to, until the session can take no more. All are accepted, but those
     /// that are deferred.
@@ -339,7 +389,7 @@ mod tests {
                         false => session.answer(settings, Outcome::Accept, &mut replies),
                     }
                 }
-                Effect::NeedInput | Effect::Blocked | Effect::Close => return (asked, input.len()),
+                Effect::NeedInput | Effect::Blocked | Effect::StartTls | Effect::Close => return (asked, input.len()),
                 Effect::Continue | Effect::Content(_) | Effect::Abort => {}
             }
         }
@@ -396,6 +446,47 @@ mod tests {
         }
         assert!(session.is_closed());
         assert_eq!(replies.octets, Reply::MessageTooBig.line(&settings));
+    }
+
+    /// A message that is taken over is named in the reply; LMTP names it to each recipient.
+    #[test]
+    fn the_id_of_a_message_is_in_the_reply() {
+        let id = MessageId::new(1, 2, 3, 4);
+        for (dialect, hello, times) in [(Dialect::Smtp, "EHLO", 1), (Dialect::Lmtp, "LHLO", 2)] {
+            let settings = Settings::new(Terms { dialect, ..terms() });
+            let mut session = Session::new();
+            session.handle_open();
+            session.answer(&settings, Outcome::Accept, &mut Replies::new());
+            let text = format!("{hello} c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<a@c>\r\nBDAT 0 LAST\r\n");
+            let text = text.split_inclusive('\n').collect::<Vec<_>>();
+            for line in &text[..text.len() - 1] {
+                drive(&mut session, &settings, line.as_bytes(), &[]);
+            }
+            drive(&mut session, &settings, text[text.len() - 1].as_bytes(), &[Point::EndOfData]);
+            let mut replies = Replies::new();
+            assert!(session.handle_outcome(&settings, 0, Outcome::AcceptAs(id), &mut replies));
+            let line = format!("250 2.0.0 Ok: queued as {id}\r\n");
+            assert_eq!(replies.octets, line.repeat(times).as_bytes());
+            assert_eq!(replies.counts[Reply::Accepted.index()], times as u32);
+        }
+    }
+
+    /// CONFORMANCE T025: the count of errors starts anew after an accepted message, and one that is to come again is none.
+    #[test]
+    fn a_message_that_must_come_again_leaves_the_errors() {
+        for (dialect, hello, errors) in [(Dialect::Smtp, "EHLO", 1), (Dialect::Lmtp, "LHLO", 0)] {
+            let settings = Settings::new(Terms { dialect, synchronization: Synchronization::Tolerant, ..terms() });
+            let mut session = Session::new();
+            session.handle_open();
+            session.answer(&settings, Outcome::Accept, &mut Replies::new());
+            let text =
+                format!("{hello} c.test\r\nFOO\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<a@c>\r\nBDAT 0 LAST\r\n");
+            drive(&mut session, &settings, text.as_bytes(), &[Point::EndOfData]);
+            assert_eq!(session.machine.errors, 1);
+            let each = Outcome::Each([Ok(()), Err(Reply::Scripted451)].into());
+            assert!(session.handle_outcome(&settings, 0, each, &mut Replies::new()));
+            assert_eq!(session.machine.errors, errors);
+        }
     }
 
     /// The memory of an idle session: DESIGN's goal is 1 KiB for a whole connection.

@@ -1,20 +1,77 @@
 //! Replies that wait behind an answer which is still out, in the order of their commands (DESIGN decision 7).
 //!
-//! *Invariants*: the front slot, if there is one, is pending when nobody works on the slots: whatever stood ready before it
-//! has been given. A question that stops the reading is in the last slot. Numbers of questions are never used twice within
+//! *Invariants*: the front slot, if there is one, is pending when nobody works on the slots, or has replies of which some
+//! had no room: whatever else stood ready before it has been given. A question that stops the reading is in the last slot. Numbers of questions are never used twice within
 //! 2³², so a late answer cannot meet another question.
 
 use std::collections::VecDeque;
 
 use crate::limits;
-use crate::smtp::reply::Reply;
+use crate::mail::id::MessageId;
+use crate::smtp::reply::{Replies, Reply};
 use crate::smtp::session::question::Asking;
+use crate::smtp::settings::Settings;
 
-/// One reply to come.
-#[derive(Clone, Copy, Debug)]
+/// What a command is answered with, in one reply or several (RFC 2033 §4.2).
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// This.
+    One(Reply),
+    /// This, so many times.
+    Times(Reply, u32),
+    /// The message was taken over, for so many recipients.
+    Taken(MessageId, u32),
+    /// For each recipient from this one on: taken, or refused with this.
+    Each(Box<[Result<(), Reply>]>, usize),
+}
+
+impl Answer {
+    /// Whether the connection is closed behind it.
+    pub(super) fn closes(&self) -> bool {
+        match self {
+            Self::One(reply) | Self::Times(reply, _) => reply.closes(),
+            Self::Taken(..) => false,
+            Self::Each(all, _) => all.iter().any(|one| one.is_err_and(Reply::closes)),
+        }
+    }
+
+    /// Gives as many of its replies as there is room for. Whether that was all.
+    fn give(&mut self, settings: &Settings, replies: &mut Replies) -> bool {
+        match self {
+            Self::One(reply) => {
+                replies.push(*reply, settings);
+                true
+            }
+            Self::Times(reply, times) => {
+                while *times > 0 && replies.have_room() {
+                    *times -= 1;
+                    replies.push(*reply, settings);
+                }
+                *times == 0
+            }
+            Self::Taken(id, times) => {
+                while *times > 0 && replies.have_room() {
+                    *times -= 1;
+                    replies.push_accepted(*id);
+                }
+                *times == 0
+            }
+            Self::Each(all, next) => {
+                while let Some(one) = all.get(*next).filter(|_| replies.have_room()) {
+                    *next += 1;
+                    replies.push(one.err().unwrap_or(settings.terms().taken()), settings);
+                }
+                *next == all.len()
+            }
+        }
+    }
+}
+
+/// One answer to come.
+#[derive(Debug)]
 enum Slot {
     Ready {
-        reply: Reply,
+        answer: Answer,
         /// Of the transaction whose RCPT it answers: it changes when the MAIL before it is refused.
         rcpt_of: Option<u32>,
     },
@@ -49,8 +106,8 @@ impl Slots {
     }
 
     /// Adds a reply that waits only for those before it.
-    pub(super) fn push_ready(&mut self, reply: Reply, rcpt_of: Option<u32>) {
-        self.waiting.push_back(Slot::Ready { reply, rcpt_of });
+    pub(super) fn push_ready(&mut self, answer: Answer, rcpt_of: Option<u32>) {
+        self.waiting.push_back(Slot::Ready { answer, rcpt_of });
     }
 
     /// Adds a reply that waits for an answer.
@@ -81,13 +138,14 @@ impl Slots {
     }
 
     /// Gives a pending slot its reply. One that closes the session is the last: what stands behind it is taken back.
-    pub(super) fn resolve(&mut self, number: u32, reply: Reply) {
+    pub(super) fn resolve(&mut self, number: u32, answer: Answer) {
         for (index, slot) in self.waiting.iter_mut().enumerate() {
             if let Slot::Pending { number: this, asking } = slot
                 && *this == number
             {
-                *slot = Slot::Ready { reply, rcpt_of: asking.rcpt_of() };
-                if reply.closes() {
+                let closes = answer.closes();
+                *slot = Slot::Ready { answer, rcpt_of: asking.rcpt_of() };
+                if closes {
                     self.waiting.truncate(index + 1);
                 }
                 return;
@@ -100,12 +158,12 @@ impl Slots {
     pub(super) fn resolve_recipients(&mut self, transaction: u32, refusal: Reply) {
         for slot in &mut self.waiting {
             let rcpt_of = match slot {
-                Slot::Ready { reply, rcpt_of } if !reply.closes() => *rcpt_of,
+                Slot::Ready { answer, rcpt_of } if !answer.closes() => *rcpt_of,
                 Slot::Ready { .. } => None,
                 Slot::Pending { asking, .. } => asking.rcpt_of(),
             };
             if rcpt_of == Some(transaction) {
-                *slot = Slot::Ready { reply: refusal, rcpt_of: None };
+                *slot = Slot::Ready { answer: Answer::One(refusal), rcpt_of: None };
             }
         }
     }
@@ -121,7 +179,7 @@ impl Slots {
         if let Some(last) = self.waiting.back_mut()
             && is_stopped
         {
-            *last = Slot::Ready { reply, rcpt_of: None };
+            *last = Slot::Ready { answer: Answer::One(reply), rcpt_of: None };
         }
         is_stopped
     }
@@ -140,10 +198,17 @@ impl Slots {
         }
     }
 
-    /// Takes the front reply if it is ready.
-    pub(super) fn pop_ready(&mut self) -> Option<Reply> {
-        let Some(Slot::Ready { reply, .. }) = self.waiting.front().copied() else { return None };
-        self.waiting.pop_front();
-        Some(reply)
+    /// Whether replies are ready that had no room.
+    pub(super) fn owes(&self) -> bool {
+        matches!(self.waiting.front(), Some(Slot::Ready { .. }))
+    }
+
+    /// Gives the replies for which nothing waits any more, as far as there is room for those of many recipients.
+    pub(super) fn give_ready(&mut self, settings: &Settings, replies: &mut Replies) {
+        while let Some(Slot::Ready { answer, .. }) = self.waiting.front_mut()
+            && answer.give(settings, replies)
+        {
+            self.waiting.pop_front();
+        }
     }
 }
