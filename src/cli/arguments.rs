@@ -56,6 +56,14 @@ pub struct SinkArguments {
     #[arg(value_name = "ADDRESS", required = true)]
     pub addresses: Vec<Bind>,
 
+    /// Speak LMTP (RFC 2033): LHLO, and a reply for each recipient at the end of mail data
+    #[arg(long)]
+    pub lmtp: bool,
+
+    /// Await a PROXY header, version 1 or 2, before anything else of each connection
+    #[arg(long)]
+    pub proxy_protocol: bool,
+
     /// Write messages to disk before the 250 (not part of this build yet)
     #[arg(long)]
     pub disk: bool,
@@ -64,7 +72,8 @@ pub struct SinkArguments {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub delay: Option<Duration>,
 
-    /// Refuse a share at a point: 'POINT ODDS% CODE'; points are connect, hello, mail, rcpt, data, end. May be repeated
+    /// Refuse a share at a point: 'POINT ODDS% CODE'; points are connect, hello, mail, rcpt, data, end; 521 is for
+    /// connect only, 556 for mail and rcpt. May be repeated
     #[arg(long, value_name = "RULE")]
     pub reject: Vec<Refusal>,
 
@@ -120,6 +129,19 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_what_can_be_refused_where() {
+        let mut command = Arguments::command();
+        let sink = command.find_subcommand_mut("sink").unwrap();
+        let help = sink.render_long_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = "nowhere 1% 451".parse::<Refusal>().unwrap_err().to_string();
+        let points = said.split("(there are ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+        assert!(
+            help.contains(&format!("points are {points}; 521 is for connect only, 556 for mail and rcpt")),
+            "{help}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ringmx::config::{Bind, Plan};
+use ringmx::config::{Bind, Plan, Protocol};
 use ringmx::engine::Engine;
 use ringmx::shard::control::SessionInfo;
 
@@ -23,15 +23,20 @@ pub fn plan(plan: &Plan) -> String {
     text
 }
 
-/// What has just started: addresses, and a line to paste that sends a message to the first.
+/// What has just started: addresses, and a line to paste that sends a message to the first at which curl can: by SMTP over
+/// TCP, without a PROXY header.
 pub fn started(engine: &Engine) -> String {
     let mut text = String::new();
     for (listener, bind) in engine.listening() {
         let _ = writeln!(text, "ringmx: listener {listener} is ready on {bind}");
     }
-    let tcp = engine.listening().find_map(|(_, bind)| match bind {
-        Bind::Tcp(address) => Some(address),
-        Bind::Unix(_) => None,
+    let is_for_curl = |name: &str| {
+        let mut listeners = engine.plan().listeners().iter().filter(|listener| listener.name() == name);
+        listeners.any(|listener| listener.protocol() == Protocol::Smtp && listener.scope().proxy_timeout_ms.is_none())
+    };
+    let tcp = engine.listening().find_map(|(name, bind)| match bind {
+        Bind::Tcp(address) if is_for_curl(name) => Some(address),
+        Bind::Tcp(_) | Bind::Unix(_) => None,
     });
     if let Some(address) = tcp {
         let host = match address.ip() {

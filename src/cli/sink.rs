@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringmx::config::{Plan, SinkOptions};
+use ringmx::config::{Plan, Protocol, SinkOptions};
 use ringmx::engine::Engine;
 use ringmx::metrics::report::{self, Report};
 use ringmx::policy::decision::{AcceptAll, Policy};
@@ -27,6 +27,8 @@ pub fn sink(options: &SinkArguments) -> Result<(), Failure> {
     };
     let plan = Plan::sink(SinkOptions {
         binds: options.addresses.clone(),
+        protocol: if options.lmtp { Protocol::Lmtp } else { Protocol::Smtp },
+        proxy_protocol: options.proxy_protocol,
         policy,
         shards: options.shards,
         connections_per_shard: options.connections,

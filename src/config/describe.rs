@@ -1,7 +1,7 @@
 //! A plan in words: every value in force, with its unit, for the table that is printed at start.
 
 use super::plan::{Listener, Plan};
-use super::vocabulary;
+use super::{netblock, vocabulary};
 use crate::limits;
 use crate::metrics::report::grouped;
 use crate::reactor::listening::{Bind, SocketOptions};
@@ -42,6 +42,7 @@ impl Listener {
         let scope = self.scope();
         let (settings, terms, timeouts) = (&scope.settings, scope.settings.terms(), &scope.timeouts);
         let kept = if terms.discards { ": nothing is kept" } else { "" };
+        let trusted: Vec<String> = self.scopes().trusted().iter().map(netblock::written).collect();
         let keywords: Vec<&str> = terms.extensions.iter().map(Extension::keyword).collect();
         let mut rows = vec![
             row("addresses", self.binds().iter().map(Bind::to_string).collect::<Vec<_>>().join(" ")),
@@ -51,12 +52,16 @@ impl Listener {
             row("enabled", yes(self.enable())),
             row("banner", &*terms.banner),
             row("extensions", if keywords.is_empty() { "none".into() } else { keywords.join(" ") }),
+            row("default domain", terms.default_domain.as_deref().unwrap_or("none")),
             row("message size", bytes(terms.message_size_bytes)),
             row("read of a refused message", bytes(settings.discard_octets())),
             row("recipients per message", grouped(terms.recipients_per_message.into())),
+            row("recipient domains per message", limit(terms.recipient_domains_per_message)),
             row("messages per connection", limit(terms.messages_per_connection)),
             row("errors since the last message", limit(terms.errors)),
             row("junk commands since the last message", limit(terms.junk_commands)),
+            row("Received fields", limit(terms.received_fields)),
+            row("line of content", terms.line_octets.map_or("no limit".into(), |octets| bytes(octets.into()))),
             row("command line", bytes(limits::COMMAND_LINE_OCTETS as u64)),
             row("synchronization", vocabulary::SYNCHRONIZATION.of(terms.synchronization)),
             row("bare newline", vocabulary::BARE_NEWLINE.of(terms.bare_newline)),
@@ -66,6 +71,11 @@ impl Listener {
             row("transaction timeout", timeouts.transaction_ms.map_or("none".into(), milliseconds)),
             row("answer timeout", milliseconds(timeouts.answer_ms)),
             row("pause before the greeting", milliseconds(timeouts.greet_pause_ms)),
+            row(
+                "PROXY header",
+                scope.proxy_timeout_ms.map_or("none".into(), |ms| format!("required, within {}", milliseconds(ms))),
+            ),
+            row("XCLIENT", if trusted.is_empty() { "nobody".into() } else { trusted.join(" ") }),
         ];
         rows.extend(self.socket_rows());
         rows
@@ -175,13 +185,17 @@ mod tests {
                 "durability: discard: nothing is kept",
                 "enabled: yes",
                 "banner: ESMTP ringmx blackhole: nothing is kept",
-                "extensions: PIPELINING SIZE 8BITMIME CHUNKING ENHANCEDSTATUSCODES",
+                "extensions: PIPELINING SIZE 8BITMIME SMTPUTF8 CHUNKING BINARYMIME DSN ENHANCEDSTATUSCODES LIMITS",
+                "default domain: none",
                 "message size: 1 GiB",
                 "read of a refused message: 10 GiB",
                 "recipients per message: 100,000",
+                "recipient domains per message: no limit",
                 "messages per connection: no limit",
                 "errors since the last message: no limit",
                 "junk commands since the last message: no limit",
+                "Received fields: no limit",
+                "line of content: no limit",
                 "command line: 3,208 bytes",
                 "synchronization: tolerant",
                 "bare newline: preserve",
@@ -191,6 +205,8 @@ mod tests {
                 "transaction timeout: none",
                 "answer timeout: 30 s",
                 "pause before the greeting: none",
+                "PROXY header: none",
+                "XCLIENT: nobody",
                 "backlog: 4,096 (at most net.core.somaxconn)",
                 "socket receive buffer: the kernel's",
                 "socket send buffer: the kernel's",
@@ -199,5 +215,29 @@ mod tests {
                 "socket file mode: 0660",
             ]
         );
+    }
+
+    #[test]
+    fn values_that_are_said_are_named() {
+        let plan = Plan::parse(
+            "[listener.a]\nkind = 'blackhole'\nbind = ':2424'\nprotocol = 'lmtp'\ndefault_domain = 'ok.test'\n\
+             recipient_domains_per_message = 5\nreceived_fields = 100\nline_bytes = 998\nproxy_protocol = true\n\
+             xclient = ['127.0.0.1', '10.0.0.0/8']\n",
+            "a.toml",
+        )
+        .unwrap();
+        let rows = plan.listeners()[0].rows();
+        for (what, value) in [
+            ("protocol", "lmtp"),
+            ("banner", "LMTP ringmx blackhole: nothing is kept"),
+            ("default domain", "ok.test"),
+            ("recipient domains per message", "5"),
+            ("Received fields", "100"),
+            ("line of content", "998 bytes"),
+            ("PROXY header", "required, within 5 s"),
+            ("XCLIENT", "127.0.0.1 10.0.0.0/8"),
+        ] {
+            assert!(rows.contains(&row(what, value)), "{what} in {rows:?}");
+        }
     }
 }

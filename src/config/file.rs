@@ -7,13 +7,14 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::{Errors, Lines, Mistake, Report, shown};
 use super::plan::{Durability, Kind, Protocol};
 use super::table::Table;
-use super::{value, vocabulary};
+use super::{netblock, value, vocabulary};
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::reactor::listening::Bind;
 use crate::smtp::data::BareNewline;
@@ -52,13 +53,17 @@ pub(super) struct Listener {
     pub(super) durability: Option<Spanned<Durability>>,
     pub(super) discards_mail: Option<Spanned<bool>>,
     pub(super) banner: Option<Spanned<String>>,
-    pub(super) extensions: Option<Vec<Spanned<Extension>>>,
+    pub(super) extensions: Option<Spanned<Vec<Spanned<Extension>>>>,
+    pub(super) default_domain: Option<Spanned<String>>,
     pub(super) message_size_bytes: Option<Spanned<u64>>,
     pub(super) recipients_per_message: Option<Spanned<u32>>,
-    /// 0 is no limit; so with the next two.
+    /// 0 is no limit; so with the next five.
+    pub(super) recipient_domains_per_message: Option<Spanned<u32>>,
     pub(super) messages_per_connection: Option<Spanned<u32>>,
     pub(super) errors: Option<Spanned<u32>>,
     pub(super) junk_commands: Option<Spanned<u32>>,
+    pub(super) received_fields: Option<Spanned<u32>>,
+    pub(super) line_bytes: Option<Spanned<u32>>,
     pub(super) synchronization: Option<Spanned<Synchronization>>,
     pub(super) bare_newline: Option<Spanned<BareNewline>>,
     pub(super) nul: Option<Spanned<Nul>>,
@@ -67,6 +72,10 @@ pub(super) struct Listener {
     /// 0 is no limit.
     pub(super) transaction_timeout_s: Option<Spanned<u64>>,
     pub(super) greet_pause_ms: Option<Spanned<u64>>,
+    pub(super) proxy_protocol: Option<Spanned<bool>>,
+    pub(super) proxy_timeout_s: Option<Spanned<u64>>,
+    /// Who may use XCLIENT. A peer on a Unix socket has no address, and may not, unless a PROXY header names one.
+    pub(super) xclient: Option<Spanned<Vec<Spanned<IpNet>>>>,
     pub(super) socket: Socket,
 }
 
@@ -160,21 +169,37 @@ impl Listener {
             path: table.path().to_owned(),
             kind: table.read("kind", value::word(&vocabulary::KIND)),
             protocol: table.read("protocol", value::word(&vocabulary::PROTOCOL)),
-            bind: table.read_list("bind", |value| value::text(value)?.parse()).unwrap_or_default(),
+            bind: table
+                .read_list("bind", |value| value::text(value)?.parse())
+                .map(Spanned::into_inner)
+                .unwrap_or_default(),
             enable: table.read("enable", value::boolean),
             durability: table.read("durability", value::word(&vocabulary::DURABILITY)),
             discards_mail: table.read("discards_mail", value::boolean),
             banner: table.read("banner", value::banner),
             extensions: table.read_list("extensions", value::extension),
+            default_domain: table.read("default_domain", value::hostname),
             message_size_bytes: table
                 .read("message_size_bytes", value::number(vocabulary::MESSAGE_SIZE_BYTES, "bytes")),
             recipients_per_message: table
                 .read("recipients_per_message", value::number(vocabulary::RECIPIENTS_PER_MESSAGE, "recipients")),
+            recipient_domains_per_message: table.read(
+                "recipient_domains_per_message",
+                value::number(vocabulary::COUNT_OR_NONE, "domains (0 is no limit)"),
+            ),
             messages_per_connection: table
                 .read("messages_per_connection", value::number(vocabulary::COUNT_OR_NONE, "messages (0 is no limit)")),
             errors: table.read("errors", value::number(vocabulary::COUNT_OR_NONE, "errors (0 is no limit)")),
             junk_commands: table
                 .read("junk_commands", value::number(vocabulary::COUNT_OR_NONE, "commands (0 is no limit)")),
+            received_fields: table.read(
+                "received_fields",
+                value::number_or_none(vocabulary::RECEIVED_FIELDS, "fields", "RFC 5321 §6.3 allows no less"),
+            ),
+            line_bytes: table.read(
+                "line_bytes",
+                value::number_or_none(vocabulary::LINE_BYTES, "bytes", "RFC 5321 §4.5.3.1.6 allows no less"),
+            ),
             synchronization: table.read("synchronization", value::word(&vocabulary::SYNCHRONIZATION)),
             bare_newline: table.read("bare_newline", value::word(&vocabulary::BARE_NEWLINE)),
             nul: table.read("nul", value::word(&vocabulary::NUL)),
@@ -185,6 +210,9 @@ impl Listener {
                 value::number(vocabulary::TRANSACTION_TIMEOUT_S, "seconds (0 is no limit)"),
             ),
             greet_pause_ms: table.read("greet_pause_ms", value::number(vocabulary::GREET_PAUSE_MS, "milliseconds")),
+            proxy_protocol: table.read("proxy_protocol", value::boolean),
+            proxy_timeout_s: table.read("proxy_timeout_s", value::number(vocabulary::PROXY_TIMEOUT_S, "seconds")),
+            xclient: table.read_list("xclient", |value| netblock::read(value::text(value)?)),
             socket: Socket::read(table),
         };
         let wrong = name.chars().find(|character| !(character.is_ascii_alphanumeric() || "-_".contains(*character)));
@@ -296,11 +324,15 @@ mod tests {
             discards_mail = true
             banner = "ESMTP test sink"
             extensions = ["pipelining", "SIZE"]
+            default_domain = "example.net"
             message_size_bytes = 65536
             recipients_per_message = 100
+            recipient_domains_per_message = 0
             messages_per_connection = 0
             errors = 0
             junk_commands = 0
+            received_fields = 100
+            line_bytes = 0
             synchronization = "strict"
             bare_newline = "reject"
             nul = "reject"
@@ -308,6 +340,9 @@ mod tests {
             idle_timeout_s = 86400
             transaction_timeout_s = 0
             greet_pause_ms = 0
+            proxy_protocol = true
+            proxy_timeout_s = 60
+            xclient = ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"]
             [listener.a-B_9.socket]
             backlog = 2147483647
             reuse_port = false

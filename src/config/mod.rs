@@ -18,6 +18,7 @@ mod error;
 mod file;
 mod hostname;
 mod machine;
+mod netblock;
 mod plan;
 mod resolve;
 mod rules;

@@ -14,7 +14,7 @@ use super::file::{self, File};
 use super::machine::Machine;
 use super::resolve::resolve;
 use crate::policy::decision::{AcceptAll, Policy};
-use crate::policy::scope::Scope;
+use crate::policy::scope::{Scope, Scopes};
 use crate::reactor::listening::{Bind, SocketOptions};
 
 /// What runs when no configuration is given.
@@ -39,7 +39,7 @@ pub struct Listener {
     pub(super) binds: Vec<Bind>,
     pub(super) enable: bool,
     pub(super) socket: SocketOptions,
-    pub(super) scope: Arc<Scope>,
+    pub(super) scopes: Arc<Scopes>,
 }
 
 /// What a listener is for.
@@ -54,6 +54,8 @@ pub enum Kind {
 pub enum Protocol {
     /// RFC 5321.
     Smtp,
+    /// RFC 2033.
+    Lmtp,
 }
 
 /// What a 250 at the end of mail data means (DESIGN decision 12).
@@ -157,9 +159,14 @@ impl Listener {
         &self.socket
     }
 
-    /// What its connections are held to.
+    /// What its connections are held to, by their peers.
+    pub fn scopes(&self) -> &Arc<Scopes> {
+        &self.scopes
+    }
+
+    /// What a connection is held to whose peer is nobody in particular.
     pub fn scope(&self) -> &Arc<Scope> {
-        &self.scope
+        self.scopes.of(None)
     }
 }
 

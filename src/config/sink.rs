@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::error::{Errors, Mistake, Report};
 use super::file::{self, File};
 use super::machine::Machine;
-use super::plan::{Kind, Plan};
+use super::plan::{Kind, Plan, Protocol};
 use super::resolve::resolve;
 use super::{value, vocabulary};
 use crate::limits;
@@ -24,6 +24,10 @@ const SOURCE: &str = "ringmx sink";
 pub struct SinkOptions {
     /// Where it listens; at least one.
     pub binds: Vec<Bind>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whether each connection begins with a PROXY header.
+    pub proxy_protocol: bool,
     /// Who decides about its mail.
     pub policy: Arc<dyn Policy>,
     /// 0: one for each core that this process may use.
@@ -38,6 +42,8 @@ impl Default for SinkOptions {
     fn default() -> Self {
         Self {
             binds: Vec::new(),
+            protocol: Protocol::Smtp,
+            proxy_protocol: false,
             policy: Arc::new(AcceptAll),
             shards: 0,
             connections_per_shard: limits::CONNECTIONS_PER_SHARD,
@@ -64,9 +70,11 @@ impl Plan {
         file.listeners.push(file::Listener {
             name: "sink".into(),
             path,
-            kind: Some(Spanned::new(0..0, Kind::Blackhole)),
+            kind: said(Kind::Blackhole),
+            protocol: said(options.protocol),
             bind: options.binds.into_iter().map(|bind| Spanned::new(0..0, bind)).collect(),
-            discards_mail: Some(Spanned::new(0..0, options.discards_mail)),
+            discards_mail: said(options.discards_mail),
+            proxy_protocol: said(options.proxy_protocol),
             ..file::Listener::default()
         });
         let plan = resolve(file, &Machine::this(), &options.policy, &report);
@@ -76,12 +84,17 @@ impl Plan {
 
 /// A value of the command line as if a file had said it.
 fn unplaced<T>(value: Result<T, Mistake>, key: &str, report: &Report<'_>) -> Option<Spanned<T>> {
-    value.map_err(|mistake| report.add(0..0, key, mistake)).ok().map(|value| Spanned::new(0..0, value))
+    value.map_err(|mistake| report.add(0..0, key, mistake)).ok().and_then(said)
+}
+
+fn said<T>(value: T) -> Option<Spanned<T>> {
+    Some(Spanned::new(0..0, value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::settings::Dialect;
 
     #[test]
     fn a_sink_needs_no_file() {
@@ -92,10 +105,20 @@ mod tests {
         let [sink] = plan.listeners() else { panic!("{plan:?}") };
         assert_eq!((sink.name(), sink.kind(), sink.binds().len()), ("sink", Kind::Blackhole, 3));
         assert!(sink.scope().settings.terms().discards);
+        assert_eq!((sink.protocol(), sink.scope().proxy_timeout_ms), (Protocol::Smtp, None));
+        let told = SinkOptions { protocol: Protocol::Lmtp, proxy_protocol: true, ..options.clone() };
+        let plan = Plan::sink(told).unwrap();
+        let scope = plan.listeners()[0].scope();
+        assert_eq!((scope.settings.terms().dialect, scope.proxy_timeout_ms), (Dialect::Lmtp, Some(5_000)));
 
         let mail = SinkOptions { binds: vec![bind(":25")], ..SinkOptions::default() };
         assert!(Plan::sink(SinkOptions { discards_mail: true, ..mail.clone() }).is_ok());
         for (options, wanted) in [
+            (
+                SinkOptions { protocol: Protocol::Lmtp, discards_mail: true, ..mail.clone() },
+                "ringmx sink: listener.sink.bind: \"0.0.0.0:25\" is SMTP's port, where LMTP must not be spoken (RFC 2033 \
+                 §5); another port or a Unix socket is wanted",
+            ),
             (
                 mail,
                 "ringmx sink: listener.sink.bind: real mail can arrive at \"0.0.0.0:25\", where this blackhole would accept and \

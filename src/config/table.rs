@@ -56,18 +56,19 @@ impl<'r> Table<'r> {
         self.reported(key, value, &reader)
     }
 
-    /// The values of a key that takes one or a list; those that are right. `None`: the key is not there.
+    /// The values of a key that takes one or a list; those that are right, with the place of all. `None`: the key is not
+    /// there.
     pub(super) fn read_list<T>(
         &self,
         key: &'static str,
         reader: impl Fn(&'r DeValue<'r>) -> Result<T, Mistake>,
-    ) -> Option<Vec<Spanned<T>>> {
+    ) -> Option<Spanned<Vec<Spanned<T>>>> {
         let (_, value) = self.entry(key)?;
         let values = match value.get_ref() {
             DeValue::Array(values) => values.iter().filter_map(|value| self.reported(key, value, &reader)).collect(),
             _ => self.reported(key, value, &reader).into_iter().collect(),
         };
-        Some(values)
+        Some(Spanned::new(value.span(), values))
     }
 
     /// A table within this one.

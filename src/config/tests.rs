@@ -76,19 +76,21 @@ fn each_mistake_is_named_where_it_stands() {
             &listener("\"q\\\"\\n\" = 1"),
             &["x:4:1: listener.a.\"q\\\"\\n\": is no key of [listener.NAME]; the keys are \"kind\", \"protocol\", \
                \"bind\", \"enable\", \"durability\", \"disk\", \"discards_mail\", \"banner\", \"extensions\", \
-               \"message_size_bytes\", \"recipients_per_message\", \"messages_per_connection\", \"errors\", \
-               \"junk_commands\", \"synchronization\", \"bare_newline\", \"nul\", \"address_syntax\", \
-               \"idle_timeout_s\", \"transaction_timeout_s\", \"greet_pause_ms\" and \"socket\""],
+               \"default_domain\", \"message_size_bytes\", \"recipients_per_message\", \
+               \"recipient_domains_per_message\", \"messages_per_connection\", \"errors\", \"junk_commands\", \
+               \"received_fields\", \"line_bytes\", \"synchronization\", \"bare_newline\", \"nul\", \
+               \"address_syntax\", \"idle_timeout_s\", \"transaction_timeout_s\", \"greet_pause_ms\", \
+               \"proxy_protocol\", \"proxy_timeout_s\", \"xclient\" and \"socket\""],
         ),
         // Parts that this build lacks.
         (
-            "[listener.mx]\nkind = \"public\"\nbind = '*:25'\nprotocol = 'lmtp'\ndurability = 'durable'\nsink = 'x'\n\
+            "[listener.mx]\nkind = \"public\"\nbind = '*:25'\nprotocol = 'qmqp'\ndurability = 'durable'\nsink = 'x'\n\
              recipients = ['ALL']\ndisk = true\n[sink.x]\n[server]\ndata_dir = 'data'\n",
             &[
                 "x:2:8: listener.mx.kind: \"public\" is known but not part of this build yet; this build has \
                  \"blackhole\"",
-                "x:4:12: listener.mx.protocol: \"lmtp\" is known but not part of this build yet; this build has \
-                 \"smtp\"",
+                "x:4:12: listener.mx.protocol: \"qmqp\" is known but not part of this build yet; this build has \
+                 \"smtp\" or \"lmtp\"",
                 "x:5:14: listener.mx.durability: \"durable\" is known but not part of this build yet; this build has \
                  \"discard\"",
                 "x:6:1: listener.mx.sink: is known but not part of this build yet; this build has no sinks: \
@@ -125,12 +127,13 @@ fn each_mistake_is_named_where_it_stands() {
             ],
         ),
         (
-            &listener("enable = 'yes'\nextensions = ['SIZE', 'DSN']"),
+            &listener("enable = 'yes'\nextensions = ['SIZE', 'AUTH']"),
             &[
                 "x:4:10: listener.a.enable: the text \"yes\" cannot stand here; true or false is wanted, without \
                  quotes",
-                "x:5:23: listener.a.extensions: \"DSN\" is known but not part of this build yet; this build has \
-                 \"PIPELINING\", \"SIZE\", \"8BITMIME\", \"CHUNKING\" and \"ENHANCEDSTATUSCODES\"",
+                "x:5:23: listener.a.extensions: \"AUTH\" is known but not part of this build yet; this build has \
+                 \"PIPELINING\", \"SIZE\", \"8BITMIME\", \"SMTPUTF8\", \"CHUNKING\", \"BINARYMIME\", \"DSN\", \
+                 \"ENHANCEDSTATUSCODES\" and \"LIMITS\"",
             ],
         ),
         (
@@ -141,6 +144,89 @@ fn each_mistake_is_named_where_it_stands() {
         (
             &listener("banner = 'ä'"),
             &["x:4:10: listener.a.banner: \"ä\" has 'ä' in it; printable ASCII is wanted, such as \"ESMTP test sink\""],
+        ),
+        (
+            &listener(
+                "default_domain = '192.0.2.1'\nrecipient_domains_per_message = -1\nreceived_fields = 99\nline_bytes = 997",
+            ),
+            &[
+                "x:4:18: listener.a.default_domain: \"192.0.2.1\" is no domain but an address, whose literal is \
+                 \"[192.0.2.1]\"; a domain or an address literal is wanted, such as \"mx.example.net\" or \"[192.0.2.1]\"",
+                "x:5:33: listener.a.recipient_domains_per_message: -1 is out of range; a whole number of domains (0 is no \
+                 limit) from 0 to 4294967295 is wanted",
+                "x:6:19: listener.a.received_fields: 99 is out of range; 0 (no limit) or a whole number of fields from \
+                 100 to 4294967295 is wanted: RFC 5321 §6.3 allows no less",
+                "x:7:14: listener.a.line_bytes: 997 is out of range; 0 (no limit) or a whole number of bytes from 998 to \
+                 4294967295 is wanted: RFC 5321 §4.5.3.1.6 allows no less",
+            ],
+        ),
+        // Extensions that need each other, or that a protocol needs.
+        (
+            &listener("extensions = ['SIZE', 'BINARYMIME']"),
+            &["x:4:23: listener.a.extensions: \"BINARYMIME\" needs \"CHUNKING\", which is not in the list (RFC 3030 \
+               §3); add \"CHUNKING\", or remove \"BINARYMIME\""],
+        ),
+        (
+            &listener("extensions = ['SMTPUTF8']"),
+            &["x:4:15: listener.a.extensions: \"SMTPUTF8\" needs \"8BITMIME\", which is not in the list (RFC 6531 \
+               §3.1); add \"8BITMIME\", or remove \"SMTPUTF8\""],
+        ),
+        (
+            &listener("extensions = ['PIPELINING', 'BINARYMIME']\nprotocol = 'lmtp'"),
+            &[
+                "x:4:14: listener.a.extensions: the list has no \"ENHANCEDSTATUSCODES\", which LMTP must offer (RFC \
+                 2033 §5); add \"ENHANCEDSTATUSCODES\", or leave the key out for all that there are",
+                "x:4:29: listener.a.extensions: \"BINARYMIME\" needs \"CHUNKING\", which is not in the list (RFC 3030 \
+                 §3); add \"CHUNKING\", or remove \"BINARYMIME\"",
+            ],
+        ),
+        (
+            &listener("protocol = 'lmtp'\nextensions = []"),
+            &["x:5:14: listener.a.extensions: the list has no \"PIPELINING\" and \"ENHANCEDSTATUSCODES\", which LMTP \
+               must offer (RFC 2033 §5); add \"PIPELINING\" and \"ENHANCEDSTATUSCODES\", or leave the key out for all \
+               that there are"],
+        ),
+        (
+            &listener("extensions = 'XCLIENT'"),
+            &[
+                "x:4:14: listener.a.extensions: \"XCLIENT\" is not for everyone; the key \"xclient\" lists the peers to \
+               which it is offered",
+            ],
+        ),
+        // LMTP is not for SMTP's port, also where nobody else can reach it, and where mail is discarded on purpose.
+        (
+            "[listener.a]\nkind = 'blackhole'\nprotocol = 'lmtp'\ndiscards_mail = true\nbind = ['[::1]:25', '*:25', '/25']\n",
+            &[
+                "x:5:9: listener.a.bind: \"[::1]:25\" is SMTP's port, where LMTP must not be spoken (RFC 2033 §5); \
+                 another port or a Unix socket is wanted",
+                "x:5:21: listener.a.bind: \"0.0.0.0:25\" is SMTP's port, where LMTP must not be spoken (RFC 2033 §5); \
+                 another port or a Unix socket is wanted",
+            ],
+        ),
+        // Who is before the session.
+        (
+            &listener("proxy_timeout_s = 61\nproxy_protocol = 'v2'\nxclient = ['10.0.0.1/8', '10.0.0.0/8', 'x', 5]"),
+            &[
+                "x:4:19: listener.a.proxy_timeout_s: 61 is out of range; a whole number of seconds from 1 to 60 is wanted",
+                "x:5:18: listener.a.proxy_protocol: the text \"v2\" cannot stand here; true or false is wanted, without \
+                 quotes",
+                "x:6:12: listener.a.xclient: \"10.0.0.1/8\" has bits of a host behind its first 8; the netblock is \
+                 \"10.0.0.0/8\", the address alone \"10.0.0.1\"",
+                "x:6:40: listener.a.xclient: \"x\" is neither an IP address nor a netblock; an address or a netblock is \
+                 wanted, such as \"127.0.0.1\", \"10.0.0.0/8\" or \"2001:db8::/32\"",
+                "x:6:45: listener.a.xclient: the number 5 cannot stand here; a text in quotes is wanted",
+            ],
+        ),
+        (
+            &listener("proxy_timeout_s = 5"),
+            &[
+                "x:4:19: listener.a.proxy_timeout_s: has no use without a PROXY header; proxy_protocol = true, or no such \
+               key",
+            ],
+        ),
+        (
+            "[listener.a]\nkind = 'blackhole'\nbind = '/a'\nxclient = '::1'\n",
+            &["x:4:11: listener.a.xclient: has no use without a TCP address; a TCP address in bind, or no such key"],
         ),
         // Columns are of characters.
         (
@@ -224,7 +310,7 @@ fn all_words_that_this_build_lacks_are_named_as_such() {
         ("kind", vocabulary::KIND.lacks),
         ("protocol", vocabulary::PROTOCOL.lacks),
         ("durability", vocabulary::DURABILITY.lacks),
-        ("extensions", &vocabulary::EXTENSIONS_LACKING),
+        ("extensions", &["STARTTLS", "REQUIRETLS", "AUTH"]),
     ] {
         assert!(!words.is_empty());
         for word in words {

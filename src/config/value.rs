@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::error::{Mistake, shown};
-use super::vocabulary::{EXTENSIONS_LACKING, FILE_MODE_MOST, Words};
+use super::vocabulary::{FILE_MODE_MOST, Words};
 use super::{hostname, suggestion};
-use crate::smtp::extension::Extension;
+use crate::smtp::extension::{Extension, Extensions};
 
 /// Why a value that this build lacks is refused: one phrase for keys and words alike.
 pub(super) const LACKING: &str = "is known but not part of this build yet";
@@ -55,6 +55,20 @@ pub(super) fn in_range<T: TryFrom<u64>>(
     })
 }
 
+/// A whole number in a range, or 0 for no limit; `why` says where the range begins.
+pub(super) fn number_or_none<T: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+    unit: &str,
+    why: &str,
+) -> impl Fn(&DeValue<'_>) -> Result<T, Mistake> {
+    let none = number(0..=0, unit);
+    let some = number(range, unit);
+    move |value| {
+        let either = none(value).or_else(|_| some(value));
+        either.map_err(|Mistake { wrong, right }| Mistake { wrong, right: format!("0 (no limit) or {right}: {why}") })
+    }
+}
+
 /// A word of a list.
 pub(super) fn word<T: Copy>(words: &Words<T>) -> impl Fn(&DeValue<'_>) -> Result<T, Mistake> {
     move |value| {
@@ -76,14 +90,16 @@ pub(super) fn word<T: Copy>(words: &Words<T>) -> impl Fn(&DeValue<'_>) -> Result
 /// The keyword of a service extension, in any case.
 pub(super) fn extension(value: &DeValue<'_>) -> Result<Extension, Mistake> {
     let written = text(value)?;
-    let keywords = Extension::ALL.map(Extension::keyword);
-    let has = listed(keywords, "and");
-    Extension::from_keyword(written).ok_or_else(|| {
-        match EXTENSIONS_LACKING.into_iter().find(|lacking| lacking.eq_ignore_ascii_case(written)) {
-            Some(keyword) => lacking(&shown(keyword), &has),
-            None => unknown(written, keywords.into_iter().chain(EXTENSIONS_LACKING), &has),
-        }
-    })
+    let has = listed(Extensions::unconditional().iter().map(Extension::keyword), "and");
+    match Extension::from_keyword(written) {
+        Some(extension) if Extensions::unconditional().has(extension) => Ok(extension),
+        Some(Extension::Xclient) => Err(Mistake::new(
+            format!("{} is not for everyone", shown(Extension::Xclient.keyword())),
+            "the key \"xclient\" lists the peers to which it is offered",
+        )),
+        Some(extension) => Err(lacking(&shown(extension.keyword()), &has)),
+        None => Err(unknown(written, Extension::ALL.map(Extension::keyword), &has)),
+    }
 }
 
 /// The name of this server.
@@ -187,6 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_with_a_least_have_0_for_no_limit() {
+        let reader = number_or_none::<u16>(100..=70_000, "fields", "so the RFC");
+        assert_eq!([read(&reader, "0"), read(&reader, "100"), read(&reader, "0xffff")], [Ok(0), Ok(100), Ok(65535)]);
+        for (toml, wrong) in [
+            ("99", "99 is out of range"),
+            ("1", "1 is out of range"),
+            ("-1", "-1 is out of range"),
+            ("65536", "65536 is out of range"),
+            ("false", "false cannot stand here"),
+        ] {
+            let right = "0 (no limit) or a whole number of fields from 100 to 70000 is wanted: so the RFC";
+            assert_eq!(read(&reader, toml), Err(format!("{wrong}; {right}")), "{toml}");
+        }
+    }
+
+    #[test]
     fn words_that_are_lacking_or_misspelled_are_told_so() {
         let reader = word(&vocabulary::KIND);
         assert_eq!(read(&reader, "\"blackhole\""), Ok(super::super::Kind::Blackhole));
@@ -211,15 +243,13 @@ mod tests {
         assert_eq!(read(extension, "\"chunking\""), Ok(Extension::Chunking));
         for (toml, said) in [
             ("\"starttls\"", "\"STARTTLS\" is known but not part of this build yet; this build has \"PIPELINING\", "),
+            ("\"xclient\"", "\"XCLIENT\" is not for everyone; the key \"xclient\" lists the peers to which"),
             ("\"CHUNKNG\"", "\"CHUNKNG\" is not known; did you mean \"CHUNKING\"? This build has \"PIPELINING\", "),
             ("\"X\"", "\"X\" is not known; this build has \"PIPELINING\", "),
             ("5", "the number 5 cannot stand here; a text in quotes"),
         ] {
             let mistake = read(extension, toml).unwrap_err();
             assert!(mistake.starts_with(said), "{mistake}");
-        }
-        for lacking in EXTENSIONS_LACKING {
-            assert_eq!(Extension::from_keyword(lacking), None, "{lacking} is part of this build now");
         }
     }
 

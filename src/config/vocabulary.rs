@@ -63,11 +63,15 @@ pub(super) const LISTENER: Section = Section {
         "discards_mail",
         "banner",
         "extensions",
+        "default_domain",
         "message_size_bytes",
         "recipients_per_message",
+        "recipient_domains_per_message",
         "messages_per_connection",
         "errors",
         "junk_commands",
+        "received_fields",
+        "line_bytes",
         "synchronization",
         "bare_newline",
         "nul",
@@ -75,6 +79,9 @@ pub(super) const LISTENER: Section = Section {
         "idle_timeout_s",
         "transaction_timeout_s",
         "greet_pause_ms",
+        "proxy_protocol",
+        "proxy_timeout_s",
+        "xclient",
         "socket",
     ],
     lacking: &[
@@ -118,7 +125,7 @@ pub(super) const KIND: Words<Kind> = Words { has: &[("blackhole", Kind::Blackhol
 
 /// `protocol`.
 pub(super) const PROTOCOL: Words<Protocol> =
-    Words { has: &[("smtp", Protocol::Smtp)], lacks: &["lmtp", "qmqp", "inject"] };
+    Words { has: &[("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)], lacks: &["qmqp", "inject"] };
 
 /// `durability`.
 pub(super) const DURABILITY: Words<Durability> =
@@ -141,10 +148,6 @@ pub(super) const NUL: Words<Nul> = Words { has: &[("accept", Nul::Accept), ("rej
 pub(super) const ADDRESS_SYNTAX: Words<AddressSyntax> =
     Words { has: &[("loose", AddressSyntax::Loose), ("strict", AddressSyntax::Strict)], lacks: &[] };
 
-/// `extensions`: what this build has stands in `smtp::extension`.
-pub(super) const EXTENSIONS_LACKING: [&str; 8] =
-    ["SMTPUTF8", "BINARYMIME", "DSN", "STARTTLS", "REQUIRETLS", "LIMITS", "AUTH", "XCLIENT"];
-
 /// `shards`.
 pub(super) const SHARDS: RangeInclusive<u64> = 0..=limits::SHARDS as u64;
 
@@ -159,6 +162,15 @@ pub(super) const RECIPIENTS_PER_MESSAGE: RangeInclusive<u64> = limits::RECIPIENT
 
 /// Counts of which 0 stands for no limit.
 pub(super) const COUNT_OR_NONE: RangeInclusive<u64> = 0..=u32::MAX as u64;
+
+/// `received_fields`, beside 0 for no limit.
+pub(super) const RECEIVED_FIELDS: RangeInclusive<u64> = limits::RECEIVED_FIELDS_LEAST as u64..=u32::MAX as u64;
+
+/// `line_bytes`, beside 0 for no limit.
+pub(super) const LINE_BYTES: RangeInclusive<u64> = limits::CONTENT_LINE_OCTETS_LEAST as u64..=u32::MAX as u64;
+
+/// `proxy_timeout_s`: a proxy that needs a minute for its header is none.
+pub(super) const PROXY_TIMEOUT_S: RangeInclusive<u64> = 1..=60;
 
 /// `idle_timeout_s`: a day at most, so that milliseconds given for seconds are noticed.
 pub(super) const IDLE_TIMEOUT_S: RangeInclusive<u64> = 1..=86_400;

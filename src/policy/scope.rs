@@ -1,9 +1,16 @@
-//! A resolved scope: everything that a connection needs to know, immutable and shared by all that resolve to it.
+//! A resolved scope: everything that a connection needs to know, immutable and shared by all that resolve to it; and the
+//! scopes of a listener, among which a connection's is found by its peer.
+//!
+//! *Does not* know where a peer's address comes from: a socket, or a PROXY header.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::policy::decision::Policy;
-use crate::smtp::settings::Settings;
+use crate::smtp::extension::Extension;
+use crate::smtp::settings::{Settings, Terms};
 
 /// The times that a connection is given, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +34,139 @@ pub struct Scope {
     pub settings: Settings,
     /// The times that it is given.
     pub timeouts: Timeouts,
+    /// A PROXY header is required before anything else, and must be there whole within so many ms; `None`: it is not
+    /// looked for. It tells who the peer is, so it is the same in all scopes of a listener.
+    pub proxy_timeout_ms: Option<u64>,
     /// Who decides about its mail.
     pub policy: Arc<dyn Policy>,
+}
+
+/// The scopes of one listener: the one place where a connection's scope is found.
+#[derive(Debug)]
+pub struct Scopes {
+    everyone: Arc<Scope>,
+    trusted: Option<Trusted>,
+}
+
+/// Peers that may say on whose behalf they speak.
+#[derive(Debug)]
+struct Trusted {
+    /// At least one, at most [`TRUSTED_NETBLOCKS`](crate::limits::TRUSTED_NETBLOCKS).
+    netblocks: Vec<IpNet>,
+    /// That of everyone, with XCLIENT.
+    scope: Arc<Scope>,
+}
+
+impl Scopes {
+    /// `everyone` for every peer, with XCLIENT offered to those in `trusted`.
+    pub fn new(everyone: Scope, trusted: Vec<IpNet>) -> Self {
+        let with_xclient = || {
+            let terms = everyone.settings.terms();
+            let extensions = terms.extensions.with(Extension::Xclient);
+            Scope { settings: Settings::new(Terms { extensions, ..terms.clone() }), ..everyone.clone() }
+        };
+        let scope = (!trusted.is_empty()).then(with_xclient);
+        Self {
+            trusted: scope.map(|scope| Trusted { netblocks: trusted, scope: Arc::new(scope) }),
+            everyone: Arc::new(everyone),
+        }
+    }
+
+    /// What a connection of this peer is held to. The peer is who a PROXY header names, where one does, or else the other end
+    /// of the socket. `None`, as on a Unix socket, is nobody in particular, and never trusted. An IPv4 address in the form of
+    /// an IPv6 one is the IPv4 address.
+    pub fn of(&self, peer: Option<IpAddr>) -> &Arc<Scope> {
+        let peer = peer.map(|peer| peer.to_canonical());
+        match (&self.trusted, peer) {
+            (Some(trusted), Some(peer)) if trusted.netblocks.iter().any(|block| block.contains(&peer)) => {
+                &trusted.scope
+            }
+            _ => &self.everyone,
+        }
+    }
+
+    /// Who is offered XCLIENT.
+    pub fn trusted(&self) -> &[IpNet] {
+        self.trusted.as_ref().map_or(&[], |trusted| &trusted.netblocks)
+    }
+
+    /// The same, sharing no count of references: each shard has scopes of its own.
+    pub fn unshared(&self) -> Self {
+        let unshared = |scope: &Arc<Scope>| Arc::new(Scope::clone(scope));
+        Self {
+            everyone: unshared(&self.everyone),
+            trusted: self
+                .trusted
+                .as_ref()
+                .map(|Trusted { netblocks, scope }| Trusted { netblocks: netblocks.clone(), scope: unshared(scope) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::decision::AcceptAll;
+
+    fn scopes(trusted: &[&str]) -> Scopes {
+        let timeouts = Timeouts { idle_ms: 1, transaction_ms: None, greet_pause_ms: 2, answer_ms: 3 };
+        let everyone = Scope {
+            listener: "a".into(),
+            settings: Settings::new(Terms::public("mx.test")),
+            timeouts,
+            proxy_timeout_ms: Some(4),
+            policy: Arc::new(AcceptAll),
+        };
+        Scopes::new(everyone, trusted.iter().map(|block| block.parse().unwrap()).collect())
+    }
+
+    fn is_trusted(scopes: &Scopes, peer: &str) -> bool {
+        scopes.of(Some(peer.parse().unwrap())).settings.terms().extensions.has(Extension::Xclient)
+    }
+
+    #[test]
+    fn xclient_is_offered_to_trusted_peers_alone() {
+        let scopes = scopes(&["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]);
+        for scopes in [&scopes, &scopes.unshared()] {
+            for peer in ["127.0.0.1", "10.255.0.1", "2001:db8:ffff::1", "::ffff:10.1.2.3", "::ffff:127.0.0.1"] {
+                assert!(is_trusted(scopes, peer), "{peer}");
+            }
+            for peer in ["127.0.0.2", "11.0.0.0", "9.255.255.255", "::1", "2001:db9::", "::10.0.0.1", "::ffff:11.0.0.1"]
+            {
+                assert!(!is_trusted(scopes, peer), "{peer}");
+            }
+            assert!(!scopes.of(None).settings.terms().extensions.has(Extension::Xclient));
+        }
+    }
+
+    #[test]
+    fn all_of_one_family_are_not_all_of_the_other() {
+        for (block, peer, other) in [("0.0.0.0/0", "::ffff:1.2.3.4", "2001:db8::1"), ("::/0", "2001:db8::1", "1.2.3.4")]
+        {
+            let scopes = scopes(&[block]);
+            assert!(is_trusted(&scopes, peer) && !is_trusted(&scopes, other), "{block}");
+        }
+    }
+
+    #[test]
+    fn scopes_of_one_listener_differ_in_nothing_else() {
+        let scopes = scopes(&["127.0.0.1/32"]);
+        let (everyone, trusted) = (scopes.of(None), scopes.of(Some([127, 0, 0, 1].into())));
+        let terms = |scope: &Scope| Terms { extensions: Default::default(), ..scope.settings.terms().clone() };
+        assert_eq!(terms(everyone), terms(trusted));
+        assert_eq!(
+            everyone.settings.terms().extensions,
+            trusted.settings.terms().extensions.without(Extension::Xclient)
+        );
+        assert_eq!((&everyone.listener, everyone.timeouts), (&trusted.listener, trusted.timeouts));
+        assert_eq!((everyone.proxy_timeout_ms, trusted.proxy_timeout_ms), (Some(4), Some(4)));
+        assert!(Arc::ptr_eq(&everyone.policy, &trusted.policy));
+    }
+
+    #[test]
+    fn without_trust_there_is_one_scope() {
+        let scopes = scopes(&[]);
+        assert!(Arc::ptr_eq(scopes.of(None), scopes.of(Some([127, 0, 0, 1].into()))));
+        assert_eq!(scopes.trusted(), []);
+    }
 }

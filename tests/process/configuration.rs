@@ -40,6 +40,43 @@ fn every_mistake_is_named_at_once() {
     refused_at(&text, "7:1: listener.a.size: ");
 }
 
+/// Each on its own, as an operator reads it.
+#[test]
+fn what_would_be_right_is_said() {
+    let directory = Directory::new();
+    for (lines, wanted) in [
+        (
+            "received_fields = 99",
+            "4:19: listener.a.received_fields: 99 is out of range; 0 (no limit) or a whole number of fields from 100 to \
+             4294967295 is wanted: RFC 5321 §6.3 allows no less",
+        ),
+        (
+            "xclient = \"10.0.0.1/8\"",
+            "4:11: listener.a.xclient: \"10.0.0.1/8\" has bits of a host behind its first 8; the netblock is \
+             \"10.0.0.0/8\", the address alone \"10.0.0.1\"",
+        ),
+        (
+            "proxy_timeout_s = 5",
+            "4:19: listener.a.proxy_timeout_s: has no use without a PROXY header; proxy_protocol = true, or no such key",
+        ),
+        (
+            "protocol = \"lmtp\"\nextensions = [\"PIPELINING\"]",
+            "5:14: listener.a.extensions: the list has no \"ENHANCEDSTATUSCODES\", which LMTP must offer (RFC 2033 §5); \
+             add \"ENHANCEDSTATUSCODES\", or leave the key out for all that there are",
+        ),
+        (
+            "protocol = \"qmqp\"",
+            "4:12: listener.a.protocol: \"qmqp\" is known but not part of this build yet; this build has \"smtp\" or \
+             \"lmtp\"",
+        ),
+    ] {
+        let path = directory.write("wrong.toml", format!("{GOOD}{lines}\n"));
+        let run = Finished::of(["--config", path.to_str().unwrap(), "--check"]);
+        assert_eq!(run.status.code(), Some(78), "{run:?}");
+        assert!(run.errors.ends_with(&format!("{}:{wanted}", path.display())), "{wanted} in {run:?}");
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let run = Finished::of(["--config", "/nonexistent/ringmx.toml"]);
@@ -75,6 +112,8 @@ fn wrong_usage_has_a_status_of_its_own() {
         &["sink", "127.0.0.1:0", "--count", "1", "--for", "1s"],
         &["sink", "127.0.0.1:0", "--delay", "50"],
         &["sink", "127.0.0.1:0", "--reject", "rcpt 5 451"],
+        &["sink", "127.0.0.1:0", "--reject", "rcpt 5% 521"],
+        &["sink", "127.0.0.1:0", "--reject", "auth 5% 451"],
         &["--colour"],
     ] {
         let run = Finished::of(arguments);
@@ -88,4 +127,12 @@ fn real_mail_is_not_discarded_by_accident() {
     let run = Finished::of(["sink", ":25"]);
     assert_eq!(run.status.code(), Some(78), "{run:?}");
     assert!(run.errors.contains("real mail") && !run.output.contains("is ready"), "{run:?}");
+}
+
+#[test]
+fn lmtp_is_not_for_the_port_of_smtp() {
+    let run = Finished::of(["sink", "127.0.0.1:25", "--lmtp", "--discards-mail"]);
+    assert_eq!(run.status.code(), Some(78), "{run:?}");
+    let wanted = "listener.sink.bind: \"127.0.0.1:25\" is SMTP's port, where LMTP must not be spoken (RFC 2033 §5)";
+    assert!(run.errors.contains(wanted) && !run.output.contains("is ready"), "{run:?}");
 }

@@ -37,6 +37,11 @@ fn every_point_can_refuse() {
         client.quit();
         server.stop();
     }
+    let server = Server::sink(&["--reject", "connect 100% 521"]);
+    let mut client = Client::connect(server.address()).unwrap();
+    client.expect("521 5.3.2");
+    client.expect_end();
+    server.stop();
     let server = Server::sink(&["--reject", "end 100% 554"]);
     let mut client = Client::in_mail_data(server.address());
     client.say("refused\r\n.\r\n", "554 5.0.0");
@@ -72,6 +77,43 @@ fn a_delayed_reply_does_not_come_before_its_time() {
     }
     client.quit();
     assert_eq!(server.stop().mail().0, 5);
+}
+
+/// RFC 2033 §4.2: the end of mail data has a reply for each recipient.
+#[test]
+fn an_lmtp_sink_answers_for_each_recipient() {
+    let server = Server::sink(&["--lmtp"]);
+    let mut client = Client::connect(server.address()).unwrap();
+    let greeting = client.expect("220").text;
+    assert!(greeting.contains(" LMTP ") && !greeting.contains("ESMTP"), "{greeting:?}");
+    client.say("EHLO c.test\r\n", "500 5.5.1");
+    let offered = client.say("LHLO c.test\r\n", "250").text;
+    assert!(offered.contains("PIPELINING\r\n") && offered.contains("ENHANCEDSTATUSCODES\r\n"), "{offered:?}");
+    client.say("MAIL FROM:<s@a.test>\r\n", "250");
+    for _ in 0..2 {
+        client.say("RCPT TO:<r@b.test>\r\n", "250");
+    }
+    client.say("DATA\r\n", "354");
+    client.say("Subject: two\r\n\r\n.\r\n", "250 2.0.0");
+    client.expect("250 2.0.0");
+    client.quit();
+    let shown = server.output.so_far();
+    assert!(shown.lines().any(|line| line.split_whitespace().eq(["protocol", "lmtp"])), "{shown}");
+    assert!(!shown.contains("Send it a message"), "curl has no LMTP: {shown}");
+    assert_eq!(server.stop().mail().0, 1);
+}
+
+#[test]
+fn a_sink_behind_a_proxy_says_so() {
+    let server = Server::sink(&["--proxy-protocol"]);
+    let shown = server.output.so_far();
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.trim_start().starts_with("PROXY header ") && line.ends_with(" required, within 5 s"))
+    );
+    assert!(!shown.contains("Send it a message"), "{shown}");
+    server.stop();
 }
 
 /// Delays run side by side: replies to pipelined messages come in order, and no session waits for another's.
