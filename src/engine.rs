@@ -20,7 +20,6 @@ use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
 use crate::metrics::report::Report;
-use crate::policy::scope::Scope;
 use crate::reactor::listening::{self, ListenError};
 use crate::reactor::ring::{Ring, RingOptions};
 use crate::reactor::setup::SetupError;
@@ -180,9 +179,8 @@ impl Engine {
                 };
                 let mut sockets = sockets.into_iter();
                 for shard in &mut doors {
-                    // Each shard gets a scope of its own, so that no count of references is shared between cores.
-                    let scope: Arc<Scope> = Arc::new(Scope::clone(listener.scope()));
-                    shard.push(Door { bind: bound.clone(), scope, socket: sockets.next() });
+                    let scopes = Arc::new(listener.scopes().unshared());
+                    shard.push(Door { bind: bound.clone(), scopes, socket: sockets.next() });
                 }
                 addresses.push(Address {
                     listener: listener.name().to_owned(),

@@ -17,6 +17,7 @@ mod process {
     mod connections;
     mod deaf;
     mod hostile;
+    mod identity;
     mod listening;
     mod pipelining;
     mod reload;

@@ -72,6 +72,8 @@ counters! {
     connections_closed,
     /// Connections that the client ended with a message under way.
     connections_lost_in_transaction,
+    /// Connections closed because what came first was no PROXY header, on a listener that requires one.
+    proxy_headers_refused,
     /// Accepts that failed for want of descriptors or memory; accepting then pauses.
     accept_failures,
     /// Messages accepted.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::limits;
 use crate::policy::scope::Scope;
 use crate::reactor::io::{Kind, Time, Token};
+use crate::shard::preamble::Awaited;
 use crate::smtp::session::Session;
 use crate::tls::transport::Transport;
 
@@ -58,11 +59,11 @@ pub enum Sending {
     /// Outstanding.
     Underway {
         /// Octets that it sends in all.
-        octets: usize,
+        octets: u32,
         /// Octets of them that were sent before.
-        from: usize,
+        from: u32,
         /// Octets of replies in them, as they count against the shard's memory.
-        held: usize,
+        held: u32,
     },
 }
 
@@ -105,6 +106,8 @@ pub struct Connection {
     pub scope: Option<Arc<Scope>>,
     /// Who has connected.
     pub peer: Option<SocketAddr>,
+    /// The PROXY header that is required, until it has come.
+    pub preamble: Option<Box<Awaited>>,
     /// How its octets become plain text.
     pub transport: Transport,
     /// The protocol.
@@ -151,6 +154,7 @@ impl Connection {
             door: 0,
             scope: None,
             peer: None,
+            preamble: None,
             transport: Transport::Plain,
             session: Session::new(),
             output: Vec::new(),
@@ -210,14 +214,16 @@ impl Connection {
 
     /// When it must be looked at again: the earliest of the times that run.
     pub fn deadline(&self) -> Option<Time> {
-        let timeouts = self.scope.as_ref()?.timeouts;
+        let scope = self.scope.as_ref()?;
+        let (timeouts, proxy_ms) = (scope.timeouts, scope.proxy_timeout_ms);
         match self.stage {
             Stage::Free | Stage::Accepting | Stage::Gone => return None,
             // Its client must read the last replies, and then go.
             Stage::Closing => return Some(self.stage_at.plus_ms(timeouts.idle_ms)),
             Stage::Lingering => return Some(self.stage_at.plus_ms(limits::LINGER_MS)),
+            Stage::Preamble => return Some(self.stage_at.plus_ms(proxy_ms?)),
             Stage::Pause => return Some(self.stage_at.plus_ms(timeouts.greet_pause_ms)),
-            Stage::Preamble | Stage::Scope | Stage::Handshake | Stage::Greeting | Stage::Session => {}
+            Stage::Scope | Stage::Handshake | Stage::Greeting | Stage::Session => {}
         }
         let answer = self.asked.front().map(|(_, asked)| asked.plus_ms(timeouts.answer_ms));
         let transaction = timeouts.transaction_ms.and_then(|most| Some(self.transaction?.1.plus_ms(most)));

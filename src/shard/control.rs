@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use crate::metrics::histograms::Histograms;
 use crate::policy::decision::Ticket;
-use crate::policy::scope::Scope;
+use crate::policy::scope::Scopes;
 use crate::reactor::listening::Bind;
 use crate::smtp::session::Outcome;
 
@@ -50,7 +50,7 @@ pub struct Door<L> {
     /// Where.
     pub bind: Bind,
     /// What its connections are held to. This shard's own: its count of references is shared with no other thread.
-    pub scope: Arc<Scope>,
+    pub scopes: Arc<Scopes>,
     /// The socket; `None` when the shard has it already.
     pub socket: Option<L>,
 }

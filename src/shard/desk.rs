@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
@@ -13,6 +14,7 @@ use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
 use crate::policy::decision::{Asked, Decision, Ticket};
 use crate::policy::scope::Scope;
+use crate::protocol::xclient::{self, Known, Xclient};
 use crate::reactor::io::Time;
 use crate::shard::connection::Connection;
 use crate::shard::pressure::{Level, Pressure};
@@ -35,7 +37,7 @@ pub enum Progress {
 }
 
 /// An answer that is to be given at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Delayed {
     at: Time,
     ticket: Ticket,
@@ -176,7 +178,20 @@ impl<S: Sink> Desk<S> {
                 Effect::Blocked => return Progress::Blocked { taken: input.len() - rest.len() },
                 Effect::Content(piece) => self.sink.content(piece),
                 Effect::Abort => self.counters.messages_void.one(),
+                // No listener of this build offers it.
+                Effect::StartTls => return Progress::Over,
                 Effect::Close => return Progress::Over,
+                Effect::Ask(Question::Xclient { attributes }) => {
+                    // Who may say so was decided with the scope.
+                    let outcome = match xclient::parse(attributes) {
+                        Ok(client) => {
+                            note_peer(&mut connection.peer, &client);
+                            Outcome::Accept
+                        }
+                        Err(_) => Outcome::Refuse(Reply::BadXclient),
+                    };
+                    connection.session.answer(&scope.settings, outcome, replies);
+                }
                 Effect::Ask(question) => {
                     let point = question.point();
                     let decision = self.decide(scope, generation, slot, number, question);
@@ -285,6 +300,14 @@ impl<S: Sink> Desk<S> {
         });
     }
 
+    /// Gives replies that had no room before some were sent.
+    pub fn poll_replies(&mut self, connection: &mut Connection) {
+        let Some(scope) = connection.scope.clone() else { return };
+        self.with_replies(connection, |_, connection, replies| {
+            connection.session.poll_replies(&scope.settings, replies);
+        });
+    }
+
     /// Ends the session with this reply.
     pub fn refuse(&mut self, connection: &mut Connection, reply: Reply) {
         let Some(scope) = connection.scope.clone() else { return };
@@ -306,6 +329,20 @@ impl<S: Sink> Desk<S> {
         if let Some(replies) = &mut self.replies {
             self.counters.take_replies(replies);
         }
+    }
+}
+
+/// The client is who XCLIENT says. A port alone is that of the address which is known.
+fn note_peer(peer: &mut Option<SocketAddr>, client: &Xclient<'_>) {
+    let port = match client.port {
+        Some(Known::Value(port)) => Some(port),
+        _ => None,
+    };
+    match (client.address, peer.as_mut()) {
+        (Some(Known::Value(address)), _) => *peer = Some(SocketAddr::new(address, port.unwrap_or(0))),
+        (Some(Known::Unavailable), _) => *peer = None,
+        (None, Some(peer)) => peer.set_port(port.unwrap_or(peer.port())),
+        (None, None) => {}
     }
 }
 

@@ -30,9 +30,10 @@ impl<I: Io> Shard<I> {
             }
             let now = *clock.get_or_insert_with(|| self.io.read_clock());
             record_latencies(&mut self.desk.histograms, connection, now);
-            let held = connection.output.len();
+            let held = connection.output.len() as u32;
             let octets = connection.transport.seal(std::mem::take(&mut connection.output));
-            connection.sending = Sending::Underway { octets: octets.len(), from: 0, held };
+            // [`limits::OUTPUT_OCTETS`], and what a cipher adds.
+            connection.sending = Sending::Underway { octets: octets.len() as u32, from: 0, held };
             // Something follows when these are sent: the end, or the input that had to wait.
             let awaited = connection.stage == Stage::Closing || connection.paused.is_some();
             let mode = if awaited { SendMode::Prompt } else { SendMode::Quiet };
@@ -46,11 +47,11 @@ impl<I: Io> Shard<I> {
         let connection = self.table.at(slot);
         let Sending::Underway { octets: all, from, held } = connection.sending else { return };
         let sent = match result {
-            Ok(sent) => sent as usize,
+            Ok(sent) => sent,
             Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => 0,
             Err(_) => all,
         };
-        self.desk.counters.octets_sent.add(if result.is_ok() { sent as u64 } else { 0 });
+        self.desk.counters.octets_sent.add(if result.is_ok() { u64::from(sent) } else { 0 });
         if result.is_ok() && sent > 0 {
             // A client that reads is not idle, though it may not be able to say anything while its replies back up.
             connection.heard_at = self.desk.now;
@@ -60,10 +61,14 @@ impl<I: Io> Shard<I> {
             self.desk.counters.short_sends.one();
             let from = from + sent;
             connection.sending = Sending::Underway { octets: all, from, held };
-            return self.start(slot, Kind::Send, Operation::Send { octets, from, mode: SendMode::Patient });
+            return self.start(
+                slot,
+                Kind::Send,
+                Operation::Send { octets, from: from as usize, mode: SendMode::Patient },
+            );
         }
         connection.sending = Sending::Idle;
-        self.desk.pressure.give(held);
+        self.desk.pressure.give(held as usize);
         self.desk.keep_spare(octets);
         let connection = self.table.at(slot);
         if connection.stage >= Stage::Gone {
@@ -73,10 +78,15 @@ impl<I: Io> Shard<I> {
             self.desk.counters.connections_reset.one();
             return self.abandon(slot);
         }
-        if !connection.output.is_empty() {
-            self.list(slot);
+        if connection.session.owes_replies() {
+            self.desk.poll_replies(connection);
+            self.after_outcome(slot);
+        } else {
+            if !connection.output.is_empty() {
+                self.list(slot);
+            }
+            self.resume(slot);
         }
-        self.resume(slot);
         self.shut_if_sent(slot);
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::limits;
-use crate::policy::scope::Scope;
+use crate::policy::scope::Scopes;
 use crate::reactor::io::{Io, Kind, ListenerId, Operation, Time, Token};
 use crate::reactor::listening::Bind;
 use crate::shard::connection::{Connection, Stage};
 use crate::shard::control::Door;
+use crate::shard::preamble::Awaited;
 use crate::shard::pressure::Level;
 use crate::shard::{NO_SLOT, Shard};
 use crate::smtp::reply::Reply;
@@ -34,7 +35,7 @@ enum State {
 #[derive(Debug)]
 struct OpenDoor {
     bind: Bind,
-    scope: Arc<Scope>,
+    scopes: Arc<Scopes>,
     listener: ListenerId,
     state: State,
     /// Slots in which accepts are outstanding.
@@ -86,7 +87,7 @@ impl<I: Io> Shard<I> {
                     let listener = self.io.add_listener(socket);
                     let state = State::Open;
                     let opened =
-                        OpenDoor { bind: door.bind, scope: door.scope, listener, state, accepting: Vec::new() };
+                        OpenDoor { bind: door.bind, scopes: door.scopes, listener, state, accepting: Vec::new() };
                     match self.doors.doors.iter().position(|old| old.state == State::Closed) {
                         Some(free) => self.doors.doors[free] = opened,
                         None => self.doors.doors.push(opened),
@@ -96,7 +97,7 @@ impl<I: Io> Shard<I> {
                     let same =
                         self.doors.doors.iter_mut().find(|old| old.bind == door.bind && old.state == State::Open);
                     if let Some(old) = same {
-                        old.scope = door.scope;
+                        old.scopes = door.scopes;
                     }
                 }
             }
@@ -177,7 +178,7 @@ impl<I: Io> Shard<I> {
             *came = result.is_ok();
         }
         let closing = door.state != State::Open;
-        let scope = Arc::clone(&door.scope);
+        let scopes = Arc::clone(&door.scopes);
         if let Err(errno) = result {
             self.table.release(slot);
             match errno {
@@ -195,9 +196,11 @@ impl<I: Io> Shard<I> {
         self.desk.counters.connections_accepted.one();
         let now = self.desk.now;
         let connection = self.table.at(slot);
+        let scope = Arc::clone(scopes.of(peer.map(|peer| peer.ip())));
         *connection = Connection {
             stage: Stage::Preamble,
             door: index,
+            preamble: scope.proxy_timeout_ms.map(|_| Box::new(Awaited::new(scopes))),
             scope: Some(scope),
             peer,
             accepted_at: now,

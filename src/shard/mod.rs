@@ -14,6 +14,7 @@ pub mod desk;
 mod dispatch;
 mod doors;
 mod hearing;
+mod preamble;
 pub mod pressure;
 mod reception;
 mod table;

@@ -62,6 +62,13 @@ impl<I: Io> Shard<I> {
             }
             return;
         }
+        if self.table.at(slot).stage == Stage::Preamble {
+            self.on_header(slot, received);
+            if !more {
+                self.on_receive_stopped(slot);
+            }
+            return;
+        }
         let progress = {
             let Self { io, desk, table, .. } = self;
             let connection = table.at(slot);
@@ -195,9 +202,9 @@ impl<I: Io> Shard<I> {
             let now = self.desk.now;
             let connection = self.table.at(slot);
             connection.stage = match connection.stage {
-                // No PROXY protocol in this build: pass through.
+                Stage::Preamble if connection.preamble.is_some() => return self.watch(slot),
                 Stage::Preamble => Stage::Scope,
-                // One scope for each listener in this build, given at the accept: pass through.
+                // It is found at the accept, or with the PROXY header: pass through.
                 Stage::Scope => Stage::Handshake,
                 // No TLS in this build: pass through.
                 Stage::Handshake => Stage::Pause,
@@ -223,7 +230,12 @@ impl<I: Io> Shard<I> {
 }
 
 /// Takes octets as they came from the socket.
-fn take_octets(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32, mut octets: &mut [u8]) -> Progress {
+pub(super) fn take_octets(
+    desk: &mut Desk<Blackhole>,
+    connection: &mut Connection,
+    slot: u32,
+    mut octets: &mut [u8],
+) -> Progress {
     let mut progress = Progress::Hungry;
     // The transport lends plain text out of itself or out of the octets, while the rest of the connection is worked on.
     let mut transport = std::mem::take(&mut connection.transport);

@@ -46,7 +46,14 @@ impl<I: Io> Shard<I> {
             if connection.deadline().is_none_or(|deadline| now < deadline) {
                 return self.watch(slot);
             }
-            return if connection.stage == Stage::Pause { self.advance(slot) } else { self.give_up(slot) };
+            return match connection.stage {
+                Stage::Pause => self.advance(slot),
+                Stage::Preamble => {
+                    self.desk.counters.timeouts.one();
+                    self.give_up(slot);
+                }
+                _ => self.give_up(slot),
+            };
         }
         let answer_is_late = connection.asked.front().is_some_and(|(_, asked)| over(*asked, timeouts.answer_ms));
         let transaction_is_late = timeouts

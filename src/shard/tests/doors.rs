@@ -60,7 +60,11 @@ fn a_door_that_closes_tells_who_waits_and_leaves_sessions_alone() {
     // It opens again, with another scope; the old session keeps its own.
     let mut other = scope(Arc::new(AcceptAll));
     other.settings = Settings::new(Terms { hostname: "other.test".into(), ..other.settings.terms().clone() });
-    house.tell(Control::Swap(vec![Door { bind: bind(), scope: Arc::new(other), socket: Some(DOOR) }]));
+    house.tell(Control::Swap(vec![Door {
+        bind: bind(),
+        scopes: Arc::new(Scopes::new(other, Vec::new())),
+        socket: Some(DOOR),
+    }]));
     let new = house.connect();
     assert!(house.hear(new).starts_with("220 other.test"));
     assert!(house.say(old, "EHLO c.test\r\n").starts_with("250-mx.test"));

@@ -1,23 +1,25 @@
 //! The production shard on a simulated network: no socket, no sleep.
 //!
 //! Here is the house around it; the tests stand in `delivery` (messages and ends), `waiting` (answers that come late),
-//! `bounds` (time and memory), `doors` (accepting, draining, control).
+//! `bounds` (time and memory), `doors` (accepting, draining, control), `identity` (who a peer says it is).
 
 mod bounds;
 mod delivery;
 mod doors;
+mod identity;
 mod waiting;
 
 use std::sync::{Arc, Mutex};
 
 use crossbeam::utils::CachePadded;
+use ipnet::IpNet;
 use rustix::io::Errno;
 
 use crate::handoff::mailbox::{Sender, mailbox};
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::policy::decision::{AcceptAll, Asked, Decision, Policy, Ticket};
-use crate::policy::scope::{Scope, Timeouts};
+use crate::policy::scope::{Scope, Scopes, Timeouts};
 use crate::reactor::buffers::GroupShape;
 use crate::reactor::io::{GroupId, ListenerId};
 use crate::reactor::listening::Bind;
@@ -55,7 +57,7 @@ fn scope(policy: Arc<dyn Policy>) -> Scope {
         greet_pause_ms: 0,
         answer_ms: limits::ANSWER_MS,
     };
-    Scope { listener: "test".into(), settings: Settings::new(terms), timeouts, policy }
+    Scope { listener: "test".into(), settings: Settings::new(terms), timeouts, proxy_timeout_ms: None, policy }
 }
 
 fn bind() -> Bind {
@@ -68,6 +70,11 @@ impl House {
     }
 
     fn with(scope: Scope, connections: u32, buffers: u16, buffer_octets: u32) -> Self {
+        Self::trusting(Vec::new(), scope, connections, buffers, buffer_octets)
+    }
+
+    /// With peers that may use XCLIENT.
+    fn trusting(trusted: Vec<IpNet>, scope: Scope, connections: u32, buffers: u16, buffer_octets: u32) -> Self {
         let network = Network::new(&[GroupShape { buffer_octets, buffers }]);
         network.freeze();
         let (control, messages, _wake) = mailbox().unwrap();
@@ -75,7 +82,11 @@ impl House {
         let options = ShardOptions { number: 0, connections, control: messages, counters: Arc::clone(&counters) };
         let shard = Shard::new(SimulatedIo::new(network.clone(), 1), options);
         let mut house = Self { network, shard, control, counters };
-        house.tell(Control::Swap(vec![Door { bind: bind(), scope: Arc::new(scope), socket: Some(DOOR) }]));
+        house.tell(Control::Swap(vec![Door {
+            bind: bind(),
+            scopes: Arc::new(Scopes::new(scope, trusted)),
+            socket: Some(DOOR),
+        }]));
         house
     }
 

@@ -14,7 +14,7 @@ fn answers_may_come_late_and_out_of_order() {
         house.tell(Control::Outcome { ticket, outcome });
     }
     assert_eq!(house.codes(client, ""), [250]);
-    house.tell(Control::Outcome { ticket: first, outcome: refused });
+    house.tell(Control::Outcome { ticket: first, outcome: refused.clone() });
     assert_eq!(house.codes(client, ""), [550, 250, 354]);
     assert_eq!(house.codes(client, "x\r\n.\r\n"), [250]);
     assert_eq!(house.counters.recipients.get(), 1);
