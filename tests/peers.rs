@@ -1,6 +1,8 @@
 //! Programs that others wrote deliver to the real binary: what they sent is what it counts.
 //!
-//! A client that is not installed is a failure that names its package; `.ci/install` installs them all.
+//! And a server that others wrote gets the same dialogues: what the two answer differs only where it is said why.
+//!
+//! A program that is not installed is a failure that names its package; `.ci/install` installs them all.
 
 #[path = "process"]
 #[allow(dead_code, reason = "shared with tests/process.rs, which needs all of it")]
@@ -19,6 +21,7 @@ mod peers {
     mod curl;
     mod msmtp;
     mod nodemailer;
+    mod postfix;
     mod smtp_source;
     mod smtplib;
     mod smuggling;
