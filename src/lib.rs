@@ -22,6 +22,7 @@
 //! | [`limits`] | every bound, with its reason | anything |
 //! | [`mail`] | addresses, envelope, id and trace fields of a message | any protocol |
 //! | [`smtp`] | the protocol, without I/O | sockets, clocks, policy, sinks |
+//! | [`protocol`] | PROXY headers, XCLIENT, QMQP: what may stand around or in place of SMTP | sockets, who is trusted |
 //! | [`policy`] | decisions, and the scope that a connection is held to | sockets, threads, files |
 //! | [`metrics`] | counters and histograms of a shard, and their report | who reads them |
 //! | [`memory`] | memory that the kernel writes | what is in it |
@@ -34,7 +35,7 @@
 //! | [`shard`] | one core and the turn of its loop | other shards |
 //! | [`engine`] | starts, reloads, asks and stops shards | signals, process limits, logs |
 //!
-//! The binary's `cli` is beyond them all. `protocol`, `spool` and `service` of the design come with their issues.
+//! The binary's `cli` is beyond them all. `spool` and `service` of the design come with their issues.
 //!
 //! # What holds everywhere
 //!
@@ -64,6 +65,7 @@ pub mod mail;
 pub mod memory;
 pub mod metrics;
 pub mod policy;
+pub mod protocol;
 pub mod reactor;
 pub mod shard;
 #[cfg(test)]
