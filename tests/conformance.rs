@@ -612,11 +612,11 @@ const BY_TESTS: &[(&str, &str)] = &[
 /// Rows that are not covered, or in part, with what this build lacks for them.
 const LACKING: &[(&str, &str)] = &[
     ("T042", "a limit of connections for each address"),
-    ("T072", "a spool"),
+    ("T072", "a spool that can be full"),
     ("T094", "recipient rules"),
-    ("T106", "recipient rules"),
+    ("T106", "recipient rules that list such domains"),
     ("T133", "minimum data rates"),
-    ("T134", "a spool"),
+    ("T134", "a spool that can fail"),
     ("T159", "TLS"),
     ("T166", "TLS: the handshake"),
     ("T173", "TLS"),

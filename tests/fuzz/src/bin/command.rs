@@ -57,8 +57,9 @@ fn chunk(argument: &[u8]) -> Option<Chunk> {
         [_, last] if last.eq_ignore_ascii_case("LAST") => true,
         _ => return None,
     };
-    let is_size = words[0].len() <= 18 && words[0].bytes().all(|octet| octet.is_ascii_digit());
-    is_size.then(|| Chunk { octets: words[0].parse().expect("18 digits fit"), last })
+    let is_size = words[0].bytes().all(|octet| octet.is_ascii_digit());
+    // What does not fit is as large as can be.
+    is_size.then(|| Chunk { octets: words[0].parse().unwrap_or(u64::MAX), last })
 }
 
 fuzz_target!(|input: &[u8]| {
