@@ -249,6 +249,12 @@ impl<S: Sink> Desk<S> {
             _ => {}
         }
         let wait = match decision {
+            // COST: nearly every answer; said as a constant, what follows from others is left out where this is inlined.
+            Decision::Now(Outcome::Accept) => {
+                let before = replies.counts[Reply::StartMail.index()];
+                connection.session.answer(&scope.settings, Outcome::Accept, replies);
+                return note_start_mail(connection, before, replies);
+            }
             Decision::Now(outcome) => {
                 let before = replies.counts[Reply::StartMail.index()];
                 connection.session.answer(&scope.settings, outcome, replies);
