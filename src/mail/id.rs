@@ -18,7 +18,11 @@ use std::str::FromStr;
 
 /// Names one message. Those of one shard grow with time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(u128);
+pub struct MessageId {
+    // Two words rather than one of 16 octets: what holds an id is then aligned, and moved, as other things are.
+    high: u64,
+    low: u64,
+}
 
 /// How many bits the sequence has; the highest 80 are node, epoch and shard.
 const SEQUENCE_BITS: u32 = 48;
@@ -34,43 +38,43 @@ impl MessageId {
     /// of which 48 bits count.
     pub const fn new(node: u32, epoch: u32, shard: u16, sequence: u64) -> Self {
         let sequence = sequence & ((1 << SEQUENCE_BITS) - 1);
-        Self((node as u128) << 96 | (epoch as u128) << 64 | (shard as u128) << SEQUENCE_BITS | sequence as u128)
+        Self { high: (node as u64) << 32 | epoch as u64, low: (shard as u64) << SEQUENCE_BITS | sequence }
     }
 
     /// The id that [`Self::bits`] was asked of. Every number is some id.
     pub const fn from_bits(bits: u128) -> Self {
-        Self(bits)
+        Self { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
     /// As a number, whose order is that of the ids.
     pub const fn bits(self) -> u128 {
-        self.0
+        (self.high as u128) << 64 | self.low as u128
     }
 
     /// The random number of the data directory.
     pub const fn node(self) -> u32 {
-        (self.0 >> 96) as u32
+        (self.high >> 32) as u32
     }
 
     /// The count of starts on that data directory.
     pub const fn epoch(self) -> u32 {
-        (self.0 >> 64) as u32
+        self.high as u32
     }
 
     /// The shard that took the message over.
     pub const fn shard(self) -> u16 {
-        (self.0 >> SEQUENCE_BITS) as u16
+        (self.low >> SEQUENCE_BITS) as u16
     }
 
     /// The message's number on that shard since that start, below 2^48.
     pub const fn sequence(self) -> u64 {
-        self.0 as u64 & ((1 << SEQUENCE_BITS) - 1)
+        self.low & ((1 << SEQUENCE_BITS) - 1)
     }
 
     /// The id as text: `0` to `9` and `a` to `v`, ordered as the ids are. [`FromStr`] reads it back.
     pub const fn text(self) -> [u8; Self::TEXT_OCTETS] {
         let mut text = [0; Self::TEXT_OCTETS];
-        let mut bits = self.0;
+        let mut bits = self.bits();
         let mut at = Self::TEXT_OCTETS;
         while at > 0 {
             at -= 1;
@@ -128,7 +132,7 @@ impl FromStr for MessageId {
             }
             bits = bits << BITS_PER_DIGIT | u128::from(digit);
         }
-        Ok(Self(bits))
+        Ok(Self::from_bits(bits))
     }
 }
 
