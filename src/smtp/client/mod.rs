@@ -7,9 +7,9 @@
 //! content that [`Session::put`] gives back is sent *behind* what stood in `out` then, and before what is written later.
 //!
 //! *Order of calls*: events until [`Event::NeedInput`], then [`Session::poll_transmit`] with the message that was begun last;
-//! where that says [`Transmit::Content`], content; send; again. What [`Session::finish`] or [`Session::abandon`] ends without a
-//! reply is reported by the next `handle_input`, which needs no input for it. Many transactions are in flight where the server pipelines,
-//! one of them being written.
+//! where that says [`Transmit::Content`], content; send; again. What [`Session::finish`] or [`Session::abandon`] ends without
+//! a reply is reported by the next `handle_input`, which needs no input for it. Many transactions are in flight where the
+//! server pipelines, one of them being written.
 //!
 //! *Invariants*: a reply is taken for the oldest command without one; a reply too many is a [`Fault`]. Each transaction that
 //! was begun has one [`Event::Ended`], in order, whatever happens. Content is never copied, nor is anything allocated for a
