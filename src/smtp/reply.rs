@@ -126,8 +126,6 @@ replies! {
     TooManyRecipientDomains = 452 "4.5.3 Too many domains of recipients";
     /// The recipients' addresses and parameters take too much memory.
     EnvelopeTooBig = 452 "4.5.3 Too many recipients with long addresses or parameters";
-    /// Not every recipient's sink took the message; one reply cannot say which (RFC 5321 §6.1).
-    NotAllTaken = 451 "4.3.0 Not taken for every recipient, try again later";
     /// STARTTLS is offered, and cannot be done now: RFC 3207 §4.
     TlsNotAvailable = 454 "4.7.0 TLS not available for a temporary reason";
     /// The user database cannot be asked: RFC 4954 §6.
@@ -190,8 +188,6 @@ replies! {
     BinaryNeedsBdat = 503 "5.5.1 BINARYMIME content needs BDAT";
     /// AUTH with a mechanism that is not offered: RFC 4954 §4.
     UnknownMechanism = 504 "5.5.4 Authentication mechanism not offered";
-    /// A greeting: RFC 7504 §2.
-    AcceptsNoMail = 521 "5.3.2 Host accepts no mail";
     /// Anything but a few commands where TLS is required: RFC 3207 §4; and REQUIRETLS without it: RFC 8689 §4.
     TlsRequired = 530 "5.7.0 Send STARTTLS first";
     /// MAIL where authentication is required: RFC 4954 §6.

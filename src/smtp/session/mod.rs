@@ -124,11 +124,6 @@ impl Session {
         self.machine.slots.owes()
     }
 
-    /// Whether the client has authenticated itself.
-    pub fn is_authenticated(&self) -> bool {
-        self.machine.is_authenticated
-    }
-
     /// Whether an answer is out.
     pub fn is_waiting(&self) -> bool {
         !self.machine.slots.is_empty()

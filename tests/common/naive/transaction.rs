@@ -494,9 +494,10 @@ impl Session<'_> {
                 let is_temporary = |reply: &Reply| reply.code() / 100 == 4;
                 match refusals.first() {
                     Some(_) if refusals.iter().any(is_temporary) => {
-                        self.say(Reply::NotAllTaken);
+                        // Nothing says which of several.
                         let own: Vec<Reply> = refusals.iter().copied().filter(is_temporary).collect();
-                        self.or(&own);
+                        self.say(own[0]);
+                        self.or(&own[1..]);
                     }
                     Some(reply) if refusals.len() == all.len() => self.say(*reply),
                     _ => self.say_taken(None),
