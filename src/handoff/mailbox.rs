@@ -1,17 +1,12 @@
 //! The control mailbox of a shard: messages from other threads, and an eventfd that wakes it (DESIGN decision 11).
 //!
+//! *Invariant*: no message stays in the mailbox of an owner that is gone, so that who waits for an answer hears at once
+//! that there will be none.
+//!
 //! *Why this way*: several threads send (signals, the admin API, look-ups), so the queue is `ArrayQueue`; control is rare, so
 //! every message wakes.
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use crossbeam::queue::ArrayQueue;
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
-
+use crate::handoff::sync::{Arc, ArrayQueue, AtomicBool, Awaited, Errno, Ordering, Waker, fence, pause};
 use crate::limits;
 
 #[derive(Debug)]
@@ -19,7 +14,14 @@ struct Shared<M> {
     queue: ArrayQueue<M>,
     /// Cleared when the receiver goes.
     received: AtomicBool,
-    wake: OwnedFd,
+    waker: Waker,
+}
+
+impl<M> Shared<M> {
+    /// Drops what nobody will take any more.
+    fn empty(&self) {
+        while self.queue.pop().is_some() {}
+    }
 }
 
 /// The sending side; cloned for each thread that sends.
@@ -38,7 +40,10 @@ pub struct Receiver<M>(Arc<Shared<M>>);
 
 impl<M> Drop for Receiver<M> {
     fn drop(&mut self) {
-        self.0.received.store(false, Ordering::Release);
+        self.0.received.store(false, Ordering::Relaxed);
+        // With its like in `send`: what a sender has pushed is seen here, or the sender sees that nobody takes it.
+        fence(Ordering::SeqCst);
+        self.0.empty();
     }
 }
 
@@ -47,31 +52,36 @@ impl<M> Drop for Receiver<M> {
 pub struct Gone<M>(pub M);
 
 /// A mailbox of [`limits::CONTROL_MESSAGES`], and the eventfd that its owner waits on.
-pub fn mailbox<M>() -> Result<(Sender<M>, Receiver<M>, OwnedFd), Errno> {
-    let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
-    let awaited = rustix::io::fcntl_dupfd_cloexec(&wake, 0)?;
+pub fn mailbox<M>() -> Result<(Sender<M>, Receiver<M>, Awaited), Errno> {
+    let (waker, awaited) = Waker::new()?;
     let queue = ArrayQueue::new(limits::CONTROL_MESSAGES);
-    let shared = Arc::new(Shared { queue, received: AtomicBool::new(true), wake });
+    let shared = Arc::new(Shared { queue, received: AtomicBool::new(true), waker });
     Ok((Sender(Arc::clone(&shared)), Receiver(shared), awaited))
 }
 
 impl<M> Sender<M> {
-    /// Sends a message and wakes the owner. Waits while the mailbox is full; fails when the owner is gone.
+    /// Sends a message and wakes the owner. Waits while the mailbox is full; fails when the owner is gone. A message that
+    /// the owner has not taken when it goes is dropped.
     pub fn send(&self, message: M) -> Result<(), Gone<M>> {
         let mut message = message;
         loop {
-            if !self.0.received.load(Ordering::Acquire) {
+            if !self.0.received.load(Ordering::Relaxed) {
                 return Err(Gone(message));
             }
             let pushed = self.0.queue.push(message);
-            // Fails only when the counter is at its maximum, and then the owner is awake anyway.
-            let _ = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
+            self.0.waker.wake();
             match pushed {
-                Ok(()) => return Ok(()),
+                Ok(()) => break,
                 Err(back) => message = back,
             }
-            std::thread::sleep(Duration::from_millis(1));
+            pause();
         }
+        // With its like in the receiver's end.
+        fence(Ordering::SeqCst);
+        if !self.0.received.load(Ordering::Relaxed) {
+            self.0.empty();
+        }
+        Ok(())
     }
 }
 
@@ -100,6 +110,17 @@ mod tests {
         assert_eq!(sender.send(3), Err(Gone(3)));
         drop(other);
         assert_eq!(sender.send(4), Err(Gone(4)));
+    }
+
+    /// One that asks hears at once that nobody answers.
+    #[test]
+    fn messages_that_nobody_took_are_dropped_with_the_receiver() {
+        let (sender, receiver, _wake) = mailbox().unwrap();
+        let (reply, answer) = std::sync::mpsc::channel::<()>();
+        sender.send(reply).unwrap();
+        assert_eq!(answer.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
+        drop(receiver);
+        assert_eq!(answer.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected));
     }
 
     #[test]
