@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod counter;
 pub mod counters;
 pub mod histograms;
 pub mod report;
