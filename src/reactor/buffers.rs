@@ -54,13 +54,18 @@ impl BufferGroup {
         self.ring.at(0) as u64
     }
 
+    /// A completion has named the buffer of these octets: it is ours until it is released.
+    pub fn take(&mut self, received: Received) {
+        self.memory.take(self.place(received.buffer), self.shape.buffer_octets as usize);
+    }
+
     /// Received octets.
     ///
     /// # Panics
     /// When there are more than a buffer holds: no completion says so.
     pub fn octets(&mut self, received: Received) -> &mut [u8] {
         assert!(received.octets <= self.shape.buffer_octets, "the kernel fills a buffer at most");
-        let start = self.memory.at(usize::from(received.buffer) * self.shape.buffer_octets as usize);
+        let start = self.memory.at(self.place(received.buffer));
         // SAFETY: a completion said that so many octets of this buffer are written, and the buffer is ours until `release`;
         // `&mut self` keeps others from lending them.
         unsafe { std::slice::from_raw_parts_mut(start, received.octets as usize) }
@@ -72,10 +77,16 @@ impl BufferGroup {
         self.publish();
     }
 
+    /// Where a buffer begins.
+    fn place(&self, buffer: u16) -> usize {
+        usize::from(buffer) * self.shape.buffer_octets as usize
+    }
+
     fn put(&mut self, buffer: u16) {
         let place = usize::from(self.tail & (self.shape.buffers - 1));
         let entry = self.ring.at(place * size_of::<BufRingEntry>()).cast::<BufRingEntry>();
-        let address = self.memory.at(usize::from(buffer) * self.shape.buffer_octets as usize) as u64;
+        self.memory.give(self.place(buffer), self.shape.buffer_octets as usize);
+        let address = self.memory.at(self.place(buffer)) as u64;
         // SAFETY: the entry lies in the ring at a place that the kernel does not read before the tail has passed it;
         // zeroed memory is a valid entry. The tail shares the first entry's reserved field, which no setter touches.
         let entry = unsafe { &mut *entry };
@@ -94,5 +105,44 @@ impl BufferGroup {
         // reads it by an acquire load.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
         tail.store(self.tail, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, asan))]
+mod tests {
+    //! `tests/memory/run` runs these one by one, and expects each to end the process.
+
+    use super::*;
+    use crate::reactor::io::GroupId;
+
+    fn received() -> (BufferGroup, Received) {
+        let mut group = BufferGroup::new(GroupShape { buffer_octets: 64, buffers: 2 }).unwrap();
+        let received = Received { group: GroupId(0), buffer: 1, octets: 5 };
+        group.take(received);
+        assert_eq!(group.octets(received), [0; 5]);
+        (group, received)
+    }
+
+    #[test]
+    #[ignore = "must fail"]
+    fn a_buffer_is_read_after_its_release() {
+        let (mut group, received) = received();
+        group.release(received);
+        assert_eq!(group.octets(received), [0; 5]);
+    }
+
+    #[test]
+    #[ignore = "must fail"]
+    fn a_buffer_is_read_before_it_is_received() {
+        let (mut group, received) = received();
+        assert_eq!(group.octets(Received { buffer: 0, ..received }), [0; 5]);
+    }
+
+    #[test]
+    #[ignore = "must fail"]
+    fn a_buffer_is_released_twice() {
+        let (mut group, received) = received();
+        group.release(received);
+        group.release(received);
     }
 }

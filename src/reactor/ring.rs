@@ -284,7 +284,9 @@ impl Ring {
                 (Some(buffer), Ok(octets)) => {
                     // A completion does not name the group; a socket has one receive at a time, in one group.
                     let group = self.sockets[token.slot as usize].group;
-                    Payload::Received(Received { group, buffer, octets })
+                    let received = Received { group, buffer, octets };
+                    self.groups[usize::from(group.0)].take(received);
+                    Payload::Received(received)
                 }
                 _ => Payload::None,
             },
