@@ -3,8 +3,8 @@
 //! *Invariant*: no message stays in the mailbox of an owner that is gone, so that who waits for an answer hears at once
 //! that there will be none.
 //!
-//! *Why this way*: several threads send (signals, the admin API, look-ups), so the queue is `ArrayQueue`; control is rare, so
-//! every message wakes.
+//! *Why this way*: several threads send (signals, the admin API, look-ups), so the queue is `ArrayQueue`; control is
+//! rare, so every message wakes.
 
 use crate::handoff::sync::{Arc, ArrayQueue, AtomicBool, Awaited, Errno, Ordering, Waker, fence, pause};
 use crate::limits;
@@ -60,8 +60,8 @@ pub fn mailbox<M>() -> Result<(Sender<M>, Receiver<M>, Awaited), Errno> {
 }
 
 impl<M> Sender<M> {
-    /// Sends a message and wakes the owner. Waits while the mailbox is full; fails when the owner is gone. A message that
-    /// the owner has not taken when it goes is dropped.
+    /// Sends a message and wakes the owner. Waits while the mailbox is full; fails when the owner is gone. A message
+    /// that the owner has not taken when it goes is dropped.
     pub fn send(&self, message: M) -> Result<(), Gone<M>> {
         let mut message = message;
         loop {

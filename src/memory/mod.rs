@@ -1,6 +1,7 @@
 //! UNSAFE ISLAND. Memory that the kernel may write or read while we do not look.
 //!
-//! *Invariant*: such memory is never a `&mut [u8]` before the kernel has said which range of it is complete.
+//! *Invariant*: such memory is never a `&mut [u8]` before the kernel has said which range of it is complete. Whose it
+//! is at the moment is told to AddressSanitizer, where a build has it (`tests/memory/run`).
 
 #![deny(unsafe_op_in_unsafe_fn)]
 

@@ -42,8 +42,8 @@ impl Region {
         unsafe { self.start.as_ptr().add(offset) }
     }
 
-    /// These octets are the kernel's from here on. AddressSanitizer, in a build that has it, ends the process when we touch
-    /// them; elsewhere this does nothing.
+    /// These octets are the kernel's from here on. AddressSanitizer, in a build that has it, ends the process when we
+    /// touch them; elsewhere this does nothing.
     #[inline]
     pub fn give(&self, offset: usize, octets: usize) {
         let _ = (offset, octets);
@@ -66,7 +66,8 @@ mod asan {
 
     use std::ffi::c_void;
 
-    // SAFETY: declared as sanitizer/asan_interface.h has them. They change what is checked, not memory, for any address.
+    // SAFETY: declared as sanitizer/asan_interface.h has them. They change what is checked, not memory, for any
+    // address.
     unsafe extern "C" {
         safe fn __asan_poison_memory_region(start: *const c_void, octets: usize);
         safe fn __asan_unpoison_memory_region(start: *const c_void, octets: usize);

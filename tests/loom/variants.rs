@@ -34,7 +34,8 @@ const VARIANTS: [Variant; 12] = [
         source: MAILBOX,
         changes: &[(
             "self.0.queue.pop()\n    }",
-            "let older = self.0.queue.pop()?;\n        let Some(newer) = self.0.queue.pop() else { return Some(older) };\n        \
+            "let older = self.0.queue.pop()?;\n        \
+             let Some(newer) = self.0.queue.pop() else { return Some(older) };\n        \
              let _ = self.0.queue.push(older);\n        Some(newer)\n    }",
         )],
     },

@@ -1,17 +1,20 @@
 //! The lock-free structures of ringmx under loom, which tries every order of events that the memory model allows.
 //!
 //! What is tried is the shipped code: `variants.rs` copies it out of `src`, where it takes what it is built from out of
-//! `crate::handoff::sync`; here that is `handoff/sync.rs` beside this file. Beside the code as it is stand copies with a fault each, so that a model
-//! which sees nothing is seen itself.
+//! `crate::handoff::sync`; here that is `handoff/sync.rs` beside this file. Beside the code as it is stand copies with
+//! a fault each, so that a model which sees nothing is seen itself.
 //!
-//! *What loom overlooks*: it remembers the last access to an atomic only, so that a thread's own load of what it then stores
-//! hides the loads of others before it, and orders are left out (tokio-rs/loom#166, #392). So a structure should keep what it
-//! alone writes in a field of its own instead of loading it; where it does load it, the model lets the writer go first. The
-//! copies with a fault tell whether that is enough.
+//! What comes next to be tried takes its primitives from `handoff::sync` too, and both files get what it needs: an
+//! `UnsafeCell`, say, that lends by `with` and `with_mut`, as loom's does.
 //!
-//! *Does not* check the tail of a group of receive buffers (`src/reactor/buffers.rs`): its other side is the kernel, and a
-//! model of the kernel would prove the model. One Release store publishes the entries, and the kernel's side of it is an
-//! acquire load (io_uring_buf_ring); the tests of the ring exercise it, also under `tests/memory`.
+//! *What loom overlooks*: it remembers the last access to an atomic only, so that a thread's own load of what it then
+//! stores hides the loads of others before it, and orders are left out (tokio-rs/loom#166, #392). So a structure should
+//! keep what it alone writes in a field of its own instead of loading it; where it does load it, the model lets the
+//! writer go first. The copies with a fault tell whether that is enough.
+//!
+//! *Does not* check the tail of a group of receive buffers (`src/reactor/buffers.rs`): its other side is the kernel,
+//! and a model of the kernel would prove the model. One Release store publishes the entries, and the kernel's side of
+//! it is an acquire load (io_uring_buf_ring); the tests of the ring exercise it, also under `tests/memory`.
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 

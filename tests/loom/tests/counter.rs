@@ -1,5 +1,5 @@
-//! A shard's counters: who reads them sees them grow. What they do *not* promise is shown as well. The writer goes first, on
-//! the model's own thread: see the head of `lib.rs`.
+//! A shard's counters: who reads them sees them grow. What they do *not* promise is shown as well. The writer goes
+//! first, on the model's own thread: see the head of `lib.rs`.
 
 use loom::sync::Arc;
 use loom::thread;

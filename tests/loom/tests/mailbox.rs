@@ -80,7 +80,8 @@ mailbox!(SendsWithoutFence, sends_without_fence);
 mailbox!(GoesWithoutFence, goes_without_fence);
 mailbox!(OnAnUnorderedQueue, on_an_unordered_queue);
 
-/// A receiver that is not dropped while a model fails: its end is an event, and after a deadlock loom takes no more of them.
+/// A receiver that is not dropped while a model fails: its end is an event, and after a deadlock loom takes no more of
+/// them.
 struct Held<R>(ManuallyDrop<R>);
 
 impl<R> Drop for Held<R> {
@@ -143,8 +144,8 @@ fn all_are_taken_in_order<M: Mailbox>(senders: usize, each: usize, after_full_tu
     });
 }
 
-/// The receiver goes at any moment, after so many messages. Senders end, though the mailbox may be full; what they get back
-/// is what they sent; and no message stays anywhere, though the mailbox can still be sent to.
+/// The receiver goes at any moment, after so many messages. Senders end, though the mailbox may be full; what they get
+/// back is what they sent; and no message stays anywhere, though the mailbox can still be sent to.
 fn none_outlives_its_receiver<M: Mailbox>(senders: usize, each: usize, taken: usize) {
     model(move || {
         let alive = Arc::default();

@@ -1,9 +1,10 @@
 //! Stands in for `src/handoff/sync.rs`: the same names, made of what loom sees.
 //!
-//! The queue is *not* crossbeam's, which loom cannot see, and which has tests of its own. It promises less: a push that was
-//! begun and not ended hides those behind it, a pop may find nothing and a push no room where crossbeam's would wait a
-//! moment, and there is no order between threads but from a push to the pop that takes what it brought. What holds on it
-//! holds on crossbeam's. The eventfd is a number behind a lock: a sleeper waits until it is not 0, and takes it all.
+//! The queue is *not* crossbeam's, which loom cannot see, and which has tests of its own. It promises less: a push that
+//! was begun and not ended hides those behind it, a pop may find nothing and a push no room where crossbeam's would
+//! wait a moment, and there is no order between threads but from a push to the pop that takes what it brought. What
+//! holds on it holds on crossbeam's. The eventfd is a number behind a lock: a sleeper waits until it is not 0, and
+//! takes it all.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicUsize;
