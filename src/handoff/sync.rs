@@ -1,5 +1,5 @@
 //! What passes between threads is built from this, and from nothing else: the models of `tests/loom` put a file of
-//! their own in the place of this one, so that every order of events can be tried.
+//! their own in the place of this one, so that the orders of events can be tried.
 //!
 //! *Why this way*: no `cfg` stands in the code under test, and the server's build knows nothing of its models.
 

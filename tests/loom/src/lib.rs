@@ -1,4 +1,5 @@
-//! The lock-free structures of ringmx under loom, which tries every order of events that the memory model allows.
+//! The lock-free structures of ringmx under loom, which tries the orders of events that the memory model allows: for the
+//! mailbox those in which threads are interrupted three times at most (`run --thorough`: five), for counters all.
 //!
 //! What is tried is the shipped code: `variants.rs` copies it out of `src`, where it takes what it is built from out of
 //! `crate::handoff::sync`; here that is `handoff/sync.rs` beside this file. Beside the code as it is stand copies with
