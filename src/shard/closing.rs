@@ -27,6 +27,7 @@ impl<I: Io> Shard<I> {
 
     /// A client that is not served hears why, in place of a greeting.
     pub(super) fn turn_away(&mut self, slot: u32, reply: Reply) {
+        self.table.turned_away(slot);
         let connection = self.table.at(slot);
         connection.stage = Stage::Session;
         self.desk.refuse(connection, reply);

@@ -138,6 +138,8 @@ pub struct Connection {
     pub discarded: u64,
     /// The time that the wheel was set to; it may be earlier than the deadline by now.
     pub timer_at: Option<Time>,
+    /// Whether its client is not served, but only told why.
+    pub is_turned_away: bool,
     /// Whether the close of the descriptor is under way.
     pub is_descriptor_closing: bool,
     /// See [`Moments`].
@@ -170,6 +172,7 @@ impl Connection {
             stage_at: Time(0),
             discarded: 0,
             timer_at: None,
+            is_turned_away: false,
             is_descriptor_closing: false,
             moments: Moments::default(),
         }

@@ -212,7 +212,7 @@ impl<I: Io> Shard<I> {
         };
         if closing || self.draining_until.is_some() {
             self.turn_away(slot, Reply::ShuttingDown);
-        } else if self.table.open() > self.connections_most {
+        } else if self.table.served() > self.connections_most {
             self.desk.counters.connections_over_limit.one();
             self.turn_away(slot, Reply::TooManyConnections);
         } else {

@@ -12,18 +12,25 @@ pub struct Table {
     most: u32,
     /// Slots with a client.
     open: u32,
+    /// Those of them whose client is only told why it is not served.
+    turned_away: u32,
 }
 
 impl Table {
     /// An empty table that grows to so many slots.
     pub fn new(most: u32) -> Self {
         // Reserved, not touched: growing must not move connections while clients wait.
-        Self { slots: Vec::with_capacity(most as usize), free: Vec::new(), most, open: 0 }
+        Self { slots: Vec::with_capacity(most as usize), free: Vec::new(), most, open: 0, turned_away: 0 }
     }
 
     /// Slots that have a client.
     pub fn open(&self) -> u32 {
         self.open
+    }
+
+    /// Slots whose client is served: what the limit of connections is about.
+    pub fn served(&self) -> u32 {
+        self.open - self.turned_away
     }
 
     /// One past the highest slot that was ever used.
@@ -50,12 +57,20 @@ impl Table {
         self.open += 1;
     }
 
+    /// The client that has come to a slot will not be served.
+    pub fn turned_away(&mut self, slot: u32) {
+        let connection = &mut self.slots[slot as usize];
+        self.turned_away += u32::from(!connection.is_turned_away);
+        connection.is_turned_away = true;
+    }
+
     /// Gives a slot back, for which nothing is in flight.
     pub fn release(&mut self, slot: u32) {
         let connection = &mut self.slots[slot as usize];
         debug_assert_eq!(connection.in_flight, 0, "a slot is freed when nothing is in flight");
         if connection.is_open() {
             self.open -= 1;
+            self.turned_away -= u32::from(connection.is_turned_away);
         }
         connection.renew();
         self.free.push(slot);
