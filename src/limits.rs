@@ -206,6 +206,12 @@ const _: () = assert!(BIND_RETRY_ORPHAN_MS > BIND_RETRY_MS);
 
 /// Resolution of the timer wheel, in ms; timers fire at most this much late.
 pub const WHEEL_TICK_MS: u64 = 64;
+/// Time by which a turn must be late for the shard to have stood still, in ms. Far above what a busy machine makes of a turn;
+/// far below any time limit, of which the shortest is a second.
+pub const STALL_MS: u64 = 250;
+const _: () = assert!(STALL_MS > 2 * WHEEL_TICK_MS && STALL_MS < 1_000);
+/// How long a shard that stood still puts time limits off while it hears what came meanwhile, in ms.
+pub const CATCH_UP_MS: u64 = 1_000;
 /// Slots of the timer wheel: 1,024 × 64 ms is 65 s, longer waits go round.
 pub const WHEEL_SLOTS: usize = 1024;
 const _: () = assert!(WHEEL_SLOTS.is_power_of_two());

@@ -83,6 +83,8 @@ counters! {
     short_sends,
     /// Completions of operations that no longer had an owner: must stay 0.
     stale_completions,
+    /// Times that the shard stood still: its process was stopped or starved, or something blocked.
+    stalls,
     /// Turns of the loop.
     turns,
     /// System calls of the ring.

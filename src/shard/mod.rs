@@ -17,6 +17,7 @@ mod hearing;
 mod preamble;
 pub mod pressure;
 mod reception;
+mod stall;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::reactor::wheel::Wheel;
 use crate::shard::control::Control;
 use crate::shard::desk::Desk;
 use crate::shard::doors::Doors;
+use crate::shard::stall::CatchUp;
 use crate::shard::table::Table;
 use crate::sink::blackhole::Blackhole;
 
@@ -78,6 +80,8 @@ pub struct Shard<I: Io> {
     has_more_control: bool,
     /// When a drain ends by force.
     draining_until: Option<Time>,
+    /// See [`stall`].
+    catch_up: CatchUp,
 }
 
 /// Whether a shard has more to do.
@@ -108,6 +112,7 @@ impl<I: Io> Shard<I> {
             fired: Vec::new(),
             has_more_control: false,
             draining_until: None,
+            catch_up: CatchUp::default(),
         }
     }
 
@@ -123,7 +128,9 @@ impl<I: Io> Shard<I> {
         self.reap();
         self.hear_control();
         self.answer_delayed();
-        self.expire_timers();
+        if !self.catch_up.is_under_way() {
+            self.expire_timers();
+        }
         self.relieve_pressure();
         self.keep_receiving();
         self.keep_accepting();
@@ -134,13 +141,17 @@ impl<I: Io> Shard<I> {
 
     /// Submits what was started, and sleeps until something completes or a time has come.
     fn wait(&mut self) -> Result<(), Errno> {
-        let at_once = self.has_more_control.then_some(self.desk.now);
+        let at_once = (self.has_more_control || self.catch_up.is_under_way()).then_some(self.desk.now);
         let doors = self.doors.next_time(self.desk.now);
         let until = [at_once, doors, self.wheel.next(), self.desk.next_delayed(), self.draining_until];
         // Without any timer a shard still looks around now and then: it costs nothing, and nothing can be forgotten.
         let latest = self.io.now().plus_ms(limits::IDLE_MS);
-        self.io.wait(Some(until.into_iter().flatten().fold(latest, Time::min)))?;
+        let until = until.into_iter().flatten().fold(latest, Time::min);
+        self.io.wait(Some(until))?;
         self.desk.now = self.io.now();
+        if self.catch_up.note_wait(until, self.desk.now) {
+            self.desk.counters.stalls.one();
+        }
         Ok(())
     }
 
@@ -153,6 +164,7 @@ impl<I: Io> Shard<I> {
             completions += 1;
             self.handle(completion);
         }
+        self.catch_up.note_completions(completions);
         if completions > 0 {
             self.desk.histograms.completions_per_turn.saturating_record(completions as u64);
         }
