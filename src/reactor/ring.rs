@@ -61,6 +61,14 @@ struct Socket {
     address: Option<Box<Address>>,
     /// The buffers that its receive takes.
     group: GroupId,
+    /// Its shutdown goes through a worker thread of the kernel, because there was no plain descriptor for it.
+    is_shut_by_ring: bool,
+}
+
+impl Socket {
+    fn new() -> Self {
+        Self { sending: None, address: None, group: GroupId(0), is_shut_by_ring: false }
+    }
 }
 
 #[derive(Debug)]
@@ -127,6 +135,8 @@ pub struct Ring {
     wake: OwnedFd,
     wake_count: Box<u64>,
 
+    /// Shutdowns for which there was no plain descriptor, to be started anew.
+    unshut: Vec<Token>,
     /// Sends that will be silent if they succeed, since the last `enter` that took everything.
     silent: Vec<Token>,
     ready: VecDeque<Completion>,
@@ -173,13 +183,14 @@ impl Ring {
             completions: ManuallyDrop::new(completions),
             ring,
             groups,
-            sockets: (0..options.sockets).map(|_| Socket { sending: None, address: None, group: GroupId(0) }).collect(),
+            sockets: (0..options.sockets).map(|_| Socket::new()).collect(),
             addresses: Vec::new(),
             listeners: Vec::new(),
             installs,
             limits_receives: limits_receives(),
             wake,
             wake_count: Box::new(0),
+            unshut: Vec::new(),
             silent: Vec::with_capacity(limits::COMPLETIONS_PREPARED),
             ready: VecDeque::with_capacity(limits::COMPLETIONS_PREPARED),
             now: clock(),
@@ -233,6 +244,10 @@ impl Ring {
             self.completions.sync();
             while let Some(entry) = self.completions.next() {
                 if let Some(token) = Token::from_user_data(entry.user_data()) {
+                    if token.kind == Kind::Shutdown && self.lacks_descriptor(token.slot, entry.result()) {
+                        self.unshut.push(token);
+                        continue;
+                    }
                     let completion = self.convert(token, &entry);
                     self.ready.push_back(completion);
                 }
@@ -262,6 +277,19 @@ impl Ring {
                 }
             }
         }
+        while let Some(token) = self.unshut.pop() {
+            self.push(&opcode::Shutdown::new(Fixed(token.slot), libc::SHUT_WR).build().user_data(token.to_user_data()));
+        }
+    }
+
+    /// Whether a shutdown failed for want of a plain descriptor; then it is the ring's from now on.
+    fn lacks_descriptor(&mut self, slot: u32, result: i32) -> bool {
+        let socket = &mut self.sockets[slot as usize];
+        let lacks = self.installs
+            && !socket.is_shut_by_ring
+            && [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&result.saturating_neg());
+        socket.is_shut_by_ring |= lacks;
+        lacks
     }
 
     fn convert(&mut self, token: Token, entry: &cqueue::Entry) -> Completion {
@@ -270,6 +298,9 @@ impl Ring {
             errno => Err(Errno::from_raw_os_error(-errno)),
         };
         let result = match (token.kind, result) {
+            (Kind::Shutdown, result) if std::mem::take(&mut self.sockets[token.slot as usize].is_shut_by_ring) => {
+                result
+            }
             (Kind::Shutdown, Ok(descriptor)) if self.installs => shut(descriptor),
             (_, result) => result,
         };
