@@ -59,7 +59,12 @@ impl Watch {
         loop {
             match self.signals.recv_timeout(LOOK) {
                 Ok(SIGHUP) => duty.reload(&mut engine),
-                Ok(SIGUSR1) => self.show(&mut engine)?,
+                // A file that cannot be written now is no reason to serve nobody any more; at the end it is told by the status.
+                Ok(SIGUSR1) => {
+                    if let Err(failure) = self.show(&mut engine) {
+                        failure.report();
+                    }
+                }
                 Ok(_) if draining_since.is_none() => {
                     let patience_s = limits::DRAIN_MS / 1000;
                     say::error(&format!("ringmx: stopping; mail data under way may take {patience_s} s"));
