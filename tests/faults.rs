@@ -26,7 +26,7 @@ mod faults {
     mod small_shard;
 
     mod deaf;
-    //mod descriptors;
+    mod descriptors;
     mod half_open;
     mod idle;
     mod links;
