@@ -30,7 +30,7 @@ mod faults {
     mod half_open;
     mod idle;
     mod links;
-    //mod memory;
+    mod memory;
     mod panic;
     mod resets;
     mod reuse;

@@ -17,7 +17,7 @@ impl<I: Io> Shard<I> {
         connection.stage = Stage::Closing;
         connection.stage_at = now;
         if let Some(paused) = connection.paused.take() {
-            self.desk.pressure.give(paused.octets.len());
+            self.desk.pressure.give(paused.held());
         }
         // What still comes is discarded, and the client's end must be seen.
         self.arm(slot);
@@ -88,7 +88,7 @@ impl<I: Io> Shard<I> {
         }
         connection.stage = Stage::Gone;
         let (paused, output) = (connection.paused.take(), std::mem::take(&mut connection.output));
-        self.desk.pressure.give(paused.map_or(0, |paused| paused.octets.len()));
+        self.desk.pressure.give(paused.map_or(0, |paused| paused.held()));
         self.desk.pressure.give(output.len());
         self.desk.keep_spare(output);
         self.wheel.clear(slot);

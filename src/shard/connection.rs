@@ -91,6 +91,19 @@ pub struct Paused {
     pub taken: usize,
 }
 
+impl Paused {
+    /// Keeps more. Growing by doubling would hold twice of what came, and there is no more to come than one receive brings.
+    pub fn keep(&mut self, plain: &[u8]) {
+        self.octets.reserve_exact(plain.len());
+        self.octets.extend_from_slice(plain);
+    }
+
+    /// What it counts against the shard's memory: all that it holds, used or not.
+    pub fn held(&self) -> usize {
+        self.octets.capacity()
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Connection {

@@ -179,7 +179,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn resume(&mut self, slot: u32) {
         let connection = self.table.at(slot);
         let Some(mut paused) = connection.paused.take() else { return };
-        let held = paused.octets.len();
+        let held = paused.held();
         if connection.stage != Stage::Session {
             return self.desk.pressure.give(held);
         }
@@ -279,7 +279,8 @@ fn take_plain(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32
 /// Copies input that the session cannot take, because its buffer goes back to the kernel in this turn.
 fn keep_for_later(desk: &mut Desk<Blackhole>, connection: &mut Connection, plain: &[u8]) {
     let paused = connection.paused.get_or_insert_with(|| Box::new(Paused { octets: Vec::new(), taken: 0 }));
-    paused.octets.extend_from_slice(plain);
-    desk.pressure.take(plain.len());
+    let before = paused.held();
+    paused.keep(plain);
+    desk.pressure.take(paused.held() - before);
     desk.counters.octets_copied_paused.add(plain.len() as u64);
 }

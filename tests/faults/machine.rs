@@ -15,7 +15,7 @@ pub struct Missing(pub String);
 pub fn needed<T>(test: &str, found: Result<T, Missing>) -> Option<T> {
     match found {
         Ok(found) => Some(found),
-        Err(Missing(what)) if std::env::var_os("RINGMX_EVERY_FAULT").is_some() => {
+        Err(Missing(what)) if std::env::var_os("RINGMX_EVERY_FAULT").is_some_and(|said| !said.is_empty()) => {
             panic!("{test} needs {what}, and RINGMX_EVERY_FAULT allows no skip")
         }
         Err(Missing(what)) => {
@@ -51,6 +51,11 @@ pub fn root() -> Result<(), Missing> {
 
 /// Runs a command to its end, with this on its standard input; `package` has the program.
 pub fn run(command: &[&str], input: &str, package: &str) -> Result<(), Missing> {
+    output(command, input, package).map(drop)
+}
+
+/// The same; gives what it printed.
+pub fn output(command: &[&str], input: &str, package: &str) -> Result<String, Missing> {
     let shown = command.join(" ");
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let mut child = Command::new(command[0])
@@ -65,7 +70,7 @@ pub fn run(command: &[&str], input: &str, package: &str) -> Result<(), Missing> 
     let _ = child.stdin.take().expect("it is a pipe").write_all(input.as_bytes());
     let done = child.wait_with_output().expect("a child can be waited for");
     if done.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
     Err(Missing(format!("\"{shown}\" to work: {}", String::from_utf8_lossy(&done.stderr).trim())))
 }

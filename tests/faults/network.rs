@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::machine::{Missing, root, run};
+use super::machine::{Missing, output, root, run};
 use crate::process::client::Client;
 use crate::process::directory::Directory;
 use crate::process::server::{PROGRAM, Server};
 
 /// The end of the cable in both namespaces.
 const CABLE: &str = "mail0";
+
+/// Octets of a small packet.
+const SMALL: u32 = 576;
 
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const SERVERS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -112,18 +115,59 @@ impl Network {
         run(&["ip", "netns", "exec", self.namespace(side), "nft", "-f", "-"], &table, "nftables")
     }
 
+    /// Loses so many of a hundred packets, both ways.
+    pub fn lose(&self, percent: u32) -> Result<(), Missing> {
+        let rule = format!("numgen random mod 100 < {percent} counter drop");
+        [Side::Clients, Side::Servers].into_iter().try_for_each(|side| self.rule(side, &rule))
+    }
+
+    /// Packets that were lost, both ways, by rules that count.
+    pub fn lost(&self) -> u64 {
+        let rules = [Side::Clients, Side::Servers].map(|side| {
+            output(&["ip", "netns", "exec", self.namespace(side), "nft", "list", "ruleset"], "", "nftables")
+        });
+        let rules = rules.map(|rules| rules.expect("rules can be listed where they could be set")).concat();
+        rules.split("counter packets ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
     /// From now on nothing passes, and nobody is told.
     pub fn cut(&self) -> Result<(), Missing> {
         self.rule(Side::Clients, "drop")?;
         self.rule(Side::Servers, "drop")
     }
 
-    /// Packets of so many octets at most, both ways.
-    pub fn shrink_packets(&self, octets: u32) -> Result<(), Missing> {
+    /// Packets of 576 octets at most, both ways: what every host must be able to take (RFC 1122 §3.3.2).
+    pub fn shrink_packets(&self) -> Result<(), Missing> {
         for side in [Side::Clients, Side::Servers] {
-            ip(&["-n", self.namespace(side), "link", "set", CABLE, "mtu", &octets.to_string()])?;
+            // A cable of this kind would carry segments in one piece that a real one has to cut.
+            let options = ["mtu", &SMALL.to_string(), "gso_max_segs", "1"];
+            ip(&[&["-n", self.namespace(side), "link", "set", CABLE], &options[..]].concat())?;
         }
         Ok(())
+    }
+
+    /// Packets that went either way; none when their mean size is above that of small ones.
+    pub fn small_packets(&self) -> u64 {
+        let count = |side: Side, what: &str| -> u64 {
+            let path = format!("/sys/class/net/{CABLE}/statistics/{what}");
+            let count = output(&["ip", "netns", "exec", self.namespace(side), "cat", &path], "", "iproute2");
+            count.expect("the cable is there").trim().parse().expect("a number")
+        };
+        let [packets, octets] = ["tx_packets", "tx_bytes"].map(|what| count(Side::Clients, what));
+        // With the header of the link.
+        if octets / packets.max(1) <= u64::from(SMALL) + 14 { packets } else { 0 }
+    }
+
+    /// Packets that had to wait for the rate, or found the queue full, both ways.
+    pub fn held_back(&self) -> u64 {
+        let shown = [Side::Clients, Side::Servers]
+            .map(|side| {
+                output(&["tc", "-s", "-n", self.namespace(side), "qdisc", "show", "dev", CABLE], "", "iproute2")
+            })
+            .map(|shown| shown.expect("a queue can be looked at where it could be made"))
+            .concat();
+        let counts = shown.split("overlimits ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        counts.sum()
     }
 
     /// So many bits a second, both ways, with a queue of half a second, or a few packets.

@@ -29,30 +29,3 @@ fn one_above_the_limit_is_told_421() {
     assert_eq!(stats.mail().0, 6);
     assert!(stats.total("connections_over_limit") >= 100);
 }
-
-/// RELIABILITY F19, small: clients that wait cost the active one nothing but memory.
-#[test]
-fn thousands_wait_while_one_works() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).expect("the soft limit can be raised to the hard one");
-    // The tests beside this one need some too.
-    let waiting = limit.maximum.map_or(3000, |most| most.saturating_sub(1000).min(3000));
-
-    let server = Server::sink(&[]);
-    let mut idle: Vec<Client> = (0..waiting).map(|_| Client::greeted(server.address())).collect();
-    assert_eq!(server.stats_now().total("connections_open"), waiting);
-    let mut active = Client::ready(server.address());
-    for _ in 0..100 {
-        active.deliver("busy\r\n");
-    }
-    for client in &mut idle {
-        client.say("NOOP\r\n", "250");
-    }
-    assert_eq!(server.stop().mail().0, 100);
-    for mut client in idle {
-        client.expect("421 4.3.2");
-        client.expect_end();
-    }
-}

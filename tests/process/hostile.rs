@@ -3,27 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::patience::eventually;
 use super::server::Server;
-
-/// RELIABILITY F17.
-#[test]
-fn a_reset_in_mail_data_voids_the_message() {
-    let server = Server::sink(&[]);
-    for number in 1..=10 {
-        let mut client = Client::in_mail_data(server.address());
-        client.send("Subject: never\r\n\r\nended\r\n").unwrap();
-        client.socket().set_linger(Some(Duration::ZERO)).unwrap();
-        drop(client);
-        server.await_stats("the reset is seen", |stats| {
-            stats.total("connections_lost_in_transaction") == number && stats.total("connections_open") == 0
-        });
-    }
-    Client::ready(server.address()).deliver("served\r\n");
-    let stats = server.stop();
-    assert_eq!(stats.mail(), (1, 1));
-    assert!(stats.total("connections_reset") >= 10);
-}
 
 /// CONFORMANCE T024: nothing of a message that was cut is kept.
 #[test]
@@ -84,29 +64,4 @@ fn a_silent_client_is_told_421() {
     }
     let stats = server.stop();
     assert_eq!((stats.total("timeouts"), stats.mail().0), (4, 0));
-}
-
-/// RELIABILITY F20: no connection and no descriptor is left behind.
-#[test]
-fn a_storm_of_connections_leaves_nothing_behind() {
-    let server = Server::sink(&[]);
-    let mut active = Client::ready(server.address());
-    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
-    let before = descriptors();
-    for number in 0..5000_u32 {
-        let client = Client::connect(server.address()).unwrap();
-        if number % 3 == 0 {
-            client.socket().set_linger(Some(Duration::ZERO)).unwrap();
-        }
-        if number % 500 == 0 {
-            active.deliver("in the storm\r\n");
-        }
-    }
-    let stats = server.await_stats("the storm is over", |stats| {
-        stats.total("connections_open") == 1 && stats.total("connections_accepted") == 5001
-    });
-    assert_eq!((stats.total("stale_completions"), stats.mail().0), (0, 10));
-    eventually("no descriptor is left", || (descriptors() <= before).then_some(()));
-    active.quit();
-    server.stop();
 }
