@@ -47,7 +47,7 @@ fn a_reset_between_the_end_of_mail_data_and_the_reply_loses_the_reply_alone() {
     const RESET: u64 = 10;
     // No reply comes before the reset, however slow this test is.
     let server = Server::sink(&["--shards", "1", "--delay", "10m"]);
-    let mut other = Client::ready(server.address());
+    let other = Client::ready(server.address());
     for number in 1..=RESET {
         let mut client = Client::in_mail_data(server.address());
         client.send("Subject: taken\r\n\r\nfrom me\r\n.\r\n").unwrap();
