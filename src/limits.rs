@@ -151,6 +151,9 @@ const _: () = assert!(SPARE_SLOTS_PER_SHARD as usize >= 2 * ACCEPTS_PER_SOCKET);
 /// Listening sockets' backlog unless configured; the kernel cuts it to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
+/// Questions of the kernel's that a silent peer may leave unanswered, where `keepalive_s` has it asked.
+pub const KEEPALIVE_QUESTIONS: u32 = 3;
+
 /// Listeners of one configuration.
 pub const LISTENERS: usize = 256;
 

@@ -83,7 +83,7 @@ impl Listener {
     }
 
     fn socket_rows(&self) -> Vec<Row> {
-        let SocketOptions { backlog, reuse_port, receive_buffer_bytes, send_buffer_bytes, no_delay, file_mode } =
+        let options @ SocketOptions { backlog, reuse_port, receive_buffer_bytes, send_buffer_bytes, no_delay, .. } =
             *self.socket();
         let buffer = |octets: Option<usize>| octets.map_or("the kernel's".into(), |octets| bytes(octets as u64));
         let mut rows = vec![
@@ -95,9 +95,17 @@ impl Listener {
         if !self.binds().iter().all(is_unix) {
             rows.push(row("a socket for each shard", yes(reuse_port)));
             rows.push(row("no delay", yes(no_delay)));
+            rows.push(row("keepalive", keepalive(options.keepalive_s)));
+            rows.push(row(
+                "unacknowledged octets",
+                match options.user_timeout_ms {
+                    0 => "the kernel's time".into(),
+                    ms => format!("{} at most", milliseconds(ms.into())),
+                },
+            ));
         }
         if self.binds().iter().any(is_unix) {
-            rows.push(row("socket file mode", format!("{file_mode:04o}")));
+            rows.push(row("socket file mode", format!("{:04o}", options.file_mode)));
         }
         rows
     }
@@ -113,6 +121,14 @@ fn yes(value: bool) -> &'static str {
 
 fn limit(count: Option<u32>) -> String {
     count.map_or("no limit".into(), |count| grouped(count.into()))
+}
+
+fn keepalive(seconds: u32) -> String {
+    if seconds == 0 {
+        return "none".into();
+    }
+    let questions = limits::KEEPALIVE_QUESTIONS;
+    format!("a silent peer is asked every {} s, and given up after {questions} questions", grouped(seconds.into()))
 }
 
 /// In seconds, where that is exact.
@@ -214,6 +230,8 @@ mod tests {
                 "socket send buffer: the kernel's",
                 "a socket for each shard: yes",
                 "no delay: yes",
+                "keepalive: none",
+                "unacknowledged octets: the kernel's time",
                 "socket file mode: 0660",
             ]
         );
@@ -224,7 +242,7 @@ mod tests {
         let plan = Plan::parse(
             "[listener.a]\nkind = 'blackhole'\nbind = ':2424'\nprotocol = 'lmtp'\ndefault_domain = 'ok.test'\n\
              recipient_domains_per_message = 5\nreceived_fields = 100\nline_bytes = 998\nproxy_protocol = true\n\
-             xclient = ['127.0.0.1', '10.0.0.0/8']\n",
+             xclient = ['127.0.0.1', '10.0.0.0/8']\nsocket = { keepalive_s = 60, user_timeout_ms = 1500 }\n",
             "a.toml",
         )
         .unwrap();
@@ -238,6 +256,8 @@ mod tests {
             ("line of content", "998 bytes"),
             ("PROXY header", "required, within 5 s"),
             ("XCLIENT", "127.0.0.1 10.0.0.0/8"),
+            ("keepalive", "a silent peer is asked every 60 s, and given up after 3 questions"),
+            ("unacknowledged octets", "1,500 ms at most"),
         ] {
             assert!(rows.contains(&row(what, value)), "{what} in {rows:?}");
         }

@@ -87,6 +87,10 @@ pub(super) struct Socket {
     pub(super) receive_buffer_bytes: Option<Spanned<usize>>,
     pub(super) send_buffer_bytes: Option<Spanned<usize>>,
     pub(super) no_delay: Option<Spanned<bool>>,
+    /// 0 is never.
+    pub(super) keepalive_s: Option<Spanned<u32>>,
+    /// 0 leaves it to the kernel.
+    pub(super) user_timeout_ms: Option<Spanned<u32>>,
     pub(super) file_mode: Option<Spanned<u32>>,
 }
 
@@ -238,6 +242,8 @@ impl Socket {
                 .read("receive_buffer_bytes", value::number(vocabulary::SOCKET_BUFFER_BYTES, "bytes")),
             send_buffer_bytes: table.read("send_buffer_bytes", value::number(vocabulary::SOCKET_BUFFER_BYTES, "bytes")),
             no_delay: table.read("no_delay", value::boolean),
+            keepalive_s: table.read("keepalive_s", value::number(vocabulary::KEEPALIVE_S, "seconds")),
+            user_timeout_ms: table.read("user_timeout_ms", value::number(vocabulary::USER_TIMEOUT_MS, "milliseconds")),
             file_mode: table.read("file_mode", value::file_mode),
         }
     }
@@ -349,6 +355,8 @@ mod tests {
             receive_buffer_bytes = 4096
             send_buffer_bytes = 1073741824
             no_delay = false
+            keepalive_s = 32767
+            user_timeout_ms = 86400000
             file_mode = "0600"
         "#;
         assert_eq!(mistakes(text), [""; 0]);

@@ -117,6 +117,8 @@ fn socket(file: file::Socket, over: SocketOptions) -> SocketOptions {
         receive_buffer_bytes: file.receive_buffer_bytes.map(Spanned::into_inner).or(over.receive_buffer_bytes),
         send_buffer_bytes: file.send_buffer_bytes.map(Spanned::into_inner).or(over.send_buffer_bytes),
         no_delay: said(file.no_delay, || over.no_delay),
+        keepalive_s: said(file.keepalive_s, || over.keepalive_s),
+        user_timeout_ms: said(file.user_timeout_ms, || over.user_timeout_ms),
         file_mode: said(file.file_mode, || over.file_mode),
     }
 }
@@ -231,6 +233,7 @@ mod tests {
             [listener.z.socket]
             backlog = 7
             send_buffer_bytes = 8192
+            keepalive_s = 0
 
             [listener.a]
             kind = "blackhole"
@@ -246,6 +249,8 @@ mod tests {
             backlog = 9
             receive_buffer_bytes = 4096
             reuse_port = false
+            keepalive_s = 60
+            user_timeout_ms = 30000
             file_mode = "0600"
         "#;
         let plan = parse(text).unwrap();
@@ -290,10 +295,12 @@ mod tests {
             receive_buffer_bytes: Some(4096),
             send_buffer_bytes: None,
             no_delay: true,
+            keepalive_s: 60,
+            user_timeout_ms: 30_000,
             file_mode: 0o600,
         };
         assert_eq!(*a.socket(), server);
-        assert_eq!(*z.socket(), SocketOptions { backlog: 7, send_buffer_bytes: Some(8192), ..server });
+        assert_eq!(*z.socket(), SocketOptions { backlog: 7, send_buffer_bytes: Some(8192), keepalive_s: 0, ..server });
     }
 
     #[test]

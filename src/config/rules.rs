@@ -158,6 +158,8 @@ fn refuse_idle_options(listener: &Listener, report: &Report<'_>) {
         let (tcp, in_bind) = ("a TCP address", "a TCP address in bind");
         refuse(socket.reuse_port.as_ref().map(Spanned::span), "socket.reuse_port", tcp, in_bind);
         refuse(socket.no_delay.as_ref().map(Spanned::span), "socket.no_delay", tcp, in_bind);
+        refuse(socket.keepalive_s.as_ref().map(Spanned::span), "socket.keepalive_s", tcp, in_bind);
+        refuse(socket.user_timeout_ms.as_ref().map(Spanned::span), "socket.user_timeout_ms", tcp, in_bind);
         // A peer on a Unix socket has no address, unless a PROXY header names one.
         if !has_proxy {
             refuse(listener.xclient.as_ref().map(Spanned::span), "xclient", tcp, in_bind);

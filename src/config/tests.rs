@@ -290,6 +290,24 @@ fn each_mistake_is_named_where_it_stands() {
             ],
         ),
         (
+            "[listener.a]\nkind = 'blackhole'\nbind = '/a'\n[listener.a.socket]\nkeepalive_s = 1\nuser_timeout_ms = 1\n",
+            &[
+                "x:5:15: listener.a.socket.keepalive_s: has no use without a TCP address; a TCP address in bind, or no \
+                 such key",
+                "x:6:19: listener.a.socket.user_timeout_ms: has no use without a TCP address; a TCP address in bind, or \
+                 no such key",
+            ],
+        ),
+        (
+            &listener("socket.keepalive_s = 32768\nsocket.user_timeout_ms = 86400001"),
+            &[
+                "x:4:22: listener.a.socket.keepalive_s: 32768 is out of range; a whole number of seconds from 0 to 32767 \
+                 is wanted",
+                "x:5:26: listener.a.socket.user_timeout_ms: 86400001 is out of range; a whole number of milliseconds from \
+                 0 to 86400000 is wanted",
+            ],
+        ),
+        (
             "[listener.a]\nkind = 'blackhole'\nbind = '/a'\nsocket = { reuse_port = true, no_delay = true }\n",
             &[
                 "x:4:25: listener.a.socket.reuse_port: has no use without a TCP address; a TCP address in bind, or no \

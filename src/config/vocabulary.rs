@@ -100,7 +100,16 @@ pub(super) const LISTENER: Section = Section {
 /// `[socket]` and `[listener.NAME.socket]`.
 pub(super) const SOCKET: Section = Section {
     name: "[socket] or [listener.NAME.socket]",
-    keys: &["backlog", "reuse_port", "receive_buffer_bytes", "send_buffer_bytes", "no_delay", "file_mode"],
+    keys: &[
+        "backlog",
+        "reuse_port",
+        "receive_buffer_bytes",
+        "send_buffer_bytes",
+        "no_delay",
+        "keepalive_s",
+        "user_timeout_ms",
+        "file_mode",
+    ],
     lacking: &[],
 };
 
@@ -188,6 +197,12 @@ pub(super) const BACKLOG: RangeInclusive<u64> = 1..=i32::MAX as u64;
 /// `receive_buffer_bytes`, `send_buffer_bytes`: the kernel takes an `int` and doubles it.
 pub(super) const SOCKET_BUFFER_BYTES: RangeInclusive<u64> = 4096..=1 << 30;
 const _: () = assert!(2 * *SOCKET_BUFFER_BYTES.end() <= 1 << 31);
+
+/// `keepalive_s`, of which 0 stands for never: what the kernel takes (MAX_TCP_KEEPIDLE).
+pub(super) const KEEPALIVE_S: RangeInclusive<u64> = 0..=32_767;
+
+/// `user_timeout_ms`, of which 0 leaves it to the kernel: a day at most, as with the idle timeout.
+pub(super) const USER_TIMEOUT_MS: RangeInclusive<u64> = 0..=86_400_000;
 
 /// Permission bits of a Unix socket's file.
 pub(super) const FILE_MODE_MOST: u32 = 0o777;

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::limits;
 
@@ -45,6 +45,12 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// Replies leave at once: TCP_NODELAY.
     pub no_delay: bool,
+    /// Seconds of silence after which the kernel asks whether the peer is still there, and between further questions; 0:
+    /// never. Only what a client says counts against its idle timeout: this is for a client that has gone without a word.
+    pub keepalive_s: u32,
+    /// Milliseconds that sent octets may stay unacknowledged before the peer is given up (TCP_USER_TIMEOUT); 0 leaves it to
+    /// the kernel.
+    pub user_timeout_ms: u32,
     /// SO_RCVBUF in octets; `None` leaves it to the kernel, which then adapts it.
     pub receive_buffer_bytes: Option<usize>,
     /// SO_SNDBUF in octets; `None` leaves it to the kernel.
@@ -59,6 +65,9 @@ impl Default for SocketOptions {
             backlog: limits::LISTEN_BACKLOG,
             reuse_port: true,
             no_delay: true,
+            // The idle timeout frees the slot of a peer that vanished. These are for listeners where it is long.
+            keepalive_s: 0,
+            user_timeout_ms: 0,
             receive_buffer_bytes: None,
             send_buffer_bytes: None,
             file_mode: 0o660,
@@ -146,6 +155,7 @@ fn open_tcp(
         socket.set_reuse_address(true).map_err(refused("SO_REUSEADDR"))?;
         socket.set_tcp_nodelay(options.no_delay).map_err(refused("TCP_NODELAY"))?;
         set_buffers(&socket, bind, options)?;
+        set_patience(&socket, bind, options)?;
         if share_before {
             socket.set_reuse_port(true).map_err(refused("SO_REUSEPORT"))?;
         }
@@ -210,6 +220,21 @@ fn set_buffers(socket: &Socket, bind: &Bind, options: &SocketOptions) -> Result<
     }
     if let Some(octets) = options.send_buffer_bytes {
         socket.set_send_buffer_size(octets).map_err(|error| refuse(bind, "SO_SNDBUF", error))?;
+    }
+    Ok(())
+}
+
+/// The same for the times after which a peer that does not answer is given up.
+fn set_patience(socket: &Socket, bind: &Bind, options: &SocketOptions) -> Result<(), ListenError> {
+    if options.keepalive_s > 0 {
+        let interval = Duration::from_secs(options.keepalive_s.into());
+        let keepalive =
+            TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(limits::KEEPALIVE_QUESTIONS);
+        socket.set_tcp_keepalive(&keepalive).map_err(|error| refuse(bind, "SO_KEEPALIVE", error))?;
+    }
+    if options.user_timeout_ms > 0 {
+        let timeout = Duration::from_millis(options.user_timeout_ms.into());
+        socket.set_tcp_user_timeout(Some(timeout)).map_err(|error| refuse(bind, "TCP_USER_TIMEOUT", error))?;
     }
     Ok(())
 }

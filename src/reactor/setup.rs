@@ -36,7 +36,8 @@ impl SetupError {
                  LimitNOFILE=), or lower server.connections_per_shard"
             }
             ("IORING_REGISTER_PBUF_RING", Errno::NOMEM) | ("mmap", _) => {
-                "There is not enough memory for the receive buffers"
+                "There is not enough memory for the receive buffers of each shard: lower server.shards, or raise the limit of \
+                 memory (RLIMIT_AS, or that of the control group; systemd: MemoryMax=)"
             }
             ("io_uring features", _) => {
                 "This kernel's io_uring lacks what never loses a completion (FEAT_NODROP) or waits with a timeout \

@@ -62,6 +62,35 @@ fn peers_that_vanish_are_given_up_when_they_have_been_silent_too_long() {
     expect_freed(&network, server);
 }
 
+/// Where the idle timeout is long, TCP asks the silent, and does not wait for ever for those who owe it an answer.
+#[test]
+fn peers_that_vanish_are_given_up_by_tcp_where_the_idle_timeout_is_long() {
+    let Some(network) = needed("peers_that_vanish_are_given_up_by_tcp", network()) else { return };
+    let text = "[listener.a]\nkind = \"blackhole\"\nbind = \"ADDRESS:0\"\nidle_timeout_s = 86400\n\
+                socket = { keepalive_s = 1, user_timeout_ms = 2000 }\n";
+    let server = network.serve(text, 1);
+    let mut clients = clients(&network, &server);
+    press(&mut clients[2]);
+    network.cut().expect("it could be cut before");
+    let stats = server.await_stats("TCP gives them up", |stats| stats.total("connections_reset") == GONE);
+    assert_eq!((stats.total("timeouts"), stats.total("connections_lost_in_transaction")), (0, 1));
+    expect_freed(&network, server);
+}
+
+/// A peer that is there answers TCP's questions, however long it says nothing.
+#[test]
+fn a_silent_peer_that_is_there_is_left_alone() {
+    let text = "[listener.a]\nkind = \"blackhole\"\nbind = \"127.0.0.1:0\"\n\
+                socket = { keepalive_s = 1, user_timeout_ms = 1000 }\n";
+    let server = Server::serve(text, 1);
+    let mut silent = Client::ready(server.address());
+    // At least as long as a peer that is gone would have.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    silent.deliver("still here\r\n");
+    silent.quit();
+    assert_eq!(server.stop().total("connections_reset"), 0);
+}
+
 /// A client that comes back with the address and port of one that vanished is a new one to the server.
 #[test]
 fn a_client_that_comes_back_on_the_same_port_is_served() {
