@@ -96,6 +96,8 @@ fn new_connections_are_refused_while_it_stops() {
     idle.expect("421 4.3.2");
     super::patience::eventually("connections are refused", || match Client::connect(server.address()) {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Some(()),
+        // As below, between the handshake and the moment that this end heard of it.
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
         Err(error) => panic!("{error}"),
         // It came while the doors were being closed: it is told so, perhaps behind the greeting of a shard that had not heard
         // of it yet, or reset by the closing of the socket.
