@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::crowd::{connect_from, source};
 use super::small_shard::{Small, SmallShard};
-use crate::process::client::Client;
 use crate::process::server::Server;
 
 /// What a client says, and what it must hear: no two kinds of reply are alike, so the order of the replies names the client.
