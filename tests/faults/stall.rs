@@ -137,6 +137,18 @@ fn one_shard_that_stands_still_keeps_nobody_else_waiting() {
     assert_eq!((report.total("timeouts"), report.total("stale_completions")), (0, 0));
 }
 
+/// Stops the process, and waits until each of its threads stands still: the signal alone is only on its way.
+fn stop(server: &Server) {
+    server.signal(Signal::STOP);
+    eventually("it stands still", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it is there");
+        let stands_still = |task: std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
+        };
+        tasks.flatten().all(stands_still).then_some(())
+    });
+}
+
 /// SIGSTOP for longer than the idle timeout. What clients said meanwhile is heard before their silence is judged.
 #[test]
 fn clients_that_spoke_while_the_process_stood_still_are_not_timed_out() {
@@ -147,7 +159,7 @@ fn clients_that_spoke_while_the_process_stood_still_are_not_timed_out() {
         let server = Server::serve(text, 1);
         let begun = Instant::now();
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::greeted(server.address())).collect();
-        server.signal(Signal::STOP);
+        stop(&server);
         for client in &mut clients {
             client.send("EHLO late.test\r\n").unwrap();
         }
@@ -174,7 +186,7 @@ fn a_process_that_stands_still_now_and_then_loses_nothing() {
     let load = Load::start(server.address(), 8);
     for _ in 0..10 {
         load.go_on_for(50);
-        server.signal(Signal::STOP);
+        stop(&server);
         std::thread::sleep(Duration::from_millis(50));
         server.signal(Signal::CONT);
     }
