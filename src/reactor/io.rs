@@ -8,8 +8,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rustix::io::Errno;
+
+use crate::reactor::connecting::Route;
 
 /// Monotonic time in ns, from an arbitrary start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -50,11 +53,13 @@ pub enum Kind {
     Cancel,
     /// [`Operation::AwaitWake`].
     Wake,
+    /// [`Operation::Connect`].
+    Connect,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Accept, Self::Receive, Self::Send, Self::Shutdown, Self::Close, Self::Cancel, Self::Wake];
+    const ALL: [Self; 8] =
+        [Self::Accept, Self::Receive, Self::Send, Self::Shutdown, Self::Close, Self::Cancel, Self::Wake, Self::Connect];
 }
 
 /// Names an operation: its kind, the slot that it is about, and the generation of whoever owns the slot.
@@ -95,7 +100,7 @@ impl fmt::Debug for Token {
 pub struct ListenerId(pub u32);
 
 /// A group of receive buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GroupId(pub u16);
 
 /// Received octets, until they are released.
@@ -128,6 +133,11 @@ pub enum Operation {
     Accept {
         /// From here.
         listener: ListenerId,
+    },
+    /// Connect the token's slot, which must be free. Whatever comes of it, [`Operation::Close`] is what frees the slot.
+    Connect {
+        /// Where to, and from where.
+        route: Arc<Route>,
     },
     /// Receive until cancelled, ended or failed. Each completion has [`Payload::Received`]; 0 octets are the end.
     Receive {
@@ -245,6 +255,6 @@ mod tests {
             assert_eq!(Token::from_user_data(token.to_user_data()), Some(token));
         }
         assert_eq!(Token::from_user_data(0), None);
-        assert_eq!(Token::from_user_data(8 << 56), None);
+        assert_eq!(Token::from_user_data(9 << 56), None);
     }
 }

@@ -1,13 +1,14 @@
 //! UNSAFE ISLAND. The reactor: the only place with system calls on the data plane.
 //!
 //! [`io`] is the cut, [`ring`] the kernel behind it, [`buffers`] the memory that receives write into, [`listening`] the
-//! sockets that connections come from, [`wheel`] the timers, [`setup`] why a kernel was refused.
+//! sockets that connections come from, [`connecting`] those that go out, [`wheel`] the timers, [`setup`] why a kernel was refused.
 //!
 //! *Does not* know SMTP, policy, or what a connection is.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod buffers;
+pub mod connecting;
 pub mod io;
 pub mod listening;
 pub mod ring;

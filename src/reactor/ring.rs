@@ -1,8 +1,8 @@
 //! The kernel's ring as the shard's [`Io`].
 //!
 //! *Invariants*: an entry that was pushed is the kernel's until its completion, whatever `enter` returned: what it points
-//! to (octets of a send, an address being accepted, a wake counter) is owned here until then. One thread makes, uses and
-//! drops a ring (SINGLE_ISSUER). The ring is dropped before the memory.
+//! to (octets of a send, an address being accepted or connected to, a wake counter) is owned here until then. One thread
+//! makes, uses and drops a ring (SINGLE_ISSUER). The ring is dropped before the memory.
 //!
 //! *Why this way*: a reply is sent with MSG_DONTWAIT | MSG_WAITALL and SKIP_SUCCESS: it is done, or posts a completion with
 //! the short count, before `enter` returns; success costs no completion (URING §0.5). Sockets are direct descriptors in
@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Submitter, cqueue, opcode, squeue};
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 
 use crate::limits;
 use crate::reactor::buffers::{BufferGroup, GroupShape};
+use crate::reactor::connecting::Route;
 use crate::reactor::io::{
     Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
 };
@@ -53,12 +55,14 @@ impl RingOptions {
 }
 
 /// What the kernel may be using of one socket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Socket {
     /// The octets of the send that is under way.
     sending: Option<Sending>,
     /// Where the kernel writes the peer's address.
     address: Option<Box<Address>>,
+    /// Where the kernel reads the address of a connect.
+    route: Option<Arc<Route>>,
     /// The buffers that its receive takes.
     group: GroupId,
     /// Its shutdown goes through a worker thread of the kernel, because there was no plain descriptor for it.
@@ -183,7 +187,7 @@ impl Ring {
             completions: ManuallyDrop::new(completions),
             ring,
             groups,
-            sockets: (0..options.sockets).map(|_| Socket::new()).collect(),
+            sockets: (0..options.sockets).map(|_| Socket::default()).collect(),
             addresses: Vec::new(),
             listeners: Vec::new(),
             installs,
@@ -325,6 +329,10 @@ impl Ring {
                 Some(sending) => Payload::Octets(sending.octets),
                 None => Payload::None,
             },
+            Kind::Connect => {
+                self.sockets[token.slot as usize].route = None;
+                Payload::None
+            }
             Kind::Shutdown | Kind::Close | Kind::Cancel | Kind::Wake => Payload::None,
         };
         Completion { token, result, more: cqueue::more(entry.flags()), payload }
@@ -344,6 +352,21 @@ impl Ring {
         self.sockets[token.slot as usize].address = Some(address);
         let slot = DestinationSlot::try_from_slot_target(token.slot).expect("slots are far below the bound");
         let entry = opcode::Accept::new(listening, storage, octets).file_index(Some(slot)).build();
+        self.push(&entry.user_data(token.to_user_data()));
+    }
+
+    fn connect(&mut self, token: Token, route: Arc<Route>) {
+        let placed = route.socket().and_then(|socket| {
+            // The slot holds the socket from here on; the plain descriptor has done its work.
+            self.submitter.register_files_update(token.slot, &[socket.as_raw_fd()])
+        });
+        if let Err(error) = placed {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            return self.ready.push_back(failed(token, errno));
+        }
+        let address = route.address();
+        let entry = opcode::Connect::new(Fixed(token.slot), address.as_ptr().cast(), address.len()).build();
+        self.sockets[token.slot as usize].route = Some(route);
         self.push(&entry.user_data(token.to_user_data()));
     }
 
@@ -414,6 +437,7 @@ impl Io for Ring {
         self.counts.operations += 1;
         let simple = match operation {
             Operation::Accept { listener } => return self.accept(token, listener),
+            Operation::Connect { route } => return self.connect(token, route),
             Operation::Receive { group } => return self.receive(token, group),
             Operation::Send { octets, from, mode } => return self.send(token, octets, from, mode),
             Operation::Shutdown if self.installs => opcode::FixedFdInstall::new(Fixed(token.slot), 0).build(),
@@ -528,8 +552,9 @@ fn clock() -> Time {
 mod tests {
     use super::*;
     use crate::handoff::mailbox::mailbox;
+    use crate::reactor::listening::Bind;
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{IpAddr, TcpListener, TcpStream};
 
     /// With queues far too small for it, every connection is accepted, every octet comes once, every send is done.
     #[test]
@@ -589,6 +614,75 @@ mod tests {
             assert_eq!(&reply, b"0123456789");
         }
         assert!(ring.counts().overflows > 0 && ring.counts().full_submissions > 0, "{:?}", ring.counts());
+    }
+
+    fn small_ring() -> Ring {
+        let (_sender, _receiver, wake) = mailbox::<()>().unwrap();
+        let group = GroupShape { buffer_octets: 4096, buffers: 2 };
+        Ring::new(&RingOptions { sockets: 64, submissions: 8, completions: 64, groups: vec![group] }, wake).unwrap()
+    }
+
+    /// The next completion; a wait of a minute is a failure.
+    fn completion(ring: &mut Ring) -> Completion {
+        let until = ring.read_clock().plus_ms(60_000);
+        while ring.read_clock() < until {
+            ring.wait(Some(until)).unwrap();
+            if let Some(completion) = ring.complete() {
+                return completion;
+            }
+        }
+        panic!("nothing completes");
+    }
+
+    fn connect(ring: &mut Ring, slot: u32, to: Bind, from: Option<IpAddr>) {
+        let route = Arc::new(Route::new(to, from).unwrap());
+        ring.start(Token { kind: Kind::Connect, generation: 1, slot }, Operation::Connect { route });
+    }
+
+    #[test]
+    fn connections_come_from_the_address_that_was_chosen_and_paths_are_connected_to() {
+        let mut ring = small_ring();
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let from: IpAddr = "127.0.7.8".parse().unwrap();
+        connect(&mut ring, 7, Bind::Tcp(listening.local_addr().unwrap()), Some(from));
+        assert_eq!(completion(&mut ring).result, Ok(0));
+        assert_eq!(listening.accept().unwrap().1.ip(), from);
+
+        let path = std::env::temp_dir().join(format!("ringmx-connect-{}", std::process::id()));
+        let listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        connect(&mut ring, 8, Bind::Unix(path.clone()), None);
+        assert_eq!(completion(&mut ring).result, Ok(0));
+        drop(listening);
+        std::fs::remove_file(&path).unwrap();
+        connect(&mut ring, 9, Bind::Unix(path), None);
+        assert_eq!(completion(&mut ring).result, Err(Errno::NOENT));
+        // An address that is none of ours fails before there is a socket to connect.
+        let foreign: IpAddr = "192.0.2.1".parse().unwrap();
+        connect(&mut ring, 10, Bind::Tcp("127.0.0.1:1".parse().unwrap()), Some(foreign));
+        assert_eq!(completion(&mut ring).result, Err(Errno::ADDRNOTAVAIL));
+    }
+
+    /// A server that takes no connection lets a connect wait; a time-out above the cut cancels it.
+    #[test]
+    fn a_connect_that_waits_is_cancelled() {
+        let mut ring = small_ring();
+        let listening = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listening.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listening.listen(0).unwrap();
+        let to = Bind::Tcp(listening.local_addr().unwrap().as_socket().unwrap());
+        for slot in 0..8 {
+            connect(&mut ring, slot, to.clone(), None);
+        }
+        // The last one waits in any case: a backlog of 0 has room for one or two.
+        let target = Token { kind: Kind::Connect, generation: 1, slot: 7 };
+        ring.start(Token { kind: Kind::Cancel, ..target }, Operation::Cancel { target });
+        loop {
+            let completion = completion(&mut ring);
+            if completion.token == target {
+                assert_eq!(completion.result, Err(Errno::CANCELED));
+                break;
+            }
+        }
     }
 
     #[test]

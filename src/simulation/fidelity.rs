@@ -1,15 +1,18 @@
 //! One script on both back ends: what the simulation does, the kernel does.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::handoff::mailbox::{Receiver, Sender, mailbox};
 use crate::reactor::buffers::GroupShape;
+use crate::reactor::connecting::Route;
 use crate::reactor::io::{Completion, GroupId, Io, Kind, ListenerId, Operation, Payload, Received, SendMode, Token};
+use crate::reactor::listening::Bind;
 use crate::reactor::ring::{Ring, RingOptions};
 use crate::simulation::io::SimulatedIo;
 use crate::simulation::world::{ClientId, Network};
@@ -29,6 +32,10 @@ trait Stage {
     /// Whether the client sees the server's end, and nothing before it.
     fn sees_end(&mut self, client: &mut Self::Client) -> bool;
     fn wake(&mut self);
+    /// Where the shard can connect to.
+    fn destination(&self) -> Bind;
+    /// The other end of a connection that the shard has made.
+    fn accept(&mut self) -> Self::Client;
 }
 
 struct Kernel {
@@ -92,6 +99,16 @@ impl Stage for Kernel {
         self.mailbox.0.send(()).unwrap();
         self.mailbox.1.take();
     }
+
+    fn destination(&self) -> Bind {
+        Bind::Tcp(self.listening.local_addr().unwrap())
+    }
+
+    fn accept(&mut self) -> TcpStream {
+        let (client, _) = self.listening.accept().unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client
+    }
 }
 
 struct Simulated {
@@ -100,6 +117,7 @@ struct Simulated {
 }
 
 const LISTENER: ListenerId = ListenerId(0);
+const SERVER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 25));
 
 impl Stage for Simulated {
     type I = SimulatedIo;
@@ -144,6 +162,14 @@ impl Stage for Simulated {
 
     fn wake(&mut self) {
         self.network.wake();
+    }
+
+    fn destination(&self) -> Bind {
+        Bind::Tcp(SERVER)
+    }
+
+    fn accept(&mut self) -> ClientId {
+        self.network.accept(&self.destination()).unwrap()
     }
 }
 
@@ -292,11 +318,42 @@ fn script<S: Stage>(stage: &mut S) -> Vec<String> {
     both.sort_by_key(|completion| completion.token.kind);
     both.iter().for_each(|completion| tell(log, completion));
     stage.io().remove_listener(listener);
+    connections_out(stage, log);
     stage.io().start(token(Kind::Wake, u32::MAX), Operation::AwaitWake);
     stage.wake();
     let woken = next(stage);
     tell(log, &woken);
     std::mem::take(log)
+}
+
+/// What a relay or a load generator relies on.
+fn connections_out<S: Stage>(stage: &mut S, log: &mut Vec<String>) {
+    let connect = |to: Bind| Operation::Connect { route: Arc::new(Route::new(to, None).unwrap()) };
+
+    // A connection that the shard makes is one like any other.
+    let destination = stage.destination();
+    run(stage, log, 5, Kind::Connect, connect(destination));
+    let mut server = stage.accept();
+    stage.io().start(token(Kind::Receive, 5), Operation::Receive { group: GroupId(0) });
+    stage.send(&mut server, b"220 x");
+    assert_eq!(receive(stage, log, 5, None), b"220 x");
+    let octets = b"EHLO x".to_vec();
+    run(stage, log, 5, Kind::Send, Operation::Send { octets, from: 0, mode: SendMode::Prompt });
+    assert_eq!(stage.read(&mut server, 6), b"EHLO x");
+    stage.end(&mut server);
+    let ended = next(stage);
+    tell(log, &ended);
+    run(stage, log, 5, Kind::Close, Operation::Close);
+    assert!(stage.sees_end(&mut server));
+
+    // Nobody listens: the slot is closed all the same, and serves again.
+    let nowhere = Bind::Tcp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1).into());
+    let refused = run(stage, log, 5, Kind::Connect, connect(nowhere));
+    assert_eq!(refused.result, Err(Errno::CONNREFUSED));
+    run(stage, log, 5, Kind::Close, Operation::Close);
+    let destination = stage.destination();
+    run(stage, log, 5, Kind::Connect, connect(destination));
+    run(stage, log, 5, Kind::Close, Operation::Close);
 }
 
 #[test]
@@ -310,11 +367,12 @@ fn the_simulation_does_what_the_kernel_does() {
         mailbox: (sender, receiver),
     };
     let network = Network::new(&groups);
+    network.listen(&Bind::Tcp(SERVER));
     let mut simulated = Simulated { io: SimulatedIo::new(network.clone(), 1), network };
     let by_kernel = script(&mut kernel);
     let by_simulation = script(&mut simulated);
     assert_eq!(by_simulation, by_kernel);
-    assert_eq!(by_kernel.len(), 18, "{by_kernel:#?}");
+    assert_eq!(by_kernel.len(), 26, "{by_kernel:#?}");
     assert_eq!(simulated.network.free_buffers(GroupId(0)), 8);
     assert_eq!(simulated.network.free_buffers(SMALL), 2);
 }

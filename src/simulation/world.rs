@@ -11,9 +11,11 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use crate::reactor::buffers::GroupShape;
+use crate::reactor::connecting::Route;
 use crate::reactor::io::{
     Completion, GroupId, IoCounts, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
 };
+use crate::reactor::listening::Bind;
 
 /// Octets that a client takes unread, unless told otherwise: about what a kernel buffers.
 const WINDOW_OCTETS: usize = 256 * 1024;
@@ -60,6 +62,8 @@ pub struct World {
     now: Time,
     clients: Vec<Client>,
     listeners: BTreeMap<u32, Listener>,
+    /// Where the shard itself can connect to, and who has come there: the peer of such a connection is a client too.
+    servers: BTreeMap<Bind, VecDeque<ClientId>>,
     sockets: BTreeMap<u32, Socket>,
     groups: Vec<Group>,
     started: VecDeque<(Token, Operation)>,
@@ -103,6 +107,7 @@ impl Network {
             now: Time(1_000_000_000),
             clients: Vec::new(),
             listeners: BTreeMap::new(),
+            servers: BTreeMap::new(),
             sockets: BTreeMap::new(),
             groups,
             started: VecDeque::new(),
@@ -127,21 +132,22 @@ impl Network {
     /// A client connects; it waits until it is accepted.
     pub fn connect(&self, listener: ListenerId) -> ClientId {
         let mut world = self.world();
-        let client = world.clients.len();
-        world.clients.push(Client {
-            address: SocketAddr::from(([127, 0, 0, 1], 40_000 + (client % 20_000) as u16)),
-            to_server: VecDeque::new(),
-            from_server: Vec::new(),
-            window_octets: WINDOW_OCTETS,
-            has_ended: false,
-            has_reset: false,
-            sees_end: false,
-        });
+        let client = world.add_client();
         match world.listeners.get_mut(&listener.0) {
             Some(listener) => listener.waiting.push_back(client),
             None => world.clients[client].sees_end = true,
         }
         ClientId(client)
+    }
+
+    /// From now on the shard can connect there.
+    pub fn listen(&self, address: &Bind) {
+        self.world().servers.entry(address.clone()).or_default();
+    }
+
+    /// The other end of the next connection that the shard has made there.
+    pub fn accept(&self, address: &Bind) -> Option<ClientId> {
+        self.world().servers.get_mut(address)?.pop_front()
     }
 
     /// The client sends octets.
@@ -230,6 +236,38 @@ impl World {
         self.counts
     }
 
+    fn add_client(&mut self) -> usize {
+        let client = self.clients.len();
+        self.clients.push(Client {
+            address: SocketAddr::from(([127, 0, 0, 1], 40_000 + (client % 20_000) as u16)),
+            to_server: VecDeque::new(),
+            from_server: Vec::new(),
+            window_octets: WINDOW_OCTETS,
+            has_ended: false,
+            has_reset: false,
+            sees_end: false,
+        });
+        client
+    }
+
+    /// A connect succeeds at once where somebody listens; the slot has a socket in any case.
+    fn connect(&mut self, token: Token, route: &Route) {
+        let client = self.add_client();
+        let before = self.sockets.insert(token.slot, Socket { client, receive: None, send: None });
+        assert!(before.is_none(), "{token:?}: connected in a slot that is taken");
+        let result = match self.servers.get_mut(route.to()) {
+            Some(arrived) => {
+                arrived.push_back(ClientId(client));
+                Ok(0)
+            }
+            None => {
+                self.clients[client].has_reset = true;
+                Err(Errno::CONNREFUSED)
+            }
+        };
+        self.finish(token, result, Payload::None);
+    }
+
     pub(super) fn add_listener(&mut self, id: ListenerId) {
         self.listeners.insert(id.0, Listener::default());
     }
@@ -278,6 +316,7 @@ impl World {
                 Some(listener) => listener.accepts.push_back(token),
                 None => self.finish(token, Err(Errno::BADF), Payload::None),
             },
+            Operation::Connect { route } => self.connect(token, &route),
             Operation::Receive { group } => match self.sockets.get_mut(&token.slot) {
                 Some(socket) => {
                     assert!(socket.receive.is_none(), "{token:?}: one receive for a socket");
