@@ -8,6 +8,7 @@ use ringmx::config::Bind;
 
 use crate::ceiling::byte_sink::Answer;
 use crate::compare::scenario::Scenario;
+use crate::generate::arguments::{RUN_HELP, RunArguments};
 use crate::load::script::Mode;
 
 /// Measures ringmx against what the machine can do, and against others, on loopback.
@@ -35,6 +36,9 @@ pub enum Command {
     /// A responder that counts octets and answers by count, until its input ends
     #[command(after_help = CEILING_HELP)]
     ByteSink(ByteSinkArguments),
+    /// Loads a server: closed or open loop, every reply counted, every time in a histogram
+    #[command(after_help = RUN_HELP)]
+    Run(Box<RunArguments>),
     /// Sends messages in pipelined batches, checks every reply, keeps a ledger
     Load(LoadArguments),
     /// Measures a scenario of PERFORMANCE.md: servers in turn, ratios of pairs

@@ -14,6 +14,14 @@ pub enum Failure {
     Unavailable(String),
     /// The system failed in the middle.
     System(String),
+    /// The result is a figure, and not the one that was asked for.
+    Assertion(String),
+    /// The generator itself was the limit.
+    Saturated(String),
+    /// A condition of --abort-on came true.
+    Aborted(String),
+    /// Somebody has stopped the run.
+    Interrupted,
 }
 
 impl Failure {
@@ -22,11 +30,15 @@ impl Failure {
         move |error| Self::System(format!("{what}: {error}"))
     }
 
-    /// Says why, and gives the exit status: 3 for ledgers that disagree, else as in sysexits.h.
+    /// Says why, and gives the exit status: 3 to 6 for what a run has come to, else as in sysexits.h.
     pub fn report(&self) -> ExitCode {
         eprintln!("ringmx-bench: {self}");
         ExitCode::from(match self {
             Self::Disagreement(_) => 3,
+            Self::Assertion(_) => 4,
+            Self::Saturated(_) => 5,
+            Self::Aborted(_) => 6,
+            Self::Interrupted => 130,
             Self::Usage(_) => 64,
             Self::Unavailable(_) => 69,
             Self::System(_) => 71,
@@ -38,6 +50,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disagreement(text) => write!(f, "no figure: {text}"),
+            Self::Assertion(text) => write!(f, "does not hold: {text}"),
+            Self::Saturated(text) => write!(f, "no figure, the generator was saturated: {text}"),
+            Self::Aborted(text) => write!(f, "stopped, because one of these came true: {text}"),
+            Self::Interrupted => f.write_str("interrupted"),
             Self::Usage(text) | Self::Unavailable(text) | Self::System(text) => text.fmt(f),
         }
     }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use ringmx::metrics::report::{grouped, size, time};
 use ringmx::smtp::reply::Reply;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::arguments::IdleArguments;
 use crate::compare::scenario::CONNECTIONS;
@@ -17,9 +16,9 @@ use crate::load;
 use crate::load::client::Client;
 use crate::load::ledger::Ledger;
 use crate::load::script::{Exchange, Mode, Shape};
-use crate::measure::machine;
 use crate::measure::memory::Resident;
 use crate::measure::processor::ProcessTime;
+use crate::measure::{descriptors, machine};
 
 /// What the active connections send: a round trip for each message.
 const ACTIVE: Shape = Shape { mode: Mode::Data, depth: 1, size: 4096, recipients: 1 };
@@ -29,7 +28,7 @@ const DESCRIPTORS_SPARE: u64 = 256;
 
 /// The command `idle`.
 pub fn run(options: &IdleArguments) -> Result<(), Failure> {
-    raise_descriptor_limit(u64::from(options.connections) + DESCRIPTORS_SPARE)?;
+    descriptors::raise(u64::from(options.connections) + DESCRIPTORS_SPARE)?;
     println!("{} idle connections from {} addresses", grouped(options.connections.into()), options.sources);
     println!("machine {}\ncommit {}\n", machine::describe(), machine::commit());
     let alone = options.active.then(|| active(options)).transpose()?;
@@ -149,17 +148,4 @@ fn noop() -> Exchange {
 fn memory(options: &IdleArguments) -> Result<Option<Resident>, Failure> {
     let look = |pid| Resident::of(pid).map_err(Failure::while_doing("cannot read the server's memory"));
     options.pid.map(look).transpose()
-}
-
-/// Raises the limit of open files to what is needed.
-fn raise_descriptor_limit(needed: u64) -> Result<(), Failure> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    let hard = limit.maximum.map(|maximum| maximum.max(needed));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: hard });
-    raised.map_err(|error| {
-        Failure::Unavailable(format!("{needed} open files are needed, and the limit cannot be raised: {error}"))
-    })
 }

@@ -9,7 +9,7 @@ mod process;
 mod round;
 pub mod scenario;
 mod server;
-mod stats;
+pub mod stats;
 mod table;
 mod traffic;
 

@@ -18,6 +18,12 @@ impl Stats {
         Self::parse(&text).ok_or_else(|| Failure::System("ringmx's counters are not as expected".to_owned()))
     }
 
+    /// From counters and their values.
+    #[cfg(test)]
+    pub fn of<const N: usize>(counters: [(&str, u64); N]) -> Self {
+        Self(counters.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let json: Value = serde_json::from_str(text).ok()?;
         let number = |total: &Value| Some((total["name"].as_str()?.to_owned(), total["value"].as_u64()?));

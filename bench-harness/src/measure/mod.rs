@@ -1,6 +1,8 @@
 //! What the kernel counts about processes and the machine, and the arithmetic of figures.
 
+pub mod descriptors;
 pub mod machine;
 pub mod memory;
+pub mod network;
 pub mod processor;
 pub mod statistics;

@@ -75,6 +75,13 @@ pub fn own_ns() -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("/proc/self/stat cannot be read"))
 }
 
+/// Processor time that this thread has used so far, and time that it was ready and had to wait for a processor.
+pub fn thread_ns() -> io::Result<(u64, u64)> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let mut fields = text.split_ascii_whitespace().map_while(|field| field.parse().ok());
+    fields.next().zip(fields.next()).ok_or_else(|| io::Error::other("/proc/thread-self/schedstat cannot be read"))
+}
+
 fn tick_ns() -> u64 {
     1_000_000_000 / rustix::param::clock_ticks_per_second()
 }

@@ -1,0 +1,305 @@
+//! What a message consists of, given its number: envelope, header with a Message-ID and a Date of its own, body.
+//!
+//! *Invariants*: message n of a seed is always the same, but for its Date where that is now. Lines end with CRLF, the last one
+//! too. Nothing is allocated for a message: its header is written into memory that is kept, its body is a slice of text that
+//! all messages share.
+
+use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ringmx::mail::address::{Mailbox, Path};
+use ringmx::mail::date::DateTime;
+use ringmx::mail::envelope::{Body as BodyType, MailParameters};
+use ringmx::smtp::client::{Message, Recipients, Transfer};
+use ringmx::smtp::command::{MailCommand, RcptCommand};
+
+use super::corpus::Corpus;
+use super::plan::{Class, Dates, Plan, Texts};
+use super::random::Random;
+
+/// Octets of the text that bodies are cut from: little enough to stay near the processor.
+const POOL_OCTETS: usize = 32 * 1024;
+
+/// Octets of a line of it, with its CRLF.
+const LINE_OCTETS: usize = 78;
+
+/// Text in lines, none of which begins with a dot.
+pub fn pool(seed: u64) -> Vec<u8> {
+    let mut random = Random::of(seed, 0);
+    let mut text = Vec::with_capacity(POOL_OCTETS);
+    while text.len() + LINE_OCTETS <= POOL_OCTETS {
+        for column in 0..LINE_OCTETS - 2 {
+            let letter = b'a' + random.below(26) as u8;
+            text.push(if column % 7 == 6 { b' ' } else { letter });
+        }
+        text.extend_from_slice(b"\r\n");
+    }
+    text
+}
+
+/// A message as it is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'p> {
+    from: Mailbox<'p>,
+    recipients: &'p [RcptCommand<'p>],
+    transfer: Transfer,
+    body: Body<'p>,
+    /// Octets of the whole content.
+    octets: u64,
+}
+
+/// The octets behind the header.
+#[derive(Clone, Copy, Debug)]
+struct Body<'p> {
+    /// Taken from `start` on, and again from the beginning when it is used up.
+    pool: &'p [u8],
+    start: usize,
+    octets: u64,
+    tail: &'static [u8],
+    is_8bit: bool,
+}
+
+impl<'p> Made<'p> {
+    /// For the client's session.
+    pub fn message(&self) -> Message<'p> {
+        let body = if self.body.is_8bit { BodyType::EightBitMime } else { BodyType::default() };
+        let parameters = MailParameters { size_bytes: Some(self.octets), body, ..MailParameters::default() };
+        Message {
+            mail: MailCommand { reverse_path: Path::Mailbox(self.from), parameters },
+            recipients: self.recipients,
+            transfer: self.transfer,
+            rule: Recipients::Any,
+        }
+    }
+
+    /// Octets of its content.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// The content from this octet on, as far as it lies in one piece; empty at its end.
+    pub fn piece<'c>(&'c self, header: &'c [u8], at: u64) -> &'c [u8] {
+        let Some(at) = at.checked_sub(header.len() as u64) else { return &header[at as usize..] };
+        let body = &self.body;
+        match body.octets.checked_sub(at) {
+            Some(left @ 1..) => {
+                let from = (body.start as u64 + at) % body.pool.len() as u64;
+                let rest = &body.pool[from as usize..];
+                &rest[..(rest.len() as u64).min(left) as usize]
+            }
+            _ => body.tail.get((at - body.octets) as usize..).unwrap_or_default(),
+        }
+    }
+}
+
+/// Makes messages, on one thread.
+pub struct Maker<'p> {
+    plan: &'p Plan,
+    pool: &'p [u8],
+    senders: &'p [Mailbox<'p>],
+    recipients: &'p [RcptCommand<'p>],
+    /// The second that was rendered last.
+    second: u64,
+    date: Vec<u8>,
+}
+
+impl<'p> Maker<'p> {
+    /// From a pool of text and of people, which all threads share.
+    pub fn new(plan: &'p Plan, pool: &'p [u8], senders: &'p [Mailbox<'p>], recipients: &'p [RcptCommand<'p>]) -> Self {
+        Self { plan, pool, senders, recipients, second: u64::MAX, date: Vec::new() }
+    }
+
+    /// Once in a turn: the time that messages show.
+    pub fn look_at_clock(&mut self) {
+        if self.plan.dates == Dates::Now {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            self.show(now);
+        }
+    }
+
+    fn show(&mut self, second: u64) {
+        if second != self.second {
+            self.second = second;
+            self.date.clear();
+            // Writing to memory cannot fail.
+            let _ = write!(self.date, "{}", DateTime::from_unix_seconds(second));
+        }
+    }
+
+    /// Message `number`; its header is put into `header`.
+    pub fn make(&mut self, number: u64, header: &mut Vec<u8>) -> Made<'p> {
+        header.clear();
+        let mut random = Random::of(self.plan.seed, number);
+        let class = self.plan.class(&mut random);
+        if let Dates::From(start) = self.plan.dates {
+            self.show(start + number / 1000);
+        }
+        let from = self.senders[random.below(self.senders.len() as u64) as usize];
+        let count = class.recipients.draw(&mut random) as usize;
+        let first = random.below((self.recipients.len() - count + 1) as u64) as usize;
+        let recipients = &self.recipients[first..first + count];
+        let body = match &class.texts {
+            Texts::Generated(sizes) => {
+                let octets = sizes.draw(&mut random);
+                self.header(number, from, recipients, header);
+                // A message in which the fields do not fit has none.
+                if octets < header.len() as u64 + 2 {
+                    header.clear();
+                }
+                generated(self.pool, octets - header.len() as u64, &mut random)
+            }
+            Texts::Corpus(corpus) => {
+                self.fields(number, from, header);
+                real(corpus, &mut random)
+            }
+        };
+        let octets = header.len() as u64 + body.octets + body.tail.len() as u64;
+        let transfer = match class.chunk_octets {
+            None => Transfer::Data,
+            Some(chunk_octets) => Transfer::Chunks { octets, chunk_octets },
+        };
+        Made { from, recipients, transfer, body, octets }
+    }
+
+    fn header(&self, number: u64, from: Mailbox<'_>, recipients: &[RcptCommand<'_>], header: &mut Vec<u8>) {
+        header.extend_from_slice(b"From: <");
+        mailbox(from, header);
+        header.extend_from_slice(b">\r\nTo: <");
+        if let Some(RcptCommand { forward_path: Path::Mailbox(to), .. }) = recipients.first() {
+            mailbox(*to, header);
+        }
+        header.extend_from_slice(b">\r\nSubject: ringmx-bench ");
+        hexadecimal(number, header);
+        header.extend_from_slice(b"\r\n");
+        self.fields(number, from, header);
+        header.extend_from_slice(b"\r\n");
+    }
+
+    /// Those that every message has for itself.
+    fn fields(&self, number: u64, from: Mailbox<'_>, header: &mut Vec<u8>) {
+        header.extend_from_slice(b"Date: ");
+        header.extend_from_slice(&self.date);
+        header.extend_from_slice(b"\r\nMessage-ID: <");
+        hexadecimal(self.plan.seed, header);
+        header.push(b'.');
+        hexadecimal(number, header);
+        header.push(b'@');
+        header.extend_from_slice(from.domain);
+        header.extend_from_slice(b">\r\n");
+    }
+}
+
+fn mailbox(mailbox: Mailbox<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(mailbox.local_part);
+    out.push(b'@');
+    out.extend_from_slice(mailbox.domain);
+}
+
+/// Sixteen digits, so that every header of one pair of addresses has the same length.
+fn hexadecimal(number: u64, out: &mut Vec<u8>) {
+    let digit = |place: u32| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15];
+    out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(|place| digit(place as u32)));
+}
+
+/// Exactly so many octets, from some line of the pool on; the last line ends with CRLF however it comes out.
+fn generated<'p>(pool: &'p [u8], octets: u64, random: &mut Random) -> Body<'p> {
+    let line = random.below((pool.len() / LINE_OCTETS) as u64) as usize;
+    let start = line * LINE_OCTETS;
+    let (text, tail): (u64, &'static [u8]) = match octets {
+        0 | 1 => (octets, b""),
+        // A CR before it would make the line end "\r\r\n".
+        _ if (octets - 2) % LINE_OCTETS as u64 == LINE_OCTETS as u64 - 1 => (octets - 3, b"x\r\n"),
+        _ => (octets - 2, b"\r\n"),
+    };
+    Body { pool, start, octets: text, tail, is_8bit: false }
+}
+
+fn real<'p>(corpus: &'p Corpus, random: &mut Random) -> Body<'p> {
+    let message = &corpus.messages[random.below(corpus.messages.len() as u64) as usize];
+    // An empty message has an empty slice, of which nothing is ever taken.
+    Body { pool: message, start: 0, octets: message.len() as u64, tail: b"", is_8bit: !message.is_ascii() }
+}
+
+impl Class {
+    /// In a line.
+    pub fn describe(&self) -> String {
+        let texts = match &self.texts {
+            Texts::Generated(sizes) => sizes.to_string(),
+            Texts::Corpus(corpus) => corpus.describe(),
+        };
+        let transfer = match self.chunk_octets {
+            None => "DATA".to_owned(),
+            Some(u64::MAX) => "BDAT, one chunk".to_owned(),
+            Some(octets) => format!("BDAT, chunks of {octets} octets"),
+        };
+        format!("{texts}; {} recipients; {transfer}", self.recipients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::people::{People, parse_domain};
+
+    fn plan(arguments: &[&str]) -> Plan {
+        use clap::Parser as _;
+        let arguments = [&["ringmx-bench", "run", "127.0.0.1:25", "--seed", "5"], arguments].concat();
+        let Ok(parsed) = crate::arguments::Arguments::try_parse_from(arguments) else { panic!("they are arguments") };
+        let crate::arguments::Command::Run(options) = parsed.command else { panic!("it is a run") };
+        Plan::new(&options).unwrap()
+    }
+
+    /// The whole content of messages, taken in pieces.
+    fn contents(plan: &Plan, numbers: impl Iterator<Item = u64>) -> Vec<Vec<u8>> {
+        let pool = pool(plan.seed);
+        let people = People::new(1, 100, &[parse_domain("to.test").unwrap()]);
+        let (senders, recipients) = (people.senders(), people.recipients());
+        let mut maker = Maker::new(plan, &pool, &senders, &recipients);
+        let mut header = Vec::new();
+        let content = |number| {
+            let made = maker.make(number, &mut header);
+            let mut content = Vec::new();
+            while content.len() < made.octets() as usize {
+                let piece = made.piece(&header, content.len() as u64);
+                assert!(!piece.is_empty());
+                content.extend_from_slice(piece);
+            }
+            assert_eq!(content.len() as u64, made.octets());
+            assert!(made.piece(&header, made.octets()).is_empty());
+            content
+        };
+        numbers.map(content).collect()
+    }
+
+    #[test]
+    fn content_has_its_size_and_whole_lines() {
+        for size in (2..1200).chain([78 * 1000, 100_000, 100_001, 1 << 20]) {
+            let plan = plan(&["--size", &size.to_string()]);
+            for content in contents(&plan, 0..2) {
+                assert_eq!(content.len(), size);
+                let text = std::str::from_utf8(&content).unwrap();
+                assert!(text.ends_with("\r\n"), "{size}");
+                for line in text.split_terminator("\r\n") {
+                    assert!(!line.starts_with('.') && !line.contains(['\r', '\n']), "{size}: {line:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_message_has_an_id_of_its_own_and_always_the_same_octets() {
+        let plan = plan(&["--size", "1k-8k", "--recipients", "1-9"]);
+        let all = contents(&plan, 0..1000);
+        assert_eq!(all, contents(&plan, 0..1000));
+        let id = |content: &Vec<u8>| {
+            let text = std::str::from_utf8(content).unwrap().to_owned();
+            let ids: Vec<String> =
+                text.lines().filter_map(|line| line.strip_prefix("Message-ID: ")).map(str::to_owned).collect();
+            assert_eq!(ids.len(), 1);
+            ids[0].clone()
+        };
+        let ids: std::collections::BTreeSet<String> = all.iter().map(id).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(all[999].windows(37).any(|window| window == b"Date: Thu, 01 Jan 2026 00:00:00 +0000"));
+    }
+}

@@ -1,0 +1,280 @@
+//! `run`: the load generator, on the engine's reactor and the engine's own client session.
+//!
+//! `plan` is what is asked for (`arguments`, `scenario`, `target`, `sizes`, `people`, `assertion` read it) · `content` makes
+//! message n (`corpus` has real ones, `random` decides) · `schedule` says when messages are meant to be sent, `supply` which is
+//! next · `talk` is one session, `worker` a thread of them with its ring, `gate` what threads share · `tally` is what is true,
+//! `ledger` whether the server says so too, `figures` what it comes to, `report` how it is told.
+//!
+//! *Invariants*: nothing is allocated for a message in the steady state. Every message that was begun ends as one outcome. A
+//! run whose ledgers disagree has no figure, nor has one whose generator was saturated.
+
+pub mod arguments;
+mod assertion;
+mod content;
+mod corpus;
+mod figures;
+mod gate;
+mod ledger;
+mod people;
+mod plan;
+mod random;
+mod report;
+mod scenario;
+mod schedule;
+mod sizes;
+mod supply;
+mod talk;
+mod tally;
+mod target;
+mod worker;
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use ringmx::handoff::mailbox;
+use ringmx::reactor::buffers::GroupShape;
+use ringmx::reactor::ring::{Ring, RingOptions};
+
+use crate::failure::Failure;
+use crate::measure::descriptors;
+use crate::measure::network::Network;
+use crate::measure::processor::ProcessTime;
+use arguments::RunArguments;
+use assertion::{Assertion, Figure};
+use content::Maker;
+use figures::Figures;
+use gate::Gate;
+use ledger::{Book, Server};
+use plan::Plan;
+use report::Second;
+use tally::Counts;
+use worker::{Outcome, Parts, Snapshot, Worker};
+
+/// Receive buffers of a thread: replies are short, and read at once.
+const BUFFERS: GroupShape = GroupShape { buffer_octets: 16 * 1024, buffers: 256 };
+
+/// How often signals are looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    Interrupted,
+    Aborted,
+}
+
+/// The command `run`.
+pub fn run(options: &RunArguments) -> Result<(), Failure> {
+    let plan = Plan::new(options)?;
+    let writes_json_only = options.json.as_deref() == Some(Path::new("-"));
+    if !writes_json_only && !options.once {
+        print!("{}", report::heading(&plan));
+    }
+    let (mut figures, end, ledger) = measure(&plan, options)?;
+    let ledger_words = match &ledger {
+        None => "not compared",
+        Some(Ok(())) => "agrees",
+        Some(Err(_)) => "DISAGREES",
+    };
+    let is_partial = end != End::Done;
+    if let Some(Err(failure)) = ledger {
+        // What was counted is told, but no figure.
+        figures.saturated.get_or_insert_with(|| "there is no figure".to_owned());
+        tell(&plan, options, &mut figures, ledger_words, is_partial)?;
+        return Err(failure);
+    }
+    tell(&plan, options, &mut figures, ledger_words, is_partial)?;
+    if end == End::Interrupted {
+        return Err(Failure::Interrupted);
+    }
+    if end == End::Aborted {
+        let conditions: Vec<String> = options.abort_on.iter().map(Assertion::to_string).collect();
+        return Err(Failure::Aborted(conditions.join(", ")));
+    }
+    if let Some(why) = figures.saturated {
+        return Err(Failure::Saturated(why));
+    }
+    let failing = figures.failing(&options.assertions);
+    if failing.is_empty() { Ok(()) } else { Err(Failure::Assertion(failing.join("; "))) }
+}
+
+fn tell(
+    plan: &Plan,
+    options: &RunArguments,
+    figures: &mut Figures,
+    ledger: &str,
+    is_partial: bool,
+) -> Result<(), Failure> {
+    if let Some(path) = &options.json {
+        let json = report::json(plan, figures, ledger, is_partial);
+        writeln!(report::open(path)?, "{json}").map_err(Failure::while_doing("cannot write the report"))?;
+    }
+    if options.json.as_deref() != Some(Path::new("-")) && !plan.verbose {
+        print!("{}", report::table(plan, figures, ledger, is_partial));
+    }
+    Ok(())
+}
+
+/// Figures, how the run ended, and whether the ledgers agree where they were compared.
+type Measured = (Figures, End, Option<Result<(), Failure>>);
+
+/// One run, with what surrounds it: the server's counters and account, the network's.
+fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
+    descriptors::raise(plan.connections as u64 + 256)?;
+    let server = options.server_stats.clone().zip(options.server_pid).map(|(stats, pid)| Server { stats, pid });
+    let before = server.as_ref().map(Server::look).transpose()?;
+    let account = |pid| ProcessTime::of(pid).map_err(Failure::while_doing("cannot read the server's account"));
+    let account_before = options.server_pid.map(account).transpose()?;
+    let network_before = Network::read();
+
+    let (outcomes, end) = perform(plan, options)?;
+
+    let mut figures = Figures::new(plan, outcomes);
+    let account_after = options.server_pid.map(account).transpose()?;
+    figures.server_ns = account_before.zip(account_after).map(|(before, after)| after.since_ns(before).0);
+    figures.warnings.extend(Network::read().since(network_before).warnings());
+    let agreement = match (server, before) {
+        (Some(server), Some(before)) => Some(ledger::compare(&figures.tally.counts, &server.look()?.since(&before))),
+        _ => None,
+    };
+    Ok((figures, end, agreement))
+}
+
+/// Runs the threads, and shows what they tell meanwhile.
+fn perform(plan: &Plan, options: &RunArguments) -> Result<(Vec<Outcome>, End), Failure> {
+    let pool = content::pool(plan.seed);
+    let (senders, recipients) = (plan.senders.senders(), plan.people.recipients());
+    let gate = Gate::new(plan.threads);
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, interrupted.clone())
+            .map_err(Failure::while_doing("cannot listen for signals"))?;
+    }
+    let book = options.ledger.as_deref().map(Book::create).transpose()?;
+    let mut progress = Progress::new(plan, options)?;
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let mut threads = Vec::new();
+        for number in 0..plan.threads {
+            let (tell, gate) = (tell.clone(), &gate);
+            let maker = Maker::new(plan, &pool, &senders, &recipients);
+            let page = book.as_ref().map(|book| book.page(plan.seed));
+            let work = move || -> Result<Outcome, Failure> {
+                let options = RingOptions {
+                    groups: vec![BUFFERS],
+                    ..RingOptions::for_sockets(plan.connections_of(number) as u32)
+                };
+                let (_, _, wake) = mailbox::mailbox::<()>().map_err(Failure::while_doing("cannot make an eventfd"))?;
+                let ring = Ring::new(&options, wake).map_err(|error| Failure::Unavailable(error.to_string()))?;
+                // Timers of an open loop are to fire when they are meant to; it is only a wish.
+                let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+                Worker::new(Parts { plan, thread: number, ring, maker, gate, tell, page })?.run()
+            };
+            let spawned = thread::Builder::new().name(format!("load-{number}")).spawn_scoped(scope, work);
+            threads.push(spawned.map_err(Failure::while_doing("cannot start a thread"))?);
+        }
+        drop(tell);
+        let end = progress.watch(&told, &gate, &interrupted);
+        let joined = threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err(Failure::System("a thread of the generator has panicked".to_owned())))
+        });
+        let outcomes: Result<Vec<_>, _> = joined.collect();
+        Ok((outcomes?, end?))
+    })
+}
+
+/// What is shown and written while a run goes on.
+struct Progress<'p> {
+    options: &'p RunArguments,
+    threads: usize,
+    ndjson: Option<Box<dyn Write>>,
+    shows: bool,
+    /// The last counts of every thread, by which its next ones are more.
+    earlier: Vec<Counts>,
+    /// Seconds that some threads have told of, and how many.
+    open: VecDeque<(Second, usize)>,
+}
+
+impl<'p> Progress<'p> {
+    fn new(plan: &Plan, options: &'p RunArguments) -> Result<Self, Failure> {
+        let is_taken = |path: &Option<std::path::PathBuf>| path.as_deref() == Some(Path::new("-"));
+        Ok(Self {
+            options,
+            threads: plan.threads,
+            ndjson: options.ndjson.as_deref().map(report::open).transpose()?,
+            shows: std::io::stdout().is_terminal()
+                && !is_taken(&options.json)
+                && !is_taken(&options.ndjson)
+                && !plan.verbose,
+            earlier: vec![Counts::default(); plan.threads],
+            open: VecDeque::new(),
+        })
+    }
+
+    /// Until every thread is done.
+    fn watch(&mut self, told: &Receiver<Snapshot>, gate: &Gate, interrupted: &AtomicBool) -> Result<End, Failure> {
+        let mut end = End::Done;
+        loop {
+            match told.recv_timeout(LOOK) {
+                Ok(snapshot) => {
+                    if self.take(snapshot)? && end == End::Done {
+                        end = End::Aborted;
+                        gate.stop();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(end),
+            }
+            if interrupted.load(Ordering::Relaxed) && end == End::Done {
+                end = End::Interrupted;
+                gate.stop();
+            }
+        }
+    }
+
+    /// Adds what a thread tells of a second, and shows the second when all have. Returns whether the run is to be stopped.
+    fn take(&mut self, snapshot: Snapshot) -> Result<bool, Failure> {
+        let Snapshot { thread, second, counts, interval } = snapshot;
+        let more = counts.since(&self.earlier[thread]);
+        self.earlier[thread] = counts;
+        if !self.open.iter().any(|(open, _)| open.number == second) {
+            self.open.push_back((Second::new(second), 0));
+        }
+        if let Some((open, threads)) = self.open.iter_mut().find(|(open, _)| open.number == second) {
+            open.counts.add(&more);
+            // All histograms have the same bounds.
+            let _ = open.times.add(&interval);
+            *threads += 1;
+        }
+        while let Some((_, threads)) = self.open.front()
+            && *threads == self.threads
+            && let Some((second, _)) = self.open.pop_front()
+        {
+            self.show(&second)?;
+        }
+        let mut sum = Counts::default();
+        self.earlier.iter().for_each(|counts| sum.add(counts));
+        let holds = |condition: &Assertion| match condition.figure {
+            Figure::Count(name) => condition.holds(sum.value_of(name) as f64),
+            _ => false,
+        };
+        Ok(self.options.abort_on.iter().any(holds))
+    }
+
+    fn show(&mut self, second: &Second) -> Result<(), Failure> {
+        if let Some(ndjson) = &mut self.ndjson {
+            writeln!(ndjson, "{}", second.json()).map_err(Failure::while_doing("cannot write a line of JSON"))?;
+        }
+        if self.shows {
+            print!("{}", second.row());
+        }
+        Ok(())
+    }
+}

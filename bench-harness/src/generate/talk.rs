@@ -1,0 +1,392 @@
+//! What is said on one connection: a client's session, the messages in flight, and the one that is being sent.
+//!
+//! *Invariants*: for each transaction that the session has begun there is one flight, in order. What is in `out` is sent in
+//! order, one send at a time. *Does not* know sockets, or which message is next.
+
+use std::collections::VecDeque;
+
+use ringmx::reactor::io::Time;
+use ringmx::smtp::client::{Awaited, Class, Code, Ended, Event, Outcome, Refusal, Reply, Session, Transmit};
+use ringmx::smtp::extension::Extension;
+
+use super::content::Made;
+use super::ledger::Page;
+use super::supply::{Due, Supply};
+use super::tally::{Tally, Timed};
+
+/// Octets that are written before they are sent.
+pub const OUT_MOST: usize = 256 * 1024;
+
+/// A message that was begun and has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    due: Due,
+    intended: Time,
+    begun: Time,
+    /// When its end of data was written.
+    given: Time,
+    octets: u64,
+    checksum: u32,
+    is_measured: bool,
+}
+
+/// The message that is being sent, and how far it was.
+#[derive(Clone, Copy, Debug)]
+struct Writing<'p> {
+    made: Made<'p>,
+    at: u64,
+    checksum: u32,
+}
+
+/// What a connection tells about.
+pub struct Ear<'a> {
+    /// When what is heard has come.
+    pub now: Time,
+    /// Counts and times.
+    pub tally: &'a mut Tally,
+    /// Where messages come from, and go back to.
+    pub supply: &'a mut Supply,
+    /// Hears of each message that was taken over.
+    pub ledger: Option<&'a mut Page>,
+}
+
+/// Whether a message was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It was.
+    Begun,
+    /// Not on this connection, which takes no more.
+    Spent,
+    /// This server never takes it.
+    Unsendable,
+    /// The server lacks what the whole load needs.
+    Lacking(Refusal),
+}
+
+/// What is said of a message at its beginning.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Which.
+    pub due: Due,
+    /// When it was meant to begin.
+    pub intended: Time,
+    /// When it does.
+    pub now: Time,
+    /// Whether it counts.
+    pub is_measured: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Talk<'p> {
+    /// The client's side.
+    pub session: Session,
+    /// What is to be sent.
+    pub out: Vec<u8>,
+    flights: VecDeque<Flight>,
+    writing: Option<Writing<'p>>,
+    /// Whether there is more to be written as soon as there is room, whatever the server says.
+    pub has_more: bool,
+    header: Vec<u8>,
+    /// When the connection was made, or the last commands were sent.
+    pub asked: Time,
+    /// When the server said something, or took something, for the last time.
+    pub heard: Time,
+    /// Messages begun.
+    pub messages: u64,
+    /// What is known of the session.
+    pub standing: Standing,
+}
+
+/// See [`Talk::standing`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    /// Whether the server takes no more messages here.
+    pub is_spent: bool,
+    /// Whether EHLO is answered, for the first time or behind XCLIENT.
+    pub is_ready: bool,
+    /// Whether XCLIENT was sent.
+    pub is_introduced: bool,
+    /// Whether commands are sent in groups.
+    pub pipelines: bool,
+    /// Whether the server said nothing for too long.
+    pub has_timed_out: bool,
+}
+
+impl<'p> Talk<'p> {
+    /// Before the greeting. The memory of an earlier connection is used again.
+    pub fn new(session: Session, earlier: Option<Self>, pipelines: bool, now: Time) -> Self {
+        let (mut out, mut flights, header) = match earlier {
+            Some(earlier) => (earlier.out, earlier.flights, earlier.header),
+            None => Default::default(),
+        };
+        out.clear();
+        flights.clear();
+        Self {
+            session,
+            out,
+            flights,
+            writing: None,
+            has_more: false,
+            header,
+            asked: now,
+            heard: now,
+            messages: 0,
+            standing: Standing { pipelines, ..Standing::default() },
+        }
+    }
+
+    /// Whether another message can begin.
+    pub fn has_room(&self) -> bool {
+        self.standing.is_ready
+            && !self.standing.is_spent
+            && self.writing.is_none()
+            && self.out.len() < OUT_MOST
+            && self.session.check_room().is_ok()
+    }
+
+    /// Begins a message, and writes what can be sent of it.
+    pub fn begin(&mut self, start: Start, make: impl FnOnce(&mut Vec<u8>) -> Made<'p>, tally: &mut Tally) -> Begin {
+        let made = make(&mut self.header);
+        let begun = match self.session.begin(&made.message(), &mut self.out) {
+            Ok(begun) => begun,
+            Err(Refusal::MailMax | Refusal::RcptDomainMax | Refusal::NotOpen | Refusal::Busy) => {
+                self.standing.is_spent = true;
+                return Begin::Spent;
+            }
+            Err(Refusal::TooBig(_)) => return Begin::Unsendable,
+            Err(refusal) => return Begin::Lacking(refusal),
+        };
+        tally.counts.attempted += 1;
+        tally.counts.recipients_cut += made.message().recipients.len() as u64 - u64::from(begun.recipients);
+        self.messages += 1;
+        let Start { due, intended, now, is_measured } = start;
+        let octets = made.octets();
+        self.flights.push_back(Flight { due, intended, begun: now, given: now, octets, checksum: 0, is_measured });
+        self.writing = Some(Writing { made, at: 0, checksum: 0 });
+        Begin::Begun
+    }
+
+    /// Writes what can be sent now.
+    pub fn transmit(&mut self, now: Time, sums: bool) {
+        self.has_more = false;
+        let Some(writing) = &mut self.writing else { return };
+        let message = writing.made.message();
+        if !self.standing.pipelines {
+            self.asked = now;
+        }
+        while self.out.len() < OUT_MOST {
+            match self.session.poll_transmit(&message, &mut self.out) {
+                Transmit::Content => {}
+                Transmit::Wait => return,
+                Transmit::More => break,
+                Transmit::Idle => {
+                    self.writing = None;
+                    return;
+                }
+            }
+            while self.out.len() < OUT_MOST {
+                let mut piece = writing.made.piece(&self.header, writing.at);
+                // No more of a large body than is sent at once.
+                piece = &piece[..piece.len().min(OUT_MOST)];
+                let before = piece.len();
+                let whole = piece;
+                while let Ok(octets @ [_, ..]) = self.session.put(&mut piece) {
+                    self.out.extend_from_slice(octets);
+                }
+                let given = before - piece.len();
+                writing.at += given as u64;
+                if sums {
+                    writing.checksum = crc32c::crc32c_append(writing.checksum, &whole[..given]);
+                }
+                if given == 0 || writing.at == writing.made.octets() {
+                    break;
+                }
+            }
+            if writing.at == writing.made.octets() {
+                if let Ok(end) = self.session.finish() {
+                    self.out.extend_from_slice(end);
+                }
+                if let Some(flight) = self.flights.back_mut() {
+                    (flight.given, flight.checksum) = (now, writing.checksum);
+                }
+                self.writing = None;
+                return;
+            }
+        }
+        self.has_more = true;
+    }
+
+    /// Hears what the server says, or with nothing to hear takes the ends of what was under way.
+    pub fn hear(&mut self, mut input: &[u8], ear: &mut Ear<'_>) {
+        self.heard = ear.now;
+        // BOUND: each turn takes a reply, the end of a flight, or ends the loop.
+        loop {
+            match self.session.handle_input(&mut input, &mut self.out) {
+                Event::NeedInput | Event::Closed => break,
+                Event::Fault(_) => ear.tally.counts.faults += 1,
+                Event::Mail { reply, .. } => timing(&self.flights, &self.standing, self.asked).enter(
+                    Timed::Mail,
+                    Awaited::Mail,
+                    reply.code(),
+                    ear,
+                ),
+                Event::Recipient { reply, .. } => {
+                    timing(&self.flights, &self.standing, self.asked).enter(
+                        Timed::Rcpt,
+                        Awaited::Rcpt,
+                        reply.code(),
+                        ear,
+                    );
+                }
+                Event::Content { reply, .. } if reply.class() == Class::Positive => {
+                    ear.tally.reply(Awaited::Block, reply.code());
+                }
+                Event::Content { reply, .. } => {
+                    timing(&self.flights, &self.standing, self.asked).enter(
+                        Timed::Data,
+                        Awaited::Data,
+                        reply.code(),
+                        ear,
+                    );
+                }
+                Event::EndOfData { reply, .. } => {
+                    if let Some(flight) = self.flights.front() {
+                        flight.hear_end_of_data(reply, ear);
+                    }
+                }
+                Event::Ended(ended) => self.end(ended, ear),
+                opening => hear_opening(opening, &mut self.asked, &mut self.standing, ear),
+            }
+        }
+        if self.messages == 0 && self.standing.is_ready {
+            self.standing.pipelines &= self.session.offer().has(Extension::Pipelining);
+        }
+    }
+
+    fn end(&mut self, Ended { outcome, .. }: Ended, ear: &mut Ear<'_>) {
+        let Some(flight) = self.flights.pop_front() else { return };
+        if self.flights.is_empty() {
+            // It was the last one that was begun; nothing more is sent of it.
+            self.writing = None;
+        }
+        let counts = &mut ear.tally.counts;
+        let may_try_again = match outcome {
+            Outcome::Accepted { recipients } => {
+                counts.accepted += 1;
+                counts.accepted_octets += flight.octets;
+                counts.accepted_recipients += u64::from(recipients);
+                counts.checksum_sum = counts.checksum_sum.wrapping_add(u64::from(flight.checksum));
+                if flight.is_measured {
+                    ear.tally.time(Timed::Message, ear.now.since_ns(flight.begun));
+                    ear.tally.time(Timed::MessageCorrected, ear.now.since_ns(flight.intended));
+                }
+                false
+            }
+            Outcome::Refused { verdict, .. } if verdict.code.class() == Class::Temporary => {
+                counts.tempfailed += 1;
+                true
+            }
+            Outcome::Refused { .. } | Outcome::Verified { .. } => {
+                counts.refused += 1;
+                false
+            }
+            Outcome::Lost if self.standing.has_timed_out => {
+                counts.timed_out += 1;
+                true
+            }
+            Outcome::Lost | Outcome::Abandoned => {
+                counts.reset += 1;
+                true
+            }
+            // The server may have it: a second try could be a duplicate.
+            Outcome::Undecided => {
+                counts.undecided += 1;
+                counts.undecided_octets += flight.octets;
+                false
+            }
+        };
+        if ear.supply.end(flight.due, may_try_again, ear.now) {
+            ear.tally.counts.retried += 1;
+        }
+    }
+}
+
+fn timing(flights: &VecDeque<Flight>, standing: &Standing, asked: Time) -> Timing {
+    let flight = flights.front();
+    let since = match flight {
+        Some(flight) if standing.pipelines => flight.begun,
+        _ => asked,
+    };
+    Timing { since, is_measured: flight.is_some_and(|flight| flight.is_measured) }
+}
+
+/// Since when a reply was waited for.
+struct Timing {
+    since: Time,
+    is_measured: bool,
+}
+
+impl Timing {
+    #[inline]
+    fn enter(&self, what: Timed, to: Awaited, code: Code, ear: &mut Ear<'_>) {
+        ear.tally.reply(to, code);
+        if self.is_measured {
+            ear.tally.time(what, ear.now.since_ns(self.since));
+        }
+    }
+}
+
+impl Flight {
+    fn hear_end_of_data(&self, reply: Reply<'_>, ear: &mut Ear<'_>) {
+        ear.tally.reply(Awaited::EndOfData, reply.code());
+        if self.is_measured {
+            let ns = ear.now.since_ns(self.given);
+            ear.tally.time(Timed::EndOfData, ns);
+            ear.tally.time(Timed::EndOfDataCorrected, ns + self.begun.since_ns(self.intended));
+        }
+        if let (Some(ledger), Class::Positive) = (&mut ear.ledger, reply.class()) {
+            ledger.acknowledge(self.due.number, self.octets, self.checksum, reply);
+        }
+    }
+}
+
+/// What is heard before the first message, and at the end.
+#[inline(never)]
+fn hear_opening(event: Event<'_>, asked: &mut Time, standing: &mut Standing, ear: &mut Ear<'_>) {
+    let tally = &mut *ear.tally;
+    match event {
+        Event::Greeting(reply) => {
+            tally.reply(Awaited::Greeting, reply.code());
+            tally.time(Timed::Greeting, ear.now.since_ns(*asked));
+            *asked = ear.now;
+        }
+        Event::Ready(reply) => {
+            tally.reply(Awaited::Hello, reply.code());
+            tally.time(Timed::Hello, ear.now.since_ns(*asked));
+            standing.is_ready = true;
+        }
+        Event::XclientAccepted(reply) => {
+            tally.reply(Awaited::Xclient, reply.code());
+            *asked = ear.now;
+        }
+        Event::Quit(reply) => tally.reply(Awaited::Quit, reply.code()),
+        Event::NoService(reply) => standing.refuse(Awaited::Greeting, reply, tally),
+        Event::HelloRefused(reply) => standing.refuse(Awaited::Hello, reply, tally),
+        Event::XclientRefused(reply) => standing.refuse(Awaited::Xclient, reply, tally),
+        Event::Closing(_) => {
+            tally.counts.sessions_closed += 1;
+            standing.is_spent = true;
+        }
+        // Nothing here asks for TLS or AUTH; the rest is heard elsewhere.
+        _ => {}
+    }
+}
+
+impl Standing {
+    fn refuse(&mut self, to: Awaited, reply: Reply<'_>, tally: &mut Tally) {
+        tally.reply(to, reply.code());
+        tally.counts.sessions_refused += 1;
+        self.is_spent = true;
+    }
+}

@@ -1,0 +1,576 @@
+//! One thread of the generator: its ring, its connections, the turn of its loop.
+//!
+//! *A turn*: what completed is heard; connections that can go on write what they can; in an open loop, messages whose time has
+//! come begin on connections with room, in turn; then one send for each connection, and one system call. *Invariants*: one send
+//! for a connection is under way; a slot is used again when nothing is in flight for it. *Why the clock is read so often*: a
+//! message begins when it is written, not when the turn began; 25 ns are less than the error.
+
+mod slots;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use hdrhistogram::Histogram;
+use ringmx::limits;
+use ringmx::reactor::connecting::Route;
+use ringmx::reactor::io::{Completion, Io, Kind, Operation, Payload, SendMode, Time};
+use ringmx::reactor::ring::Ring;
+use ringmx::reactor::wheel::Wheel;
+use ringmx::smtp::client::Terms;
+
+use super::content::Maker;
+use super::gate::Gate;
+use super::ledger::Page;
+use super::plan::{Loop, Plan};
+use super::schedule::Arrivals;
+use super::supply::{Due, Supply};
+use super::talk::{Begin, Start};
+use super::tally::{Counts, Tally, Timed};
+use crate::failure::Failure;
+use crate::measure::processor;
+use slots::{Phase, Slot};
+
+/// Connects of one thread that are under way at once: far below what a listening socket's backlog takes.
+const CONNECTS_AT_ONCE: usize = 64;
+
+/// How long a thread sleeps at most before it looks whether it is to stop, or may start.
+const LOOK_MS: u64 = 50;
+
+/// How long what is in flight may take when somebody has interrupted the run.
+const GRACE_MS: u64 = 2_000;
+
+/// Until a connection that failed is tried again.
+const RECONNECT_MS: u64 = 200;
+
+/// Fresh messages begun in one turn of an open loop before what has completed is heard.
+const BEGUN_PER_TURN: usize = 1024;
+
+/// What a thread tells each second.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Which thread.
+    pub thread: usize,
+    /// The second that is over, since the start.
+    pub second: u64,
+    /// Of the whole run so far.
+    pub counts: Counts,
+    /// Times from the end of data to the reply, of this second.
+    pub interval: Histogram<u64>,
+}
+
+/// A moment at which figures begin or end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark {
+    /// When.
+    pub at: Time,
+    /// What was counted by then.
+    pub counts: Counts,
+    /// Processor time that the thread had used.
+    pub cpu_ns: u64,
+    /// Time that it had waited for a processor.
+    pub delay_ns: u64,
+}
+
+/// What came of a thread.
+pub struct Outcome {
+    /// All that it counted.
+    pub tally: Tally,
+    /// Where its figures begin and end.
+    pub window: (Mark, Mark),
+    /// Messages whose time had come by the end, and which had not begun.
+    pub behind: u64,
+    /// Processor time in all.
+    pub cpu_ns: u64,
+}
+
+/// What a worker is made of.
+pub struct Parts<'p> {
+    /// What is asked for.
+    pub plan: &'p Plan,
+    /// Which thread.
+    pub thread: usize,
+    /// Its ring, with a socket for each connection.
+    pub ring: Ring,
+    /// Its messages.
+    pub maker: Maker<'p>,
+    /// Shared with the others.
+    pub gate: &'p Gate,
+    /// Where snapshots go.
+    pub tell: Sender<Snapshot>,
+    /// Where acknowledged messages are written.
+    pub page: Option<Page>,
+}
+
+/// See the module.
+pub struct Worker<'p> {
+    plan: &'p Plan,
+    thread: usize,
+    io: Ring,
+    maker: Maker<'p>,
+    gate: &'p Gate,
+    tell: Sender<Snapshot>,
+    page: Option<Page>,
+    terms: Arc<Terms>,
+    routes: Vec<Arc<Route>>,
+    slots: Vec<Slot<'p>>,
+    wheel: Wheel,
+    fired: Vec<u32>,
+    /// Slots that something has happened to.
+    listed: Vec<u32>,
+    /// Slots with something to send.
+    sends: Vec<u32>,
+    /// Slots that wait to be connected.
+    unconnected: VecDeque<u32>,
+    connecting: usize,
+    /// Slots whose opening is not over.
+    opening: usize,
+    /// Slots that have a connection, or wait for one.
+    open: usize,
+    /// Open loop: slots with room for a message.
+    roomy: VecDeque<u32>,
+    /// Since when there are such.
+    roomy_since: Time,
+    supply: Supply,
+    arrivals: Option<Arrivals>,
+    /// Of the next fresh message, when the clock has started.
+    next_arrival: Option<Time>,
+    /// Connections made, for peers to be named.
+    connections_made: u64,
+    tally: Tally,
+    start: Option<Time>,
+    measure_from: Time,
+    deadline: Option<Time>,
+    is_ending: bool,
+    give_up_at: Option<Time>,
+    next_snapshot: Time,
+    seconds: u64,
+    window: (Option<Mark>, Option<Mark>),
+    failure: Option<Failure>,
+}
+
+impl<'p> Worker<'p> {
+    /// With its connections still to be made.
+    pub fn new(parts: Parts<'p>) -> Result<Self, Failure> {
+        let Parts { plan, thread, mut ring, maker, gate, tell, page } = parts;
+        let route = |source| Route::new(plan.target.clone(), source).map(Arc::new);
+        let routes: Result<Vec<_>, _> = plan.sources.iter().copied().map(route).collect();
+        let count = plan.connections_of(thread);
+        let now = ring.read_clock();
+        let arrivals = match &plan.pace {
+            Loop::Closed => None,
+            Loop::Open(rate, spacing) => Some(Arrivals::new(rate, *spacing, plan.seed, thread, plan.threads)),
+        };
+        let may_return = plan.on_tempfail == super::arguments::OnTempfail::Retry;
+        Ok(Self {
+            plan,
+            thread,
+            io: ring,
+            maker,
+            gate,
+            tell,
+            page,
+            terms: Arc::new(plan.terms.clone()),
+            routes: routes
+                .map_err(|error| Failure::Usage(format!("cannot connect to {}: {error}", plan.target_text)))?,
+            slots: (0..count).map(|_| Slot::default()).collect(),
+            wheel: Wheel::new(now),
+            fired: Vec::new(),
+            listed: Vec::new(),
+            sends: Vec::new(),
+            unconnected: (0..count as u32).collect(),
+            connecting: 0,
+            opening: count,
+            open: count,
+            roomy: VecDeque::with_capacity(count),
+            roomy_since: now,
+            supply: Supply::new(thread, plan.threads, plan.messages, may_return),
+            arrivals,
+            next_arrival: None,
+            connections_made: 0,
+            tally: Tally::new(),
+            start: None,
+            measure_from: now,
+            deadline: None,
+            is_ending: false,
+            give_up_at: None,
+            next_snapshot: now,
+            seconds: 0,
+            window: (None, None),
+            failure: None,
+        })
+    }
+
+    /// Turns until all is sent, or it is time.
+    pub fn run(mut self) -> Result<Outcome, Failure> {
+        loop {
+            self.connect_more();
+            self.work();
+            self.offer();
+            self.dispatch();
+            if self.open == 0 || self.failure.is_some() {
+                break;
+            }
+            let until = self.until();
+            self.io.wait(Some(until)).map_err(Failure::while_doing("the ring failed"))?;
+            self.look_around();
+            for _ in 0..limits::COMPLETIONS_PER_TURN {
+                let Some(completion) = self.io.complete() else { break };
+                self.handle(completion);
+            }
+        }
+        if self.start.is_none() && self.opening > 0 {
+            // Others wait for this thread.
+            self.gate.arrive(self.io.now());
+        }
+        if let Some(page) = self.page.take() {
+            page.close()?;
+        }
+        if let Some(failure) = self.failure {
+            self.gate.stop();
+            return Err(failure);
+        }
+        let end = self.mark();
+        self.snapshot();
+        let behind = match (self.next_arrival, self.window.1) {
+            (Some(next), Some(window)) if next < window.at && self.supply.peek_fresh().is_some() => {
+                self.arrivals_by(window.at)
+            }
+            _ => 0,
+        };
+        let window = (self.window.0.unwrap_or(end), self.window.1.unwrap_or(end));
+        Ok(Outcome { tally: self.tally, window, behind, cpu_ns: end.cpu_ns })
+    }
+
+    /// Fresh messages whose time had come by then and which had not begun.
+    fn arrivals_by(&mut self, end: Time) -> u64 {
+        let (Some(start), Some(arrivals)) = (self.start, &mut self.arrivals) else { return 0 };
+        let mut behind = 1;
+        // BOUND: what was asked for in all.
+        while start.0.saturating_add(arrivals.next_ns()) < end.0 && behind < 1 << 30 {
+            behind += 1;
+        }
+        behind
+    }
+
+    fn mark(&self) -> Mark {
+        let (cpu_ns, delay_ns) = processor::thread_ns().unwrap_or((0, 0));
+        Mark { at: self.io.now(), counts: self.tally.counts, cpu_ns, delay_ns }
+    }
+
+    /// Once in a turn: what depends on the time, and on others.
+    fn look_around(&mut self) {
+        let now = self.io.now();
+        self.maker.look_at_clock();
+        if self.start.is_none()
+            && let Some(start) = self.gate.start()
+        {
+            self.start = Some(start);
+            self.measure_from = Time(start.0 + self.plan.warm_up.as_nanos() as u64);
+            self.deadline = self.plan.duration.map(|duration| Time(start.0 + duration.as_nanos() as u64));
+            self.next_snapshot = start.plus_ms(1000);
+            self.next_arrival = self.arrivals.as_mut().map(|arrivals| Time(start.0 + arrivals.next_ns()));
+            self.roomy_since = start;
+            self.list_all();
+        }
+        if self.start.is_some() && self.window.0.is_none() && now >= self.measure_from {
+            self.window.0 = Some(self.mark());
+        }
+        while self.start.is_some() && now >= self.next_snapshot {
+            self.snapshot();
+        }
+        let is_late = self.deadline.is_some_and(|deadline| now >= deadline);
+        let is_stopped = self.gate.is_stopped();
+        if !self.is_ending && (is_late || is_stopped || (self.start.is_some() && self.supply.is_exhausted())) {
+            self.is_ending = true;
+            if is_late || is_stopped {
+                self.window.1 = Some(self.mark());
+            }
+            self.list_all();
+        }
+        if is_stopped && self.give_up_at.is_none() {
+            self.give_up_at = Some(now.plus_ms(GRACE_MS));
+        }
+        if self.give_up_at.is_some_and(|at| now >= at) {
+            self.give_up_all();
+        }
+        self.wheel.expire(now, &mut self.fired);
+        while let Some(index) = self.fired.pop() {
+            self.on_timer(index, now);
+        }
+    }
+
+    fn snapshot(&mut self) {
+        self.seconds += 1;
+        self.next_snapshot = self.next_snapshot.plus_ms(1000);
+        let interval = self.tally.take_interval();
+        // Whoever listened may be gone at the end.
+        let _ =
+            self.tell.send(Snapshot { thread: self.thread, second: self.seconds, counts: self.tally.counts, interval });
+    }
+
+    fn until(&mut self) -> Time {
+        let now = self.io.read_clock();
+        if self.start.is_none() && self.gate.start().is_some() {
+            return now;
+        }
+        // Where the clock has not started, another thread may start it.
+        let mut until = now.plus_ms(if self.start.is_none() && self.opening == 0 { 1 } else { LOOK_MS });
+        let mut earlier = |time: Option<Time>| {
+            if let Some(time) = time {
+                until = until.min(time);
+            }
+        };
+        earlier(self.wheel.next());
+        if self.start.is_some() && !self.is_ending {
+            earlier(self.deadline);
+            earlier(Some(self.next_snapshot));
+            if !self.roomy.is_empty() {
+                earlier(self.next_arrival.filter(|_| self.supply.peek_fresh().is_some()));
+            }
+            earlier(self.supply.next_retry().filter(|retry| *retry > now));
+        }
+        until
+    }
+
+    fn handle(&mut self, completion: Completion) {
+        let Completion { token, result, more, payload } = completion;
+        let index = token.slot;
+        if token.kind == Kind::Wake || index as usize >= self.slots.len() {
+            return;
+        }
+        if !more {
+            self.slots[index as usize].in_flight -= 1;
+        }
+        match (token.kind, payload) {
+            (Kind::Connect, _) => self.on_connected(index, result),
+            (Kind::Receive, Payload::Received(received)) if received.octets > 0 => {
+                self.on_received(index, received);
+                if !more {
+                    self.on_receive_ended(index, None);
+                }
+            }
+            (Kind::Receive, payload) => {
+                if let Payload::Received(received) = payload {
+                    self.io.release(received);
+                }
+                if !more {
+                    self.on_receive_ended(index, Some(result));
+                }
+            }
+            (Kind::Send, Payload::Octets(octets)) => self.on_sent(index, result, octets),
+            _ => {}
+        }
+        self.free_if_done(index);
+    }
+
+    fn start(&mut self, index: u32, kind: Kind, operation: Operation) {
+        self.slots[index as usize].in_flight += 1;
+        self.io.start(slots::token(kind, index), operation);
+    }
+
+    fn list(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if !slot.is_listed {
+            slot.is_listed = true;
+            self.listed.push(index);
+        }
+    }
+
+    fn list_all(&mut self) {
+        for index in 0..self.slots.len() as u32 {
+            self.list(index);
+        }
+    }
+
+    /// Connections that something has happened to go on.
+    fn work(&mut self) {
+        let mut listed = std::mem::take(&mut self.listed);
+        for index in listed.drain(..) {
+            self.slots[index as usize].is_listed = false;
+            self.work_on(index);
+        }
+        // What was listed meanwhile waits for the next turn.
+        listed.append(&mut self.listed);
+        self.listed = listed;
+    }
+
+    fn work_on(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.phase == Phase::Free {
+            // It waits for a connection that is not wanted any more.
+            if self.is_ending && slot.in_flight == 0 {
+                self.retire(index);
+            }
+            return;
+        }
+        if slot.phase != Phase::Open {
+            return;
+        }
+        let now = self.io.read_clock();
+        let Some(talk) = &mut slot.talk else { return };
+        if talk.session.is_closed() {
+            return self.close(index);
+        }
+        talk.transmit(now, self.plan.checksum);
+        if self.plan.xclient && talk.standing.is_ready && !talk.standing.is_introduced {
+            self.introduce(index);
+        }
+        self.arrive(index);
+        if self.arrivals.is_none() && self.start.is_some() {
+            while self.has_room(index) && self.begin_closed(index) {}
+        }
+        self.quit_if_done(index);
+        let slot = &mut self.slots[index as usize];
+        if let Some(talk) = &slot.talk
+            && !talk.out.is_empty()
+        {
+            self.sends.push(index);
+        }
+        if self.arrivals.is_some() {
+            self.make_room(index);
+        }
+    }
+
+    /// The first time that a slot is ready, or cannot be.
+    fn arrive(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let is_ready = slot.talk.as_ref().is_none_or(|talk| talk.standing.is_ready || talk.standing.is_spent);
+        if is_ready && !slot.has_arrived {
+            slot.has_arrived = true;
+            self.opening -= 1;
+            if self.opening == 0 {
+                let now = self.io.read_clock();
+                self.gate.arrive(now);
+            }
+        }
+    }
+
+    fn has_room(&self, index: u32) -> bool {
+        let slot = &self.slots[index as usize];
+        let most = self.plan.messages_per_connection.unwrap_or(u64::MAX);
+        !self.is_ending
+            && slot.phase == Phase::Open
+            && slot.talk.as_ref().is_some_and(|talk| talk.messages < most && talk.has_room())
+    }
+
+    /// Closed loop: the next message begins here. Returns whether there may be another.
+    fn begin_closed(&mut self, index: u32) -> bool {
+        let now = self.io.now();
+        let Some(due) = self.supply.peek_retry(now).or_else(|| self.supply.peek_fresh()) else { return false };
+        let now = self.io.read_clock();
+        self.begin(index, due, now, now)
+    }
+
+    fn begin(&mut self, index: u32, due: Due, intended: Time, now: Time) -> bool {
+        let slot = &mut self.slots[index as usize];
+        let Some(talk) = &mut slot.talk else { return false };
+        let is_measured = intended >= self.measure_from && self.window.1.is_none();
+        let maker = &mut self.maker;
+        let start = Start { due, intended, now, is_measured };
+        match talk.begin(start, |header| maker.make(due.number, header), &mut self.tally) {
+            Begin::Begun => {
+                self.supply.take(due);
+                talk.transmit(now, self.plan.checksum);
+                if self.arrivals.is_none() && due.tries == 0 {
+                    self.tally.counts.offered += 1;
+                }
+                true
+            }
+            Begin::Spent => {
+                self.list(index);
+                false
+            }
+            Begin::Unsendable => {
+                self.supply.take(due);
+                self.supply.end(due, false, now);
+                self.tally.counts.unsendable += 1;
+                true
+            }
+            Begin::Lacking(refusal) => {
+                let text = format!("{} cannot take this load: {refusal}", self.plan.target_text);
+                self.failure.get_or_insert(Failure::Unavailable(text));
+                false
+            }
+        }
+    }
+
+    /// Open loop: the connection is among those that messages are begun on, if it has room.
+    fn make_room(&mut self, index: u32) {
+        if self.has_room(index) && !self.slots[index as usize].is_roomy {
+            self.slots[index as usize].is_roomy = true;
+            if self.roomy.is_empty() {
+                self.roomy_since = self.io.read_clock();
+            }
+            self.roomy.push_back(index);
+        }
+    }
+
+    /// Open loop: messages whose time has come begin, on connections with room in turn.
+    fn offer(&mut self) {
+        if self.is_ending || self.start.is_none() || self.arrivals.is_none() {
+            return;
+        }
+        let mut now = self.io.read_clock();
+        for _ in 0..BEGUN_PER_TURN {
+            let Some(&index) = self.roomy.front() else { return };
+            if !self.has_room(index) {
+                self.leave_room();
+                continue;
+            }
+            let retry = self.supply.peek_retry(now).map(|due| (due, now));
+            let fresh = || Some((self.supply.peek_fresh()?, self.next_arrival.filter(|next| *next <= now)?));
+            let Some((due, intended)) = retry.or_else(fresh) else { return };
+            now = self.io.read_clock();
+            if self.begin(index, due, intended, now) && due.tries == 0 {
+                self.on_arrival(intended, now);
+            }
+            self.leave_room();
+            self.sends.push(index);
+            self.make_room(index);
+            if self.failure.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn leave_room(&mut self) {
+        if let Some(index) = self.roomy.pop_front() {
+            self.slots[index as usize].is_roomy = false;
+        }
+    }
+
+    /// A fresh message has begun: how late, and by whose fault?
+    fn on_arrival(&mut self, intended: Time, now: Time) {
+        self.tally.counts.offered += 1;
+        if intended >= self.measure_from {
+            self.tally.time(Timed::Lag, now.since_ns(intended));
+            self.tally.time(Timed::OwnLag, now.since_ns(intended.max(self.roomy_since)));
+        }
+        if let (Some(start), Some(arrivals)) = (self.start, &mut self.arrivals) {
+            self.next_arrival = Some(Time(start.0.saturating_add(arrivals.next_ns())));
+        }
+    }
+
+    /// One send for each connection that has something to say.
+    fn dispatch(&mut self) {
+        let mut sends = std::mem::take(&mut self.sends);
+        for index in sends.drain(..) {
+            let slot = &mut self.slots[index as usize];
+            let Some(talk) = &mut slot.talk else { continue };
+            if slot.phase != Phase::Open || slot.sending.is_some() || talk.out.is_empty() {
+                continue;
+            }
+            let octets = std::mem::replace(&mut talk.out, std::mem::take(&mut slot.spare));
+            // What goes on without a reply must hear of the end of its send; all others hear of a reply.
+            let mode = if talk.has_more { SendMode::Prompt } else { SendMode::Quiet };
+            if self.plan.verbose {
+                slots::show("C: ", &octets);
+            }
+            self.tally.counts.octets_sent += octets.len() as u64;
+            slot.sending = Some((octets.len(), 0));
+            self.start(index, Kind::Send, Operation::Send { octets, from: 0, mode });
+        }
+        self.sends = sends;
+    }
+}
