@@ -127,7 +127,7 @@ pub struct Worker<'p> {
     opening: usize,
     /// Slots that have a connection, or wait for one.
     open: usize,
-    /// Open loop: slots with room for a message.
+    /// Slots with room for a message: all of them in an open loop, in a closed one those for which there was none.
     roomy: VecDeque<u32>,
     /// Since when there are such.
     roomy_since: Time,
@@ -294,6 +294,12 @@ impl<'p> Worker<'p> {
         if self.give_up_at.is_some_and(|at| now >= at) {
             self.give_up_all();
         }
+        if self.arrivals.is_none() && self.supply.peek_retry(now).is_some() {
+            while let Some(&index) = self.roomy.front() {
+                self.leave_room();
+                self.list(index);
+            }
+        }
         self.wheel.expire(now, &mut self.fired);
         while let Some(index) = self.fired.pop() {
             self.on_timer(index, now);
@@ -427,9 +433,8 @@ impl<'p> Worker<'p> {
         {
             self.sends.push(index);
         }
-        if self.arrivals.is_some() {
-            self.make_room(index);
-        }
+        // In a closed loop it waits for a message that is tried again.
+        self.make_room(index);
     }
 
     /// The first time that a slot is ready, or cannot be.
@@ -495,7 +500,7 @@ impl<'p> Worker<'p> {
         }
     }
 
-    /// Open loop: the connection is among those that messages are begun on, if it has room.
+    /// The connection is among those that messages are begun on, if it has room.
     fn make_room(&mut self, index: u32) {
         if self.has_room(index) && !self.slots[index as usize].is_roomy {
             self.slots[index as usize].is_roomy = true;

@@ -1,0 +1,135 @@
+//! Times are taken from when a message was meant to be sent, and what is no figure is not given as one.
+
+use std::time::Duration;
+
+use super::program::{Scratch, finish, run, start};
+use super::server::{Answer, Message, OK, Server};
+use super::sink::Sink;
+
+/// One stall, of which a client that waits for replies notices one message, though hundreds were meant to be sent meanwhile.
+#[test]
+fn a_stall_shows_in_corrected_times_and_hardly_in_others() {
+    let stall = |number, _: &Message| if number == 100 { Answer::After(Duration::from_millis(1500)) } else { OK };
+    let server = Server::start(stall);
+    let ran = run(&server.address, &["--rate", "300", "-n", "900", "-c", "1"]).expect(0);
+    assert_eq!(ran.count("accepted"), 900);
+    // 300 messages/s were due in the first second of the stall, and so waited half a second at least.
+    let (corrected, uncorrected) = (ran.above_ms("message", 500), ran.above_ms("message_uncorrected", 500));
+    assert!(corrected >= 250, "{corrected}");
+    assert!(uncorrected >= 1 && 20 * uncorrected < corrected, "{uncorrected} of {corrected}");
+    assert!(ran.above_ms("end_of_data", 500) >= 250);
+
+    // A closed loop cannot know better, and says so by having one time only.
+    let server = Server::start(stall);
+    let ran = run(&server.address, &["-n", "900", "-c", "1"]).expect(0);
+    assert_eq!(ran.above_ms("message", 500), ran.above_ms("message_uncorrected", 500));
+    assert!(!ran.text.contains("uncorrected"), "{}", ran.text);
+}
+
+/// A hundred million messages a second are meant to be sent: nothing can, so what is timed is the generator.
+#[test]
+fn a_saturated_generator_has_no_figure() {
+    let sink = Sink::start(&[]);
+    let rate = ["--rate", "100000000", "--lag-most", "1us", "-t", "300ms", "--depth", "100"];
+    let ran = sink.load(&rate).expect(5);
+    assert!(ran.text.contains("saturated") && !ran.text.contains("messages/s"), "{}", ran.text);
+    assert!(ran.report["rate"].is_null() && ran.report["saturated"].is_string(), "{}", ran.report);
+    assert_eq!(ran.report["ledger"], "agrees");
+}
+
+#[test]
+fn a_rate_is_kept_and_its_arrivals_are_counted() {
+    let sink = Sink::start(&[]);
+    for spacing in [&[][..], &["--poisson"]] {
+        let ran = sink.load(&[&["--rate", "2000", "-n", "3000", "--lag-most", "10s"], spacing].concat()).expect(0);
+        assert_eq!((ran.count("offered"), ran.count("accepted")), (3000, 3000));
+        // It cannot be faster than it was meant to be; how much slower is the machine's affair.
+        assert!(ran.report["seconds"].as_f64().unwrap() > 1.3, "{}", ran.report["seconds"]);
+    }
+}
+
+#[test]
+fn a_warm_up_is_in_the_ledger_and_not_in_the_figures() {
+    let sink = Sink::start(&[]);
+    let ran = sink.load(&["--rate", "500", "--warm-up", "1s", "-t", "1s"]).expect(0);
+    // 500 were due behind the warm-up; a machine that is busy may have begun fewer.
+    let timed: u64 = ran.above_ms("message", 0);
+    assert!((1..=500).contains(&timed) && timed < ran.count("accepted"), "{timed}");
+    assert_eq!(ran.report["ledger"], "agrees");
+}
+
+#[test]
+fn assertions_have_a_status_of_their_own() {
+    let sink = Sink::start(&[]);
+    sink.load(&["-n", "100", "--assert", "p99<600s", "--assert", "refused<1", "--assert", "rate>1"]).expect(0);
+    let ran = sink.load(&["-n", "100", "--assert", "p50<1us", "--assert", "accepted>100"]).expect(4);
+    assert!(ran.text.contains("p50<1us: it is") && ran.text.contains("accepted>100: it is 100"), "{}", ran.text);
+    // Nothing in a chunk is answered with 354.
+    let ran = sink.load(&["-n", "10", "--bdat", "--assert", "data.p50<1s"]).expect(4);
+    assert!(ran.text.contains("nothing was timed"), "{}", ran.text);
+}
+
+#[test]
+fn a_run_ends_when_it_is_no_use() {
+    let server = Server::start(|_, _: &Message| Answer::Reply("554 5.7.1 Never"));
+    let ran = run(&server.address, &["-t", "600s", "--rate", "100", "--abort-on", "refused>20"]).expect(6);
+    assert!(ran.count("refused") > 20 && ran.report["partial"] == true, "{}", ran.text);
+}
+
+#[test]
+fn an_interrupted_run_reports_what_it_has() {
+    let sink = Sink::start(&[]);
+    let (json, lines) = (Scratch::new(), Scratch::new());
+    let child = start(&sink.address, &["-t", "600s", "--rate", "200", "--ndjson", lines.text()], &json);
+    // A line for a second is written while the run goes on.
+    let began = std::time::Instant::now();
+    while std::fs::read_to_string(&lines.0).unwrap_or_default().lines().count() < 1 {
+        assert!(began.elapsed() < Duration::from_secs(60), "a line comes each second");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ran = finish(child, &json).expect(130);
+    assert!(ran.report["partial"] == true && ran.count("accepted") > 0, "{}", ran.text);
+    assert_eq!(ran.count("accepted"), ran.count("attempted"), "what was under way came to its end");
+}
+
+#[test]
+fn seconds_add_up_to_the_whole() {
+    let sink = Sink::start(&[]);
+    let lines = Scratch::new();
+    let ran = sink.load(&["--rate", "500", "-t", "2500ms", "--ndjson", lines.text()]).expect(0);
+    let text = std::fs::read_to_string(&lines.0).unwrap();
+    let seconds: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(seconds.len() >= 3, "{text}");
+    for name in ["accepted", "octets_sent", "accepted_octets", "connects"] {
+        let sum: u64 = seconds.iter().map(|second| second[name].as_u64().unwrap()).sum();
+        assert_eq!(sum, ran.count(name), "{name}");
+    }
+}
+
+#[test]
+fn only_ones_own_servers_are_loaded() {
+    let ran = run("192.0.2.1:25", &["-n", "1"]).expect(64);
+    assert!(ran.text.contains("--i-operate 192.0.2.1"), "{}", ran.text);
+    run("192.0.2.1:25", &["-n", "1", "--i-operate", "mx.example"]).expect(64);
+    // Nobody answers in a range for documentation, and nothing is sent there: the source is loopback.
+    let operated = ["--i-operate", "192.0.2.1", "--source", "::1"];
+    run("192.0.2.1:25", &[&["-n", "1"], &operated[..]].concat()).expect(64);
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let ran = run("127.0.0.1:1", &["-n", "1"]).expect(69);
+    assert!(ran.text.contains("cannot connect to 127.0.0.1:1: Connection refused"), "{}", ran.text);
+    let server = Server::start(|_, _: &Message| OK);
+    let ran = run(&server.address, &["-n", "1", "--bdat"]).expect(69);
+    assert!(ran.text.contains("does not offer CHUNKING"), "{}", ran.text);
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up() {
+    let server = Server::start(|_, _: &Message| Answer::After(Duration::from_secs(3600)));
+    let ran = run(&server.address, &["-n", "4", "-c", "4", "--patience", "300ms"]).expect(0);
+    assert_eq!((ran.count("undecided"), ran.count("sessions_timed_out")), (4, 4), "{}", ran.text);
+}

@@ -1,0 +1,128 @@
+//! Every shape of load arrives as it was sent: both ledgers agree.
+
+use std::fs;
+
+use super::program::{Scratch, run};
+use super::server::{Message, OK, Server};
+use super::sink::Sink;
+
+#[track_caller]
+fn all_arrive(sink: &Sink, messages: &str, arguments: &[&str]) {
+    let ran = sink.load(&[&["-n", messages], arguments].concat()).expect(0);
+    assert_eq!(ran.count("accepted").to_string(), messages, "{arguments:?}: {}", ran.text);
+    assert_eq!(ran.report["ledger"], "agrees");
+}
+
+#[test]
+fn shapes_of_smtp_arrive() {
+    let sink = Sink::start(&[]);
+    for arguments in [
+        &[][..],
+        &["--no-pipelining", "-c", "3"],
+        &["--depth", "16"],
+        &["--depth", "16", "--bdat", "--size", "1-20k"],
+        &["--depth", "4", "--chunk", "1k", "--size", "10k", "--reset-between"],
+        &["--recipients", "1-50", "--size", "lognormal(2k,2)"],
+        &["--threads", "3", "-c", "7", "--size", "2-400"],
+    ] {
+        all_arrive(&sink, "1003", arguments);
+    }
+    // A message that is far larger than what is sent at once, and an envelope that is.
+    all_arrive(&sink, "12", &["--size", "3m", "-c", "2", "--checksum"]);
+    all_arrive(&sink, "12", &["--size", "3m", "-c", "2", "--chunk", "300k"]);
+    all_arrive(&sink, "6", &["--recipients", "5000", "-c", "2"]);
+}
+
+#[test]
+fn lmtp_has_a_reply_for_each_recipient() {
+    let sink = Sink::start(&["--lmtp"]);
+    let ran = sink.load(&["-n", "500", "--lmtp", "--recipients", "3", "--depth", "8", "--bdat"]).expect(0);
+    assert_eq!((ran.count("accepted"), ran.count("accepted_recipients")), (500, 1500));
+    let ran = sink.load(&["-n", "500", "--lmtp", "--recipients", "3"]).expect(0);
+    assert_eq!((ran.count("accepted"), ran.count("accepted_recipients")), (500, 1500));
+}
+
+#[test]
+fn a_unix_socket_is_a_target() {
+    let path = Scratch::new();
+    let sink = Sink::start_at(path.text(), &["--lmtp"]);
+    let ran = sink.compared(path.text(), &["-n", "1000", "--lmtp", "--depth", "4", "-c", "8"]).expect(0);
+    assert_eq!(ran.count("accepted"), 1000);
+}
+
+#[test]
+fn connections_are_churned() {
+    let sink = Sink::start(&[]);
+    let ran = sink.load(&["-n", "600", "--messages-per-connection", "3", "-c", "6"]).expect(0);
+    assert_eq!(ran.count("accepted"), 600);
+    assert!((200..=206).contains(&ran.count("connects")), "{}", ran.count("connects"));
+    let ran =
+        sink.load(&["-n", "200", "--messages-per-connection", "1", "--rate", "2000", "--lag-most", "10s"]).expect(0);
+    assert_eq!(ran.count("accepted"), 200);
+}
+
+#[test]
+fn peers_are_named_by_a_proxy_header() {
+    let sink = Sink::start(&["--proxy-protocol"]);
+    for version in ["v1", "v2"] {
+        all_arrive(&sink, "100", &["--proxy", version, "--messages-per-connection", "5"]);
+    }
+}
+
+#[test]
+fn many_connections_come_from_many_addresses() {
+    let sink = Sink::start(&[]);
+    let sources = ["--source", "127.0.1.1", "--source", "127.0.1.2", "--source", "127.0.1.3"];
+    all_arrive(&sink, "2000", &[&["-c", "1000"], &sources[..]].concat());
+}
+
+#[test]
+fn real_messages_arrive_as_they_are() {
+    let maildir = Scratch::new();
+    for directory in ["cur", "new", "tmp"] {
+        fs::create_dir_all(maildir.0.join(directory)).unwrap();
+    }
+    let plain = "Subject: dots\nDate: long ago\n\n.one\n..two\n.\nlast without an end";
+    fs::write(maildir.0.join("cur/1"), plain).unwrap();
+    fs::write(maildir.0.join("new/2"), "Subject: \u{e9}\r\n\r\nsmall\r\n").unwrap();
+    let server = Server::start(|_, _: &Message| OK);
+    let ran = run(&server.address, &["-n", "50", "--corpus", maildir.text()]).expect(0);
+    assert_eq!(ran.count("accepted"), 50);
+    assert!(ran.text.contains("line ends made CRLF in 1") && ran.text.contains("1 with lines that begin with a dot"));
+    let bodies =
+        ["Subject: dots\r\n\r\n.one\r\n..two\r\n.\r\nlast without an end\r\n", "Subject: \u{e9}\r\n\r\nsmall\r\n"];
+    let mut found = [0, 0];
+    for message in server.messages() {
+        let text = String::from_utf8(message.content).unwrap();
+        let which = bodies.iter().position(|body| text.ends_with(body)).expect("one of both");
+        assert_eq!(text.matches("Message-ID:").count(), 1);
+        assert_eq!(text.matches("Date:").count(), 1, "{text}");
+        assert_eq!(message.envelope[0].ends_with("BODY=8BITMIME"), which == 1, "{:?}", message.envelope);
+        found[which] += 1;
+    }
+    assert!(found[0] > 0 && found[1] > 0, "{found:?}");
+}
+
+#[test]
+fn a_scenario_mixes_its_classes() {
+    let file = Scratch::new();
+    let text = "[[class]]\nname = \"small\"\nweight = 9\nsize = \"500\"\n\
+                [[class]]\nname = \"large\"\nsize = \"20k\"\nrecipients = \"3\"\n";
+    fs::write(&file.0, text).unwrap();
+    let server = Server::start(|_, _: &Message| OK);
+    run(&server.address, &["-n", "1000", "--scenario", file.text(), "--seed", "4"]).expect(0);
+    let messages = server.messages();
+    let large: Vec<&Message> = messages.iter().filter(|message| message.content.len() == 20 * 1024).collect();
+    assert!(messages.len() == 1000 && (60..140).contains(&large.len()), "{}", large.len());
+    assert!(large.iter().all(|message| message.envelope.len() == 4));
+}
+
+#[test]
+fn one_message_shows_its_dialogue() {
+    let sink = Sink::start(&[]);
+    let ran = sink.load(&["--once", "-v"]).expect(0);
+    for line in ["S: 220 ", "C: EHLO bench.example", "C: MAIL FROM:<", "C: DATA", "S: 354", "C: .", "C: QUIT", "S: 221"]
+    {
+        assert!(ran.text.contains(line), "{line} in\n{}", ran.text);
+    }
+}

@@ -1,0 +1,8 @@
+//! `ringmx-bench run` as a program: what it counts is true, what it times is honest, what it is told it does.
+
+mod honesty;
+mod loads;
+mod program;
+mod server;
+mod sink;
+mod truth;

@@ -1,0 +1,197 @@
+//! A server of the test's own, a thread for each connection, which can do what no server should.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A message as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// MAIL and RCPT lines.
+    pub envelope: Vec<String>,
+    /// With its dots as they were meant.
+    pub content: Vec<u8>,
+}
+
+/// What to answer a message.
+pub enum Answer {
+    Reply(&'static str),
+    /// Nothing for so long, then 250.
+    After(Duration),
+    /// Nothing; the connection is closed.
+    Close,
+}
+
+pub const OK: Answer = Answer::Reply("250 2.0.0 Ok");
+
+/// What is done with each message: its number from 0, in the order in which they end.
+pub trait Deed: FnMut(usize, &Message) -> Answer + Send + 'static {}
+impl<F: FnMut(usize, &Message) -> Answer + Send + 'static> Deed for F {}
+
+struct State {
+    messages: Vec<Message>,
+    /// All that each connection has sent.
+    octets: Vec<Vec<u8>>,
+    deed: Box<dyn Deed>,
+}
+
+pub struct Server {
+    pub address: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Server {
+    pub fn start(deed: impl Deed) -> Self {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listening.local_addr().unwrap().to_string();
+        let state = Arc::new(Mutex::new(State { messages: Vec::new(), octets: Vec::new(), deed: Box::new(deed) }));
+        let shared = state.clone();
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listening.incoming().map_while(Result::ok) {
+                let state = shared.clone();
+                std::thread::spawn(move || Conversation::new(stream, state).hold());
+            }
+        });
+        Self { address, state }
+    }
+
+    pub fn messages(&self) -> Vec<Message> {
+        self.state.lock().unwrap().messages.clone()
+    }
+
+    /// All that each connection has sent.
+    pub fn octets(&self) -> Vec<Vec<u8>> {
+        self.state.lock().unwrap().octets.clone()
+    }
+}
+
+struct Conversation {
+    reader: BufReader<TcpStream>,
+    state: Arc<Mutex<State>>,
+    number: usize,
+    message: Message,
+}
+
+impl Conversation {
+    fn new(stream: TcpStream, state: Arc<Mutex<State>>) -> Self {
+        stream.set_nodelay(true).unwrap();
+        let mut all = state.lock().unwrap();
+        let number = all.octets.len();
+        all.octets.push(Vec::new());
+        drop(all);
+        Self { reader: BufReader::new(stream), state, number, message: Message::default() }
+    }
+
+    fn say(&mut self, reply: &str) -> bool {
+        self.reader.get_mut().write_all(format!("{reply}\r\n").as_bytes()).is_ok()
+    }
+
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let mut line = Vec::new();
+        let octets = self.reader.read_until(b'\n', &mut line).ok()?;
+        self.state.lock().unwrap().octets[self.number].extend_from_slice(&line);
+        (octets > 0).then_some(line)
+    }
+
+    fn hold(mut self) {
+        let mut goes_on = self.say("220 test ESMTP");
+        while goes_on {
+            let Some(line) = self.line() else { return };
+            let command = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+            goes_on = match verb.as_str() {
+                "EHLO" => self.say("250-test\r\n250-8BITMIME\r\n250 PIPELINING"),
+                "MAIL" => {
+                    self.message = Message { envelope: vec![command], ..Message::default() };
+                    self.say("250 2.1.0 Ok")
+                }
+                "RCPT" => {
+                    self.message.envelope.push(command);
+                    self.say("250 2.1.5 Ok")
+                }
+                "DATA" => self.say("354 Go on") && self.content(),
+                "QUIT" => {
+                    self.say("221 Bye");
+                    false
+                }
+                _ => self.say("500 what?"),
+            };
+        }
+    }
+
+    fn content(&mut self) -> bool {
+        loop {
+            let Some(line) = self.line() else { return false };
+            assert!(line.ends_with(b"\r\n"), "mail data has whole lines: {:?}", line.escape_ascii().to_string());
+            match line.as_slice() {
+                b".\r\n" => break,
+                [b'.', rest @ ..] => self.message.content.extend_from_slice(rest),
+                line => self.message.content.extend_from_slice(line),
+            }
+        }
+        let message = std::mem::take(&mut self.message);
+        let mut state = self.state.lock().unwrap();
+        let number = state.messages.len();
+        let answer = (state.deed)(number, &message);
+        state.messages.push(message);
+        drop(state);
+        match answer {
+            Answer::Reply(reply) => self.say(reply),
+            Answer::After(time) => {
+                std::thread::sleep(time);
+                self.say("250 2.0.0 Ok, at last")
+            }
+            Answer::Close => false,
+        }
+    }
+}
+
+/// A client of another server, to which messages are handed on.
+pub struct Upstream(BufReader<TcpStream>);
+
+impl Upstream {
+    pub fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address.parse::<SocketAddr>().unwrap()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut upstream = Self(BufReader::new(stream));
+        upstream.expect("220");
+        upstream.say("EHLO front.test", "250");
+        upstream
+    }
+
+    pub fn send(&mut self, message: &Message) {
+        for command in &message.envelope {
+            // The sink offers more than the front does, but is not asked for it.
+            self.say(command, "250");
+        }
+        self.say("DATA", "354");
+        let mut content = Vec::new();
+        for line in message.content.split_inclusive(|octet| *octet == b'\n') {
+            if line.starts_with(b".") {
+                content.push(b'.');
+            }
+            content.extend_from_slice(line);
+        }
+        content.extend_from_slice(b".\r\n");
+        self.0.get_mut().write_all(&content).unwrap();
+        self.expect("250");
+    }
+
+    fn say(&mut self, command: &str, expected: &str) {
+        self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        self.expect(expected);
+    }
+
+    fn expect(&mut self, expected: &str) {
+        loop {
+            let mut line = String::new();
+            self.0.by_ref().take(4096).read_line(&mut line).unwrap();
+            assert!(line.starts_with(expected), "{line:?} where a {expected} was expected");
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Who loses, doubles or alters a message is found out; what is counted is what happened.
+
+use super::program::{Scratch, run};
+use super::server::{Answer, Message, OK, Server, Upstream};
+use super::sink::Sink;
+
+const MESSAGES: &str = "300";
+
+/// A server in front of a sink, which does something to every hundredth message that it says it has taken.
+fn front(sink: &Sink, mut crime: impl FnMut(&mut Upstream, &Message) + Send + 'static) -> Server {
+    let address = sink.address.clone();
+    let mut upstream = None;
+    Server::start(move |number, message: &Message| {
+        let upstream = upstream.get_or_insert_with(|| Upstream::connect(&address));
+        match number % 100 {
+            99 => crime(upstream, message),
+            _ => upstream.send(message),
+        }
+        OK
+    })
+}
+
+#[test]
+fn an_honest_server_has_a_figure() {
+    let sink = Sink::start(&[]);
+    let server = front(&sink, |upstream, message| upstream.send(message));
+    let ran = sink.compared(&server.address, &["-n", MESSAGES, "-c", "3"]).expect(0);
+    assert_eq!(ran.report["ledger"], "agrees");
+    assert!(ran.report["rate"].as_f64().is_some());
+}
+
+#[test]
+fn a_message_that_was_accepted_and_lost_leaves_no_figure() {
+    let sink = Sink::start(&[]);
+    let server = front(&sink, |_, _| {});
+    let ran = sink.compared(&server.address, &["-n", MESSAGES, "-c", "3"]).expect(3);
+    assert!(ran.text.contains("3 messages are lost") && !ran.text.contains("messages/s"), "{}", ran.text);
+    assert!(ran.report["rate"].is_null(), "{}", ran.report);
+    assert_eq!(ran.report["ledger"], "DISAGREES");
+}
+
+#[test]
+fn a_message_that_is_there_twice_leaves_no_figure() {
+    let sink = Sink::start(&[]);
+    let server = front(&sink, |upstream, message| {
+        upstream.send(message);
+        upstream.send(message);
+    });
+    let ran = sink.compared(&server.address, &["-n", MESSAGES]).expect(3);
+    assert!(ran.text.contains("3 messages are there twice"), "{}", ran.text);
+}
+
+#[test]
+fn a_message_that_is_altered_leaves_no_figure() {
+    let sink = Sink::start(&[]);
+    let server = front(&sink, |upstream, message| {
+        let content = [b"X-Added: by the server\r\n", message.content.as_slice()].concat();
+        upstream.send(&Message { content, ..message.clone() });
+    });
+    let ran = sink.compared(&server.address, &["-n", MESSAGES]).expect(3);
+    assert!(ran.text.contains("content is altered"), "{}", ran.text);
+}
+
+/// A connection that is cut behind the end of data leaves it open whether the message is there. Both are true then.
+#[test]
+fn what_nobody_knows_is_neither_lost_nor_doubled() {
+    let sink = Sink::start(&[]);
+    let address = sink.address.clone();
+    let mut upstream = None;
+    let server = Server::start(move |number, message: &Message| {
+        let upstream = upstream.get_or_insert_with(|| Upstream::connect(&address));
+        if number % 40 != 39 || number % 80 == 79 {
+            upstream.send(message);
+        }
+        if number % 40 == 39 { Answer::Close } else { OK }
+    });
+    let ran = sink.compared(&server.address, &["-n", "200", "-c", "2", "--on-tempfail", "retry"]).expect(0);
+    assert_eq!((ran.count("undecided"), ran.count("retried")), (5, 0), "{}", ran.text);
+    assert_eq!(ran.count("accepted"), 195);
+}
+
+#[test]
+fn replies_are_counted_by_code_and_command() {
+    let server = Server::start(|number, _: &Message| match number % 10 {
+        0 => Answer::Reply("451 4.3.0 Not now"),
+        1 | 2 => Answer::Reply("554 5.7.1 Never"),
+        _ => OK,
+    });
+    let ran = run(&server.address, &["-n", "100"]).expect(0);
+    let counts = ["accepted", "tempfailed", "refused"].map(|name| ran.count(name));
+    assert_eq!(counts, [70, 10, 20]);
+    let replies = ran.report["replies"].as_array().unwrap();
+    let count = |command: &str, code: u64| {
+        let found = replies.iter().find(|reply| reply["command"] == command && reply["code"] == code);
+        found.map_or(0, |reply| reply["count"].as_u64().unwrap())
+    };
+    assert_eq!([250, 451, 554].map(|code| count("end of data", code)), [70, 10, 20]);
+    assert_eq!((count("RCPT", 250), count("DATA", 354)), (100, 100));
+}
+
+#[test]
+fn what_is_refused_for_now_comes_again_as_the_same_message() {
+    let server = Server::start(|number, _: &Message| if number < 50 { Answer::Reply("450 4.2.1 Later") } else { OK });
+    let ran = run(&server.address, &["-n", "50", "-c", "5", "--on-tempfail", "retry", "--seed", "1"]).expect(0);
+    assert_eq!(["accepted", "tempfailed", "retried", "attempted"].map(|name| ran.count(name)), [50, 50, 50, 100]);
+    let messages = server.messages();
+    let sorted = |messages: &[Message]| {
+        let mut contents: Vec<Vec<u8>> = messages.iter().map(|message| message.content.clone()).collect();
+        contents.sort();
+        contents
+    };
+    assert!(sorted(&messages[..50]) == sorted(&messages[50..]), "the second try has the same octets");
+}
+
+#[test]
+fn acknowledged_messages_are_written_down_with_their_sums() {
+    let server = Server::start(|number, _: &Message| if number % 2 == 1 { Answer::Reply("550 no") } else { OK });
+    let ledger = Scratch::new();
+    let ran =
+        run(&server.address, &["-n", "40", "--checksum", "--ledger", ledger.text(), "--size", "300-9k"]).expect(0);
+    let text = std::fs::read_to_string(&ledger.0).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.splitn(5, ' ').collect()).collect();
+    assert_eq!((lines.len() as u64, ran.count("accepted")), (20, 20));
+    let messages = server.messages();
+    let mut sum = 0;
+    for line in &lines {
+        let id = line[1].as_bytes();
+        let message = messages.iter().find(|message| message.content.windows(id.len()).any(|window| window == id));
+        let content = &message.expect("the message was sent").content;
+        assert_eq!(line[2], content.len().to_string());
+        assert_eq!(line[3], format!("{:08x}", crc32c::crc32c(content)));
+        assert_eq!(line[4], "2.0.0 Ok");
+        sum += u64::from(crc32c::crc32c(content));
+    }
+    assert_eq!(ran.count("checksum_sum"), sum);
+}
+
+#[test]
+fn the_same_seed_sends_the_same_octets() {
+    let octets = |seed: &str| {
+        let server = Server::start(|_, _: &Message| OK);
+        let mixed = ["--size", "lognormal(3k,1)", "--recipients", "1-4", "--domain", "a.test=3", "--domain", "b.test"];
+        let ran = run(&server.address, &[&["-n", "60", "-c", "1", "--seed", seed], &mixed[..]].concat()).expect(0);
+        assert_eq!(ran.count("accepted"), 60);
+        server.octets()
+    };
+    let one = octets("7");
+    assert!(one == octets("7"), "octet for octet");
+    assert!(one != octets("8"));
+}
