@@ -134,9 +134,11 @@ impl<'p> Maker<'p> {
         if let Dates::From(start) = self.plan.dates {
             self.show(start + number / 1000);
         }
-        let from = self.senders[random.below(self.senders.len() as u64) as usize];
+        // Everybody in turn: neighbours in memory, which chance would miss.
+        let from = self.senders[(number % self.senders.len() as u64) as usize];
         let count = class.recipients.draw(&mut random) as usize;
-        let first = random.below((self.recipients.len() - count + 1) as u64) as usize;
+        let first = number.wrapping_mul(u64::from(class.recipients.most)) % (self.recipients.len() - count + 1) as u64;
+        let first = first as usize;
         let recipients = &self.recipients[first..first + count];
         let body = match &class.texts {
             Texts::Generated(sizes) => {
@@ -197,8 +199,19 @@ fn mailbox(mailbox: Mailbox<'_>, out: &mut Vec<u8>) {
 
 /// Sixteen digits, so that every header of one pair of addresses has the same length.
 fn hexadecimal(number: u64, out: &mut Vec<u8>) {
-    let digit = |place: u32| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15];
-    out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(|place| digit(place as u32)));
+    // Eight digits at a time, one in each octet of a word.
+    let eight = |half: u64| {
+        let mut word = (half | half << 16) & 0x0000_ffff_0000_ffff;
+        word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+        word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        // 10 to 15 are letters.
+        let letters = ((word + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+        (word + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+    };
+    let mut digits = [0; 16];
+    digits[..8].copy_from_slice(&eight(number >> 32));
+    digits[8..].copy_from_slice(&eight(number & 0xffff_ffff));
+    out.extend_from_slice(&digits);
 }
 
 /// Exactly so many octets, from some line of the pool on; the last line ends with CRLF however it comes out.
@@ -269,6 +282,15 @@ mod tests {
             content
         };
         numbers.map(content).collect()
+    }
+
+    #[test]
+    fn numbers_have_sixteen_digits() {
+        for number in [0, 1, 0xdead_beef, 0x0123_4567_89ab_cdef, u64::MAX, 1 << 63, 0xa0b0_c0d0_e0f0_9f90] {
+            let mut digits = Vec::new();
+            hexadecimal(number, &mut digits);
+            assert_eq!(String::from_utf8(digits).unwrap(), format!("{number:016x}"));
+        }
     }
 
     #[test]

@@ -91,6 +91,8 @@ counts! {
     sessions_timed_out,
     /// Octets sent.
     octets_sent,
+    /// Sends that they went out with.
+    sends,
     /// Octets of replies.
     octets_received,
 }

@@ -120,6 +120,8 @@ pub struct Worker<'p> {
     listed: Vec<u32>,
     /// Slots with something to send.
     sends: Vec<u32>,
+    /// Memory for what is to be sent; what was used last is near the processor, and is used first.
+    spare: Vec<Vec<u8>>,
     /// Slots that wait to be connected.
     unconnected: VecDeque<u32>,
     connecting: usize,
@@ -178,6 +180,7 @@ impl<'p> Worker<'p> {
             fired: Vec::new(),
             listed: Vec::new(),
             sends: Vec::new(),
+            spare: Vec::new(),
             unconnected: (0..count as u32).collect(),
             connecting: 0,
             opening: count,
@@ -418,20 +421,23 @@ impl<'p> Worker<'p> {
         if talk.session.is_closed() {
             return self.close(index);
         }
+        slots::lend(&mut self.spare, &mut talk.out);
         talk.transmit(now, self.plan.checksum);
         if self.plan.xclient && talk.standing.is_ready && !talk.standing.is_introduced {
             self.introduce(index);
         }
         self.arrive(index);
         if self.arrivals.is_none() && self.start.is_some() {
-            while self.has_room(index) && self.begin_closed(index) {}
+            while self.has_room(index) && self.begin_closed(index, now) {}
         }
         self.quit_if_done(index);
         let slot = &mut self.slots[index as usize];
-        if let Some(talk) = &slot.talk
-            && !talk.out.is_empty()
-        {
-            self.sends.push(index);
+        if let Some(talk) = &mut slot.talk {
+            match talk.out.is_empty() {
+                true if talk.out.capacity() > 0 => self.spare.push(std::mem::take(&mut talk.out)),
+                true => {}
+                false => self.sends.push(index),
+            }
         }
         // In a closed loop it waits for a message that is tried again.
         self.make_room(index);
@@ -460,16 +466,15 @@ impl<'p> Worker<'p> {
     }
 
     /// Closed loop: the next message begins here. Returns whether there may be another.
-    fn begin_closed(&mut self, index: u32) -> bool {
-        let now = self.io.now();
+    fn begin_closed(&mut self, index: u32, now: Time) -> bool {
         let Some(due) = self.supply.peek_retry(now).or_else(|| self.supply.peek_fresh()) else { return false };
-        let now = self.io.read_clock();
         self.begin(index, due, now, now)
     }
 
     fn begin(&mut self, index: u32, due: Due, intended: Time, now: Time) -> bool {
         let slot = &mut self.slots[index as usize];
         let Some(talk) = &mut slot.talk else { return false };
+        slots::lend(&mut self.spare, &mut talk.out);
         let is_measured = intended >= self.measure_from && self.window.1.is_none();
         let maker = &mut self.maker;
         let start = Start { due, intended, now, is_measured };
@@ -566,13 +571,14 @@ impl<'p> Worker<'p> {
             if slot.phase != Phase::Open || slot.sending.is_some() || talk.out.is_empty() {
                 continue;
             }
-            let octets = std::mem::replace(&mut talk.out, std::mem::take(&mut slot.spare));
+            let octets = std::mem::take(&mut talk.out);
             // What goes on without a reply must hear of the end of its send; all others hear of a reply.
             let mode = if talk.has_more { SendMode::Prompt } else { SendMode::Quiet };
             if self.plan.verbose {
                 slots::show("C: ", &octets);
             }
             self.tally.counts.octets_sent += octets.len() as u64;
+            self.tally.counts.sends += 1;
             slot.sending = Some((octets.len(), 0));
             self.start(index, Kind::Send, Operation::Send { octets, from: 0, mode });
         }

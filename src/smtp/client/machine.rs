@@ -9,7 +9,7 @@ use crate::smtp::client::event::{Awaited, Ended, Event, Fault};
 use crate::smtp::client::flight::Flight;
 use crate::smtp::client::message::{Protocol, Terms};
 use crate::smtp::client::offer::Offer;
-use crate::smtp::client::reply::{Class, Code, Reply};
+use crate::smtp::client::reply::{Class, Code, Reply, Verdict};
 use crate::smtp::client::transmit::Sending;
 use crate::smtp::extension::Extension;
 
@@ -333,7 +333,12 @@ impl Machine {
             }
             Some(Entry::Transaction(flight)) => {
                 let Some(awaited) = flight.awaits() else { return Some(self.unasked(reply)) };
-                let (transaction, recipient, verdict) = (flight.number, flight.recipient(), reply.verdict());
+                let (transaction, recipient) = (flight.number, flight.recipient());
+                // Only of a refusal is more kept than the code.
+                let verdict = match reply.class() {
+                    Class::Positive | Class::GoAhead => Verdict { code: reply.code(), enhanced: None },
+                    Class::Temporary | Class::Permanent => reply.verdict(),
+                };
                 if let Err(fault) = flight.take(awaited, verdict) {
                     return Some(self.fault(fault));
                 }

@@ -19,7 +19,7 @@ const GROUP: GroupId = GroupId(0);
 /// Peers have addresses from here on: RFC 2544's, which nobody else has.
 const PEERS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 
-/// Octets of memory that a connection keeps for the next send.
+/// Octets of memory above which it is given back behind a send.
 const SPARE_OCTETS: usize = 512 * 1024;
 
 /// Where a slot's connection stands.
@@ -54,14 +54,19 @@ pub struct Slot<'p> {
     /// Octets of the send under way, and where it began.
     pub sending: Option<(usize, usize)>,
     pub talk: Option<Talk<'p>>,
-    /// Memory for the next octets to send.
-    pub spare: Vec<u8>,
     connecting_since: Time,
 }
 
 /// Slots are used again only when nothing is in flight for them, so that one generation does.
 pub fn token(kind: Kind, slot: u32) -> Token {
     Token { kind, generation: 0, slot }
+}
+
+/// Memory to write into, where there is none.
+pub fn lend(spare: &mut Vec<Vec<u8>>, out: &mut Vec<u8>) {
+    if out.capacity() == 0 {
+        *out = spare.pop().unwrap_or_default();
+    }
 }
 
 /// Prints a side of the dialogue.
@@ -171,6 +176,7 @@ impl Worker<'_> {
         }
         let mut ear = Ear { now, tally: &mut self.tally, supply: &mut self.supply, ledger: self.page.as_mut() };
         if let Some(talk) = &mut self.slots[index as usize].talk {
+            lend(&mut self.spare, &mut talk.out);
             talk.hear(octets, &mut ear);
         }
         self.io.release(received);
@@ -220,8 +226,9 @@ impl Worker<'_> {
             return self.start(index, Kind::Send, Operation::Send { octets, from, mode: SendMode::Patient });
         }
         octets.clear();
-        octets.shrink_to(SPARE_OCTETS);
-        slot.spare = octets;
+        if octets.capacity() <= SPARE_OCTETS {
+            self.spare.push(octets);
+        }
         if let Some(talk) = &mut slot.talk {
             talk.heard = self.io.now();
             // Without anything to write, nothing depends on the end of a send.
