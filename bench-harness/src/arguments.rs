@@ -8,7 +8,7 @@ use ringmx::config::Bind;
 
 use crate::ceiling::byte_sink::Answer;
 use crate::compare::scenario::Scenario;
-use crate::generate::arguments::{RUN_HELP, RunArguments};
+use crate::generate::arguments::{MergeArguments, RUN_HELP, RunArguments};
 use crate::load::script::Mode;
 
 /// Measures ringmx against what the machine can do, and against others, on loopback.
@@ -39,6 +39,8 @@ pub enum Command {
     /// Loads a server: closed or open loop, every reply counted, every time in a histogram
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArguments>),
+    /// Adds up the reports of several machines that loaded a server together
+    Merge(MergeArguments),
     /// Sends messages in pipelined batches, checks every reply, keeps a ledger
     Load(LoadArguments),
     /// Measures a scenario of PERFORMANCE.md: servers in turn, ratios of pairs

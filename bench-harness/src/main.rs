@@ -36,6 +36,7 @@ fn go(command: Command) -> Result<(), Failure> {
         Command::Floor(options) => ceiling::floor::serve(&options),
         Command::ByteSink(options) => ceiling::byte_sink::serve(&options),
         Command::Run(options) => generate::run(&options),
+        Command::Merge(options) => generate::merge::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Idle(options) => idle::run(&options),

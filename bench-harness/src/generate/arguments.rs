@@ -109,7 +109,7 @@ pub struct RunArguments {
     pub rate: Option<String>,
 
     /// Open loop: messages come by chance, as from many senders, and not at equal distances
-    #[arg(long, requires = "rate")]
+    #[arg(long)]
     pub poisson: bool,
 
     /// Open loop: the generator counts as saturated when 1 % of the messages begin so much too late by its own fault
@@ -208,6 +208,18 @@ pub struct RunArguments {
     /// Say that you operate the target, named as in TARGET, where it is outside of private address space
     #[arg(long, value_name = "HOST")]
     pub i_operate: Option<String>,
+}
+
+/// Of `merge`.
+#[derive(Clone, Debug, Args)]
+pub struct MergeArguments {
+    /// Reports that `run --json` has written, of machines that ran at the same time
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Hold the sum to this, as with `run`; repeated for more
+    #[arg(long = "assert", value_name = "CONDITION")]
+    pub assertions: Vec<Assertion>,
 }
 
 /// What becomes of a message that is refused for now.

@@ -24,6 +24,8 @@ const UNEVEN: f64 = 1.5;
 pub struct Figures {
     /// All that was counted and timed.
     pub tally: Tally,
+    /// Whether messages were meant to be sent at times of their own.
+    pub is_open_loop: bool,
     /// What was counted while figures were taken.
     pub window: Counts,
     /// For how long, in s.
@@ -45,10 +47,11 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// From what threads came to.
-    pub fn new(plan: &Plan, outcomes: Vec<Outcome>) -> Self {
-        let mut figures = Self {
+    /// Nothing yet.
+    pub fn empty() -> Self {
+        Self {
             tally: Tally::new(),
+            is_open_loop: false,
             window: Counts::default(),
             seconds: 0.0,
             behind: 0,
@@ -58,7 +61,12 @@ impl Figures {
             server_ns: None,
             warnings: Vec::new(),
             saturated: None,
-        };
+        }
+    }
+
+    /// From what threads came to.
+    pub fn new(plan: &Plan, outcomes: Vec<Outcome>) -> Self {
+        let mut figures = Self { is_open_loop: plan.pace != Loop::Closed, ..Self::empty() };
         let threads = outcomes.len().max(1) as f64;
         let mut shares = Vec::new();
         for outcome in outcomes {
@@ -104,11 +112,11 @@ impl Figures {
         if counts.unsendable > 0 {
             self.warnings.push(format!("{} messages are larger than the server takes (SIZE)", counts.unsendable));
         }
-        if plan.pace == Loop::Closed {
+        if !self.is_open_loop {
             return;
         }
         let due = counts.offered + self.behind;
-        let is_behind = self.behind as f64 > BEHIND * due as f64;
+        let is_behind = self.is_behind();
         if is_behind {
             let text = format!(
                 "{} of {due} messages had not begun when the time was over: the rate was not reached",
@@ -127,6 +135,12 @@ impl Figures {
             self.saturated =
                 Some(format!("its threads were idle for less than {} % of the time", percent(1.0 - NEVER_IDLE)));
         }
+    }
+
+    /// Whether the rate that was asked for was not reached.
+    pub fn is_behind(&self) -> bool {
+        // The last one may have been due a moment before the end.
+        self.behind > 1 && self.behind as f64 > BEHIND * (self.tally.counts.offered + self.behind) as f64
     }
 
     /// Messages per second.

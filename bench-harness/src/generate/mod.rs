@@ -15,12 +15,14 @@ mod corpus;
 mod figures;
 mod gate;
 mod ledger;
+pub mod merge;
 mod people;
 mod plan;
 mod random;
 mod report;
 mod scenario;
 mod schedule;
+mod search;
 mod sizes;
 mod supply;
 mod talk;
@@ -51,8 +53,9 @@ use content::Maker;
 use figures::Figures;
 use gate::Gate;
 use ledger::{Book, Server};
-use plan::Plan;
+use plan::{Loop, Plan};
 use report::Second;
+use schedule::Rate;
 use tally::Counts;
 use worker::{Outcome, Parts, Snapshot, Worker};
 
@@ -72,10 +75,15 @@ enum End {
 
 /// The command `run`.
 pub fn run(options: &RunArguments) -> Result<(), Failure> {
-    let plan = Plan::new(options)?;
+    let mut plan = Plan::new(options)?;
     let writes_json_only = options.json.as_deref() == Some(Path::new("-"));
     if !writes_json_only && !options.once {
         print!("{}", report::heading(&plan));
+    }
+    if options.find_max {
+        let rate = find_max(&plan, options)?;
+        plan.pace = Loop::Open(Rate::level(rate), plan::spacing(options));
+        println!("the highest rate that keeps it is {rate:.0} messages/s; once more with it:\n");
     }
     let (mut figures, end, ledger) = measure(&plan, options)?;
     let ledger_words = match &ledger {
@@ -105,6 +113,37 @@ pub fn run(options: &RunArguments) -> Result<(), Failure> {
     if failing.is_empty() { Ok(()) } else { Err(Failure::Assertion(failing.join("; "))) }
 }
 
+/// Looks for the highest rate at which everything that --slo says holds. The first guess is what a closed loop reaches.
+fn find_max(plan: &Plan, options: &RunArguments) -> Result<f64, Failure> {
+    let (figures, ..) = measured(plan, options)?;
+    let guess = figures.rate();
+    println!("a closed loop reaches {guess:.0} messages/s");
+    let found = search::highest(guess, |rate| {
+        let mut plan = plan.clone();
+        plan.pace = Loop::Open(Rate::level(rate), plan::spacing(options));
+        let (mut figures, ..) = measured(&plan, options)?;
+        let mut why = figures.failing(&options.slo);
+        if figures.is_behind() {
+            why.push("the rate was not reached".to_owned());
+        }
+        why.extend(figures.saturated.iter().map(|text| format!("the generator was saturated: {text}")));
+        let verdict = if why.is_empty() { "kept".to_owned() } else { why.join("; ") };
+        println!("{rate:>12.0} messages/s: {verdict}");
+        Ok(why.is_empty())
+    })?;
+    found.ok_or_else(|| Failure::Assertion(format!("no rate keeps it; {guess:.0} messages/s were tried first")))
+}
+
+/// A run that has come to its end, and whose ledgers do not disagree.
+fn measured(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
+    let (figures, end, ledger) = measure(plan, options)?;
+    match (end, &ledger) {
+        (End::Done, None | Some(Ok(()))) => Ok((figures, end, ledger)),
+        (End::Done, Some(Err(_))) => ledger.unwrap_or(Ok(())).and(Ok((figures, end, None))),
+        _ => Err(Failure::Interrupted),
+    }
+}
+
 fn tell(
     plan: &Plan,
     options: &RunArguments,
@@ -117,7 +156,7 @@ fn tell(
         writeln!(report::open(path)?, "{json}").map_err(Failure::while_doing("cannot write the report"))?;
     }
     if options.json.as_deref() != Some(Path::new("-")) && !plan.verbose {
-        print!("{}", report::table(plan, figures, ledger, is_partial));
+        print!("{}", report::table(figures, ledger, is_partial));
     }
     Ok(())
 }

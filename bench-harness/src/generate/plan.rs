@@ -195,8 +195,7 @@ impl Plan {
             None => Loop::Closed,
             Some(rate) => {
                 let seconds = total.unwrap_or(DURATION).as_secs_f64();
-                let spacing = if options.poisson { Spacing::Poisson } else { Spacing::Constant };
-                Loop::Open(Rate::parse(rate, seconds).map_err(usage)?, spacing)
+                Loop::Open(Rate::parse(rate, seconds).map_err(usage)?, spacing(options))
             }
         };
         let domains = |given: &[Domain], name: &str| match given {
@@ -258,6 +257,11 @@ impl Plan {
     pub fn connections_of(&self, thread: usize) -> usize {
         self.connections / self.threads + usize::from(thread < self.connections % self.threads)
     }
+}
+
+/// How the arrivals of an open loop follow each other.
+pub fn spacing(options: &RunArguments) -> Spacing {
+    if options.poisson { Spacing::Poisson } else { Spacing::Constant }
 }
 
 fn class(options: &RunArguments) -> Result<Class, Failure> {

@@ -19,20 +19,14 @@ use crate::measure::machine;
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 /// The table.
-pub fn table(plan: &Plan, figures: &mut Figures, ledger: &str, is_partial: bool) -> String {
+pub fn table(figures: &mut Figures, ledger: &str, is_partial: bool) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write_table(&mut text, plan, figures, ledger, is_partial);
+    let _ = write_table(&mut text, figures, ledger, is_partial);
     text
 }
 
-fn write_table(
-    text: &mut String,
-    plan: &Plan,
-    figures: &mut Figures,
-    ledger: &str,
-    is_partial: bool,
-) -> std::fmt::Result {
+fn write_table(text: &mut String, figures: &mut Figures, ledger: &str, is_partial: bool) -> std::fmt::Result {
     let counts = figures.tally.counts;
     if is_partial {
         writeln!(text, "interrupted: this report is partial")?;
@@ -53,7 +47,7 @@ fn write_table(
     for (what, name) in Timed::ALL {
         let is_open_only = matches!(what, Timed::Lag | Timed::OwnLag | Timed::EndOfData | Timed::Message);
         let times = figures.tally.histogram(what);
-        if times.is_empty() || (is_open_only && plan.pace == Loop::Closed) {
+        if times.is_empty() || (is_open_only && !figures.is_open_loop) {
             continue;
         }
         write!(text, "{:<26}{:>12}", name.replace('_', " "), grouped(times.len()))?;
@@ -119,6 +113,7 @@ pub fn json(plan: &Plan, figures: &mut Figures, ledger: &str, is_partial: bool) 
         "commit": machine::commit(),
         "ledger": ledger,
         "partial": is_partial,
+        "open_loop": figures.is_open_loop,
         "saturated": figures.saturated,
         "warnings": figures.warnings,
         "seconds": figures.seconds,
@@ -149,6 +144,7 @@ pub fn json(plan: &Plan, figures: &mut Figures, ledger: &str, is_partial: bool) 
     report
 }
 
+/// Counts with their names.
 fn counts_json(counts: &Counts) -> Value {
     Value::Object(counts.each().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect())
 }

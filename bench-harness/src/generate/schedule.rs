@@ -29,6 +29,11 @@ struct Piece {
 }
 
 impl Rate {
+    /// Always the same.
+    pub fn level(rate: f64) -> Self {
+        Self(vec![Piece { seconds: 1.0, from: rate, to: rate }])
+    }
+
     /// `1000` is level, `1000..5000` rises over all of the time, `1000,2000,5000` are steps of equal length.
     pub fn parse(text: &str, seconds: f64) -> Result<Self, String> {
         let wrong =

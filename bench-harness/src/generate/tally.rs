@@ -278,6 +278,13 @@ impl Tally {
         &mut histogram.histogram
     }
 
+    /// The place of a reply; for a report that is read back.
+    pub fn reply_by_name(&mut self, command: &str, code: u64) -> Option<&mut u64> {
+        let row = COMMANDS.iter().position(|(_, name)| *name == command)?;
+        let column = usize::try_from(code).ok()?.checked_sub(200).filter(|column| *column < CODES)?;
+        self.replies.get_mut(row * CODES + column)
+    }
+
     /// Replies that came: command, code, how often.
     pub fn replies(&self) -> Vec<(&'static str, u16, u64)> {
         let all = self.replies.iter().enumerate().filter(|(_, count)| **count > 0);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::program::{Scratch, run};
+use super::program::{Scratch, finish, run, start};
 use super::server::{Message, OK, Server};
 use super::sink::Sink;
 
@@ -125,4 +125,42 @@ fn one_message_shows_its_dialogue() {
     {
         assert!(ran.text.contains(line), "{line} in\n{}", ran.text);
     }
+}
+
+#[test]
+fn reports_of_machines_are_added_up() {
+    let sink = Sink::start(&[]);
+    let (one, other) = (Scratch::new(), Scratch::new());
+    for (report, messages) in [(&one, "300"), (&other, "500")] {
+        let ran = finish(start(&sink.address, &["-n", messages, "--seed", messages], report), report).expect(0);
+        assert_eq!(ran.count("accepted").to_string(), messages);
+    }
+    let merge = |assertion: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringmx-bench"));
+        command.args(["merge", one.text(), other.text(), "--assert", assertion]).output().unwrap()
+    };
+    let output = merge("accepted>799");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let counted = |line: &str| line.split_whitespace().any(|word| word == "800");
+    for row in ["accepted ", "end of data ", "message ", "MAIL "] {
+        assert!(text.lines().any(|line| line.starts_with(row) && counted(line)), "{row}in\n{text}");
+    }
+    assert_eq!(merge("accepted>800").status.code(), Some(4));
+    assert_eq!(merge("p50<1us").status.code(), Some(4));
+}
+
+/// What the rate is depends on the machine; that one is found, or none, does not.
+#[test]
+fn the_highest_rate_that_keeps_a_promise_is_found() {
+    let server = Server::start(|_, _: &Message| OK);
+    let search = ["--find-max", "--slo", "refused<1", "-t", "300ms", "--lag-most", "10s", "-c", "2"];
+    let ran = run(&server.address, &search).expect(0);
+    assert!(
+        ran.text.contains("the highest rate that keeps it is") && ran.report["rate"].as_f64().is_some(),
+        "{}",
+        ran.text
+    );
+    let ran = run(&server.address, &["--find-max", "--slo", "p50<1us", "-t", "20ms", "--lag-most", "10s"]).expect(4);
+    assert!(ran.text.contains("no rate keeps it"), "{}", ran.text);
 }
