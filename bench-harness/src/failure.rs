@@ -3,6 +3,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
+/// The exit status of wrong usage.
+pub const USAGE: u8 = 64;
+
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -39,7 +42,7 @@ impl Failure {
             Self::Saturated(_) => 5,
             Self::Aborted(_) => 6,
             Self::Interrupted => 130,
-            Self::Usage(_) => 64,
+            Self::Usage(_) => USAGE,
             Self::Unavailable(_) => 69,
             Self::System(_) => 71,
         })

@@ -124,6 +124,10 @@ pub struct RunArguments {
     #[arg(long = "source", value_name = "ADDRESS")]
     pub sources: Vec<IpAddr>,
 
+    /// A share of the connections misbehaves, such as 10%: silent, stalling, dribbling, cutting, babbling, deaf in turn
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = per_thousand)]
+    pub misbehave: u32,
+
     /// What becomes of a message that is refused with 4yz, or cut off before its end
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnTempfail::Count)]
     pub on_tempfail: OnTempfail,
@@ -242,6 +246,15 @@ pub enum ProxyVersion {
 
 fn octets(text: &str) -> Result<u64, String> {
     sizes::octets(text).ok_or_else(|| format!("'{text}' is no number of octets, such as 4096 or 64k"))
+}
+
+/// `10%` and `0.5%`, in thousandths.
+fn per_thousand(text: &str) -> Result<u32, String> {
+    let share = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    match share {
+        Some(share) if (0.0..=95.0).contains(&share) => Ok((share * 10.0).round() as u32),
+        _ => Err(format!("'{text}' is no share, such as 10%, up to 95%")),
+    }
 }
 
 /// `250ms`, `30s`, `5m`, `1h`, `100us`.

@@ -154,6 +154,8 @@ pub struct Plan {
     pub xclient: bool,
     /// Peers that these name.
     pub peers: u32,
+    /// Connections of a thousand that misbehave.
+    pub misbehaving_per_thousand: u32,
     /// Whether content is summed.
     pub checksum: bool,
     /// Whether the dialogue is shown.
@@ -228,6 +230,7 @@ impl Plan {
             proxy: options.proxy,
             xclient: options.xclient,
             peers: options.peers,
+            misbehaving_per_thousand: options.misbehave,
             checksum: options.checksum,
             verbose: options.verbose,
         })

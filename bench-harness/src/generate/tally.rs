@@ -89,6 +89,8 @@ counts! {
     faults,
     /// Sessions that were ended because the server said nothing for too long.
     sessions_timed_out,
+    /// Connections that were made to misbehave.
+    misbehaved,
     /// Octets sent.
     octets_sent,
     /// Sends that they went out with.

@@ -5,6 +5,7 @@
 //! for a connection is under way; a slot is used again when nothing is in flight for it. *Why the clock is read so often*: a
 //! message begins when it is written, not when the turn began; 25 ns are less than the error.
 
+mod mischief;
 mod slots;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use super::talk::{Begin, Start};
 use super::tally::{Counts, Tally, Timed};
 use crate::failure::Failure;
 use crate::measure::processor;
+use mischief::Mischief;
 use slots::{Phase, Slot};
 
 /// Connects of one thread that are under way at once: far below what a listening socket's backlog takes.
@@ -159,6 +161,10 @@ impl<'p> Worker<'p> {
         let routes: Result<Vec<_>, _> = plan.sources.iter().copied().map(route).collect();
         let count = plan.connections_of(thread);
         let now = ring.read_clock();
+        // The first connection of a thread behaves whatever the share is.
+        let slots: Vec<_> =
+            (0..count).map(|number| Slot::new(Mischief::of(number, plan.misbehaving_per_thousand))).collect();
+        let working = slots.iter().filter(|slot| slot.mischief.is_none()).count();
         let arrivals = match &plan.pace {
             Loop::Closed => None,
             Loop::Open(rate, spacing) => Some(Arrivals::new(rate, *spacing, plan.seed, thread, plan.threads)),
@@ -175,7 +181,7 @@ impl<'p> Worker<'p> {
             terms: Arc::new(plan.terms.clone()),
             routes: routes
                 .map_err(|error| Failure::Usage(format!("cannot connect to {}: {error}", plan.target_text)))?,
-            slots: (0..count).map(|_| Slot::default()).collect(),
+            slots,
             wheel: Wheel::new(now),
             fired: Vec::new(),
             listed: Vec::new(),
@@ -183,7 +189,7 @@ impl<'p> Worker<'p> {
             spare: Vec::new(),
             unconnected: (0..count as u32).collect(),
             connecting: 0,
-            opening: count,
+            opening: working,
             open: count,
             roomy: VecDeque::with_capacity(count),
             roomy_since: now,
@@ -414,6 +420,12 @@ impl<'p> Worker<'p> {
             return;
         }
         if slot.phase != Phase::Open {
+            return;
+        }
+        if slot.mischief.is_some() {
+            if self.is_ending {
+                self.close(index);
+            }
             return;
         }
         let now = self.io.read_clock();

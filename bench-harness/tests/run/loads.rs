@@ -164,3 +164,15 @@ fn the_highest_rate_that_keeps_a_promise_is_found() {
     let ran = run(&server.address, &["--find-max", "--slo", "p50<1us", "-t", "20ms", "--lag-most", "10s"]).expect(4);
     assert!(ran.text.contains("no rate keeps it"), "{}", ran.text);
 }
+
+/// Those that behave get all of their messages through, and nothing of the others counts as one.
+#[test]
+fn clients_that_misbehave_stand_beside_those_that_work() {
+    let sink = Sink::start(&[]);
+    let ran =
+        sink.load(&["-n", "2000", "-c", "24", "--misbehave", "50%", "--rate", "2000", "--lag-most", "10s"]).expect(0);
+    assert_eq!((ran.count("accepted"), ran.count("attempted")), (2000, 2000), "{}", ran.text);
+    assert!(ran.count("misbehaved") >= 12, "{}", ran.text);
+    assert_eq!(ran.report["ledger"], "agrees");
+    run(&sink.address, &["-n", "1", "-c", "1", "--misbehave", "101%"]).expect(64);
+}

@@ -8,6 +8,7 @@ use ringmx::reactor::listening::Bind;
 use ringmx::smtp::client::Session;
 use rustix::io::Errno;
 
+use super::mischief::Mischief;
 use super::{CONNECTS_AT_ONCE, RECONNECT_MS, Worker};
 use crate::failure::Failure;
 use crate::generate::arguments::ProxyVersion;
@@ -54,7 +55,16 @@ pub struct Slot<'p> {
     /// Octets of the send under way, and where it began.
     pub sending: Option<(usize, usize)>,
     pub talk: Option<Talk<'p>>,
-    connecting_since: Time,
+    pub connecting_since: Time,
+    /// Whether its connections misbehave, and how.
+    pub mischief: Option<Mischief>,
+}
+
+impl Slot<'_> {
+    /// One that has no connection yet. Nobody waits for those that misbehave.
+    pub fn new(mischief: Option<Mischief>) -> Self {
+        Self { mischief, has_arrived: mischief.is_some(), ..Self::default() }
+    }
 }
 
 /// Slots are used again only when nothing is in flight for them, so that one generation does.
@@ -95,7 +105,7 @@ impl Worker<'_> {
         }
     }
 
-    fn deadline_of(&self, since: Time) -> Time {
+    pub fn deadline_of(&self, since: Time) -> Time {
         Time(since.0.saturating_add(self.plan.patience.as_nanos() as u64))
     }
 
@@ -108,11 +118,15 @@ impl Worker<'_> {
         self.connections_made += 1;
         let slot = &mut self.slots[index as usize];
         self.tally.time(Timed::Connect, now.since_ns(slot.connecting_since));
+        slot.has_failed = false;
+        if let Some(mischief) = slot.mischief {
+            return self.misbehave(index, mischief, now);
+        }
         let session = Session::new(self.terms.clone(), false);
         let mut talk = Talk::new(session, slot.talk.take(), self.terms.pipelining, now);
         self.write_proxy(&mut talk.out);
         let slot = &mut self.slots[index as usize];
-        (slot.phase, slot.has_failed, slot.talk) = (Phase::Open, false, Some(talk));
+        (slot.phase, slot.talk) = (Phase::Open, Some(talk));
         self.receive(index);
         self.list(index);
     }
@@ -129,7 +143,7 @@ impl Worker<'_> {
         self.close_descriptor(index);
     }
 
-    fn receive(&mut self, index: u32) {
+    pub fn receive(&mut self, index: u32) {
         self.slots[index as usize].is_receiving = true;
         self.start(index, Kind::Receive, Operation::Receive { group: GROUP });
     }
@@ -168,6 +182,9 @@ impl Worker<'_> {
     }
 
     pub fn on_received(&mut self, index: u32, received: Received) {
+        if self.slots[index as usize].mischief.is_some() {
+            return self.overhear(received);
+        }
         self.tally.counts.octets_received += u64::from(received.octets);
         let now = self.io.now();
         let octets = self.io.received(received);
@@ -292,7 +309,7 @@ impl Worker<'_> {
         slot.phase = Phase::Free;
         if self.is_ending || self.supply.is_exhausted() {
             self.retire(index);
-        } else if slot.has_failed {
+        } else if slot.has_failed || slot.mischief.is_some() {
             let at = self.io.now().plus_ms(RECONNECT_MS);
             self.wheel.set(index, at);
         } else {
@@ -314,6 +331,9 @@ impl Worker<'_> {
     /// A time-out, or the time to try again. Time-outs move when they fire.
     pub fn on_timer(&mut self, index: u32, now: Time) {
         let slot = &self.slots[index as usize];
+        if let (Phase::Open, Some(mischief)) = (slot.phase, slot.mischief) {
+            return self.misbehave_on(index, mischief, now);
+        }
         match slot.phase {
             Phase::Free => self.unconnected.push_back(index),
             Phase::Connecting if now >= self.deadline_of(slot.connecting_since) => {
