@@ -9,12 +9,11 @@ use ringmx::config::Bind;
 use crate::ceiling::byte_sink::Answer;
 use crate::compare::scenario::Scenario;
 use crate::generate::arguments::{MergeArguments, RUN_HELP, RunArguments};
-use crate::load::script::Mode;
 
-/// Measures ringmx against what the machine can do, and against others, on loopback.
+/// Loads SMTP and LMTP servers, and measures ringmx against what the machine can do, and against others.
 ///
-/// Figures are server CPU per message (user and system, from the kernel) and messages per second, as medians of the ratios of
-/// alternating runs.
+/// Figures of `compare` are server CPU per message (user and system, from the kernel) and messages per second, as medians of the
+/// ratios of alternating runs.
 #[derive(Debug, Parser)]
 #[command(name = "ringmx-bench", version, after_help = AFTER_HELP)]
 pub struct Arguments {
@@ -25,7 +24,7 @@ pub struct Arguments {
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done (whether or not a goal was met); 3 client and server disagree on what was sent, or a reply was not as \
-expected, so there is no figure; 64 wrong usage; 69 a program or an address is not to be had; 71 the system failed.";
+expected, so there is no figure; 4 to 6 and 130 see `run --help`; 64 wrong usage; 69 a program or an address is not to be had; 71 the system failed.";
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
@@ -41,8 +40,6 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// Adds up the reports of several machines that loaded a server together
     Merge(MergeArguments),
-    /// Sends messages in pipelined batches, checks every reply, keeps a ledger
-    Load(LoadArguments),
     /// Measures a scenario of PERFORMANCE.md: servers in turn, ratios of pairs
     Compare(CompareArguments),
     /// Opens connections that say EHLO and then nothing, and tells what they cost the server
@@ -83,39 +80,6 @@ pub struct ByteSinkArguments {
     /// Answer so many octets that are left when the client shuts its side
     #[arg(long, value_name = "OCTETS=REPLIES")]
     pub ending: Answer,
-}
-
-/// Of `load`.
-#[derive(Clone, Debug, Args)]
-pub struct LoadArguments {
-    /// The server, a loopback address and port
-    #[arg(value_name = "ADDRESS", value_parser = loopback)]
-    pub target: SocketAddr,
-
-    /// Connections, a thread each
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub connections: u64,
-
-    /// BDAT: transactions written at once, whose replies are read before the next batch
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub depth: u64,
-
-    /// Messages over all connections
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    pub messages: u64,
-
-    /// Octets of content of each message
-    #[arg(long, value_name = "OCTETS", default_value_t = 4096)]
-    pub size: usize,
-
-    /// bdat: MAIL, RCPT and BDAT LAST with its octets, `depth` times in one write. data: end of data and the next MAIL, RCPT
-    /// and DATA in one write, so one round trip for each message
-    #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Bdat)]
-    pub mode: Mode,
-
-    /// Recipients of each message
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    pub recipients: u64,
 }
 
 /// Of `compare`.

@@ -1,10 +1,10 @@
 //! The benchmark instrument: ceilings to measure against, a load to measure with, comparisons in one run.
 //!
 //! `measure` reads the kernel's accounts and does the arithmetic · `ceiling` is what the machine can do when nothing is
-//! parsed: floor and byte sink, on the engine's own reactor · `generate` is the load generator · `load` is a blocking client · `compare` starts servers in turn, loads
+//! parsed: floor and byte sink, on the engine's own reactor · `generate` is the load generator · `load` is the client of comparisons · `compare` starts servers in turn, loads
 //! each, checks both ledgers and prints ratios · `idle` holds connections that say nothing.
 //!
-//! *Invariants*: loopback only; every wait has a limit; a run whose ledgers disagree has no figure (exit status 3).
+//! *Invariants*: loopback only, but for `run`; every wait has a limit; a run whose ledgers disagree has no figure (exit status 3).
 
 #![forbid(unsafe_code)]
 
@@ -45,7 +45,6 @@ fn go(command: Command) -> Result<(), Failure> {
         Command::ByteSink(options) => ceiling::byte_sink::serve(&options),
         Command::Run(options) => generate::run(&options),
         Command::Merge(options) => generate::merge::run(&options),
-        Command::Load(options) => load::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Idle(options) => idle::run(&options),
     }

@@ -96,31 +96,6 @@ fn p17_reads_what_the_engine_counts() {
 }
 
 #[test]
-fn a_load_keeps_its_ledger() {
-    let sink = Sink::start(&["--shards", "1"]);
-    for arguments in [
-        &["--mode", "bdat", "--messages", "1003", "--depth", "7", "--connections", "3"][..],
-        &["--mode", "data", "--messages", "1003", "--connections", "4", "--recipients", "3", "--size", "700"],
-    ] {
-        let output = bench(&[&["load", &sink.address], arguments].concat());
-        let text = text(&output);
-        assert!(output.status.success(), "{text}");
-        assert!(text.contains("messages accepted                  1,003"), "{text}");
-    }
-}
-
-#[test]
-fn an_unexpected_reply_leaves_no_figure() {
-    let sink = Sink::start(&["--shards", "1", "--reject", "rcpt 100% 451"]);
-    for mode in ["bdat", "data"] {
-        let output = bench(&["load", &sink.address, "--messages", "100", "--mode", mode]);
-        let text = text(&output);
-        assert_eq!(output.status.code(), Some(3), "{text}");
-        assert!(text.contains("451") && !text.contains("messages/s"), "{text}");
-    }
-}
-
-#[test]
 fn idle_connections_are_held_and_weighed() {
     let sink = Sink::start(&["--shards", "1"]);
     let pid = sink.child.id().to_string();
@@ -135,7 +110,7 @@ fn idle_connections_are_held_and_weighed() {
 
 #[test]
 fn only_loopback_is_loaded() {
-    let output = bench(&["load", "192.0.2.1:25"]);
+    let output = bench(&["idle", "192.0.2.1:25"]);
     assert!(!output.status.success() && text(&output).contains("loopback"), "{}", text(&output));
 }
 

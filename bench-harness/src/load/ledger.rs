@@ -1,9 +1,6 @@
 //! What was sent and accepted, and how long it took.
 
-use std::fmt;
 use std::time::Duration;
-
-use ringmx::metrics::report::{grouped, size, time};
 
 use crate::measure::statistics;
 
@@ -44,21 +41,5 @@ impl Ledger {
         let mut sorted = self.round_trips_ns.clone();
         sorted.sort_unstable();
         statistics::quantile(&sorted, share)
-    }
-}
-
-impl fmt::Display for Ledger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.elapsed.as_secs_f64();
-        let rate = self.octets_sent as f64 / seconds;
-        writeln!(f, "messages accepted       {:>16}", grouped(self.messages))?;
-        writeln!(f, "octets of content       {:>16}", grouped(self.content_octets))?;
-        writeln!(f, "octets sent             {:>16}", grouped(self.octets_sent))?;
-        writeln!(f, "octets of replies       {:>16}", grouped(self.octets_received))?;
-        writeln!(f, "seconds                 {seconds:>16.3}")?;
-        writeln!(f, "messages/s              {:>16}", grouped(self.rate() as u64))?;
-        writeln!(f, "octets sent/s           {:>16}", size(rate as u64))?;
-        writeln!(f, "round trip p50          {:>16}  (closed loop)", time(self.round_trip_ns(0.5)))?;
-        writeln!(f, "round trip p99          {:>16}", time(self.round_trip_ns(0.99)))
     }
 }

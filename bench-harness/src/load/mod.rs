@@ -1,4 +1,5 @@
-//! The load: a thread and a blocking socket for each connection, everything it writes rendered before, every reply checked.
+//! The load of comparisons: a thread and a blocking socket for each connection, everything it writes rendered before, every
+//! reply checked; the byte sink is told beforehand what will come. `generate` is the generator for all else.
 //!
 //! A closed loop: each connection waits for all replies of a batch before it writes the next. So its latencies are those of
 //! round trips under this load and say nothing of a rate that does not wait (PERFORMANCE.md, coordinated omission).
@@ -12,19 +13,10 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use crate::arguments::LoadArguments;
 use crate::failure::Failure;
 use client::{Client, Trouble};
 use ledger::Ledger;
 use script::{Script, Shape};
-
-/// The command `load`: one run, its rate and its ledger.
-pub fn run(options: &LoadArguments) -> Result<(), Failure> {
-    let shape = Shape { mode: options.mode, depth: options.depth, size: options.size, recipients: options.recipients };
-    let ledger = send(options.target, options.connections, options.messages, &shape)?;
-    print!("{ledger}");
-    Ok(())
-}
 
 /// Sends so many messages over so many connections. Fails unless each was accepted with the replies expected.
 pub fn send(target: SocketAddr, connections: u64, messages: u64, shape: &Shape) -> Result<Ledger, Failure> {
@@ -92,4 +84,55 @@ fn converse(mut client: Client, script: &Script) -> Result<Ledger, Trouble> {
 
 fn unreachable(target: SocketAddr) -> impl FnOnce(std::io::Error) -> Failure {
     move |error| Failure::Unavailable(format!("cannot connect to {target}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::script::Mode;
+    use super::*;
+
+    /// A server that answers each command of a script with what is given for it, and chunks with their commands.
+    fn server(answer: fn(&str) -> &'static str) -> SocketAddr {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listening.local_addr().unwrap();
+        // It ends with the test's process.
+        thread::spawn(move || {
+            for stream in listening.incoming().map_while(Result::ok) {
+                let mut writer = stream.try_clone().unwrap();
+                thread::spawn(move || {
+                    let mut reader = BufReader::new(stream);
+                    let (mut line, mut content) = (String::new(), vec![0; 64]);
+                    let mut goes_on = writer.write_all(b"220 test\r\n").is_ok();
+                    while goes_on && reader.read_line(&mut line).is_ok_and(|octets| octets > 0) {
+                        if line.starts_with("BDAT") {
+                            std::io::Read::read_exact(&mut reader, &mut content).unwrap();
+                        }
+                        let reply = answer(&line);
+                        goes_on = writer.write_all(reply.as_bytes()).is_ok() && !reply.starts_with("221");
+                        line.clear();
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    const SHAPE: Shape = Shape { mode: Mode::Bdat, depth: 7, size: 64, recipients: 1 };
+
+    #[test]
+    fn a_load_keeps_its_ledger() {
+        let target = server(|line| if line.starts_with("QUIT") { "221 x\r\n" } else { "250 x\r\n" });
+        let ledger = send(target, 3, 1003, &SHAPE).unwrap();
+        assert_eq!((ledger.messages, ledger.content_octets), (1003, 1003 * 64));
+    }
+
+    #[test]
+    fn an_unexpected_reply_leaves_no_figure() {
+        let target = server(|line| if line.starts_with("RCPT") { "451 not now\r\n" } else { "250 x\r\n" });
+        let failure = send(target, 2, 100, &SHAPE).unwrap_err();
+        assert!(matches!(&failure, Failure::Disagreement(text) if text.contains("451 not now")), "{failure}");
+    }
 }

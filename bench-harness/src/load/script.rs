@@ -1,13 +1,12 @@
 //! What a connection says, rendered once for all connections, and what it must be answered.
 
-use clap::ValueEnum;
 use ringmx::smtp::reply::Reply;
 
 use crate::ceiling::byte_sink::Answer;
 use crate::failure::Failure;
 
 /// How messages are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// MAIL, RCPT, BDAT LAST and its octets; many transactions in one write.
     Bdat,

@@ -176,3 +176,19 @@ fn clients_that_misbehave_stand_beside_those_that_work() {
     assert_eq!(ran.report["ledger"], "agrees");
     run(&sink.address, &["-n", "1", "-c", "1", "--misbehave", "101%"]).expect(64);
 }
+
+#[test]
+fn peers_are_named_by_xclient() {
+    let server = Server::start(|_, _: &Message| OK);
+    let churn =
+        ["-n", "40", "--messages-per-connection", "2", "-c", "2", "--threads", "1", "--xclient", "--peers", "7"];
+    let ran = run(&server.address, &churn).expect(0);
+    assert_eq!(ran.count("accepted"), 40);
+    let peers: std::collections::BTreeSet<String> = server.peers().into_iter().collect();
+    assert_eq!(peers.len(), 7, "{peers:?}");
+    assert!(peers.iter().all(|peer| peer.starts_with("XCLIENT ADDR=198.18.0.")), "{peers:?}");
+    // Who does not offer it is told so.
+    let sink = Sink::start(&[]);
+    let ran = sink.load(&["-n", "1", "--xclient"]).expect(69);
+    assert!(ran.text.contains("XCLIENT cannot be sent"), "{}", ran.text);
+}

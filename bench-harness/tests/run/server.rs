@@ -33,6 +33,8 @@ struct State {
     messages: Vec<Message>,
     /// All that each connection has sent.
     octets: Vec<Vec<u8>>,
+    /// XCLIENT commands.
+    peers: Vec<String>,
     deed: Box<dyn Deed>,
 }
 
@@ -45,7 +47,12 @@ impl Server {
     pub fn start(deed: impl Deed) -> Self {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listening.local_addr().unwrap().to_string();
-        let state = Arc::new(Mutex::new(State { messages: Vec::new(), octets: Vec::new(), deed: Box::new(deed) }));
+        let state = Arc::new(Mutex::new(State {
+            messages: Vec::new(),
+            octets: Vec::new(),
+            peers: Vec::new(),
+            deed: Box::new(deed),
+        }));
         let shared = state.clone();
         // It ends with the test's process.
         std::thread::spawn(move || {
@@ -59,6 +66,11 @@ impl Server {
 
     pub fn messages(&self) -> Vec<Message> {
         self.state.lock().unwrap().messages.clone()
+    }
+
+    /// XCLIENT commands, as they came.
+    pub fn peers(&self) -> Vec<String> {
+        self.state.lock().unwrap().peers.clone()
     }
 
     /// All that each connection has sent.
@@ -102,7 +114,11 @@ impl Conversation {
             let command = String::from_utf8_lossy(&line).trim_end().to_owned();
             let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             goes_on = match verb.as_str() {
-                "EHLO" => self.say("250-test\r\n250-8BITMIME\r\n250 PIPELINING"),
+                "EHLO" => self.say("250-test\r\n250-8BITMIME\r\n250-XCLIENT NAME ADDR\r\n250 PIPELINING"),
+                "XCLIENT" => {
+                    self.state.lock().unwrap().peers.push(command);
+                    self.say("220 test ESMTP")
+                }
                 "MAIL" => {
                     self.message = Message { envelope: vec![command], ..Message::default() };
                     self.say("250 2.1.0 Ok")
