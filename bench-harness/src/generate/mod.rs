@@ -62,6 +62,9 @@ use worker::{Outcome, Parts, Snapshot, Worker};
 /// Receive buffers of a thread: replies are short, and read at once.
 const BUFFERS: GroupShape = GroupShape { buffer_octets: 16 * 1024, buffers: 256 };
 
+/// Descriptors beside those of a thread's connections.
+const DESCRIPTORS_SPARE: u64 = 256;
+
 /// How often signals are looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -166,7 +169,8 @@ type Measured = (Figures, End, Option<Result<(), Failure>>);
 
 /// One run, with what surrounds it: the server's counters and account, the network's.
 fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
-    descriptors::raise(plan.connections as u64 + 256)?;
+    // Sockets are the rings' and not the process's, but no ring may have more than a process.
+    descriptors::raise(plan.connections_of(0) as u64 + DESCRIPTORS_SPARE)?;
     let server = options.server_stats.clone().zip(options.server_pid).map(|(stats, pid)| Server { stats, pid });
     let before = server.as_ref().map(Server::look).transpose()?;
     let account = |pid| ProcessTime::of(pid).map_err(Failure::while_doing("cannot read the server's account"));

@@ -13,6 +13,9 @@ pub fn raise(needed: u64) -> Result<(), Failure> {
     let hard = limit.maximum.map(|maximum| maximum.max(needed));
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: hard });
     raised.map_err(|error| {
-        Failure::Unavailable(format!("{needed} open files are needed, and the limit cannot be raised: {error}"))
+        let current = limit.current.unwrap_or(0);
+        Failure::Unavailable(format!(
+            "{needed} open files are needed, and the limit of {current} cannot be raised: {error}"
+        ))
     })
 }
