@@ -27,7 +27,7 @@
 //! | [`metrics`] | counters and histograms of a shard, and their report | who reads them |
 //! | [`memory`] | memory that the kernel writes | what is in it |
 //! | [`handoff`] | how things pass between threads | what passes |
-//! | [`reactor`] | the cut to the kernel, the ring behind it, listening sockets, timers | SMTP, connections |
+//! | [`reactor`] | the cut to the kernel, the ring behind it, sockets that listen and connect, timers | SMTP, connections |
 //! | `simulation` | the same cut without a kernel (test builds) | SMTP |
 //! | [`tls`] | the seam between the socket's octets and plain text | sockets |
 //! | [`sink`] | where accepted mail goes | sessions, sockets |
