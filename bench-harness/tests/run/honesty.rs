@@ -1,5 +1,7 @@
 //! Times are taken from when a message was meant to be sent, and what is no figure is not given as one.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use super::program::{Scratch, finish, run, start};
@@ -132,4 +134,53 @@ fn a_server_that_says_nothing_is_given_up() {
     let server = Server::start(|_, _: &Message| Answer::After(Duration::from_secs(3600)));
     let ran = run(&server.address, &["-n", "4", "-c", "4", "--patience", "300ms"]).expect(0);
     assert_eq!((ran.count("undecided"), ran.count("sessions_timed_out")), (4, 4), "{}", ran.text);
+}
+
+/// A server that stops reading in the middle of mail data: the message is cut off, and certainly not taken over.
+#[test]
+fn a_server_that_takes_nothing_is_given_up() {
+    let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listening.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listening.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut replies = ["220 x", "250 x", "250 x", "250 x", "354 x"].into_iter();
+            let mut line = String::new();
+            while let Some(reply) = replies.next() {
+                (&stream).write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+                if replies.len() > 0 && reader.read_line(&mut line).unwrap() == 0 {
+                    break;
+                }
+            }
+            held.push(stream);
+        }
+    });
+    let ran = run(&address, &["-n", "1", "-c", "1", "--size", "100m", "--patience", "500ms"]).expect(0);
+    let counts = ["attempted", "timed_out", "undecided", "sessions_timed_out"].map(|name| ran.count(name));
+    assert_eq!(counts, [1, 1, 0, 1], "{}", ran.text);
+}
+
+/// A server that goes away and comes back: what was under way is counted, and the run goes on.
+#[test]
+fn a_server_that_comes_back_is_found_again() {
+    let sink = Sink::start(&[]);
+    let (address, json, lines) = (sink.address.clone(), Scratch::new(), Scratch::new());
+    let arguments = ["-t", "600s", "--rate", "300", "-c", "4", "--abort-on", "accepted>900", "--on-tempfail", "retry"];
+    let child = start(&address, &[&arguments[..], &["--ndjson", lines.text()]].concat(), &json);
+    let began = std::time::Instant::now();
+    let seconds = || std::fs::read_to_string(&lines.0).unwrap_or_default().lines().count();
+    let wait_for = |count: usize| {
+        while seconds() < count {
+            assert!(began.elapsed() < Duration::from_secs(60), "a line comes each second");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for(1);
+    drop(sink);
+    wait_for(2);
+    let _sink = Sink::start_at(&address, &[]);
+    let ran = finish(child, &json).expect(6);
+    assert!(ran.count("connects_failed") > 0 && ran.count("connects") > 8, "{}", ran.text);
+    assert!(ran.count("accepted") > 900, "{}", ran.text);
 }
