@@ -9,7 +9,11 @@ use crate::failure::Failure;
 
 /// Counters by name, summed over the shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats(BTreeMap<String, u64>);
+pub struct Stats {
+    totals: BTreeMap<String, u64>,
+    /// What each shard took over.
+    messages: Vec<u64>,
+}
 
 impl Stats {
     /// From the file that ringmx wrote.
@@ -21,25 +25,41 @@ impl Stats {
     /// From counters and their values.
     #[cfg(test)]
     pub fn of<const N: usize>(counters: [(&str, u64); N]) -> Self {
-        Self(counters.map(|(name, value)| (name.to_owned(), value)).into())
+        let totals = counters.map(|(name, value)| (name.to_owned(), value)).into();
+        Self { totals, messages: Vec::new() }
     }
 
     fn parse(text: &str) -> Option<Self> {
         let json: Value = serde_json::from_str(text).ok()?;
         let number = |total: &Value| Some((total["name"].as_str()?.to_owned(), total["value"].as_u64()?));
-        json["totals"].as_array()?.iter().map(number).collect::<Option<_>>().map(Self)
+        let totals = json["totals"].as_array()?;
+        let place = totals.iter().position(|total| total["name"] == "messages");
+        let messages = json["shards"].as_array().into_iter().flatten().filter_map(|shard| shard[place?].as_u64());
+        Some(Self { messages: messages.collect(), totals: totals.iter().map(number).collect::<Option<_>>()? })
     }
 
     /// A counter, which must be there: a wrong name would otherwise be a good figure.
     pub fn total(&self, name: &str) -> Result<u64, Failure> {
         let missing = || Failure::Disagreement(format!("ringmx has no counter {name}"));
-        self.0.get(name).copied().ok_or_else(missing)
+        self.totals.get(name).copied().ok_or_else(missing)
     }
 
     /// What was counted since an earlier look.
     pub fn since(&self, earlier: &Self) -> Self {
-        let before = |name| earlier.0.get(name).copied().unwrap_or(0);
-        Self(self.0.iter().map(|(name, now)| (name.clone(), now.saturating_sub(before(name)))).collect())
+        let before = |name| earlier.totals.get(name).copied().unwrap_or(0);
+        let shard = |number: usize| earlier.messages.get(number).copied().unwrap_or(0);
+        let messages = self.messages.iter().enumerate();
+        Self {
+            totals: self.totals.iter().map(|(name, now)| (name.clone(), now.saturating_sub(before(name)))).collect(),
+            messages: messages.map(|(number, now)| now.saturating_sub(shard(number))).collect(),
+        }
+    }
+
+    /// By how much the busiest shard has taken more messages than the mean of all.
+    pub fn unevenness(&self) -> f64 {
+        let most = self.messages.iter().copied().max().unwrap_or(0);
+        let sum: u64 = self.messages.iter().sum();
+        if sum == 0 { 1.0 } else { most as f64 * self.messages.len() as f64 / sum as f64 }
     }
 }
 
@@ -48,15 +68,16 @@ mod tests {
     use super::*;
 
     const TEXT: &str = r#"{"uptime_s": 1.5, "totals": [{"name": "messages", "value": 25000},
-        {"name": "message_octets", "value": 105200104}], "shards": [[1, 2]], "replies": [], "histograms": []}"#;
+        {"name": "message_octets", "value": 105200104}], "shards": [[1, 2], [1, 3]], "replies": [], "histograms": []}"#;
 
     #[test]
     fn counters_are_read_by_name() {
         let stats = Stats::parse(TEXT).unwrap();
         assert_eq!(stats.total("messages"), Ok(25_000));
         assert!(stats.total("massages").is_err());
-        let later = Stats(BTreeMap::from([("messages".to_owned(), 25_007)]));
+        let later = Stats { messages: vec![3, 1], ..Stats::of([("messages", 25_007)]) };
         assert_eq!(later.since(&stats).total("messages"), Ok(7));
+        assert_eq!((later.unevenness(), stats.unevenness()), (1.5, 1.0));
     }
 
     #[test]

@@ -19,6 +19,9 @@ const BEHIND: f64 = 0.01;
 /// Where threads differ by more than this in what they got accepted, they are uneven.
 const UNEVEN: f64 = 1.5;
 
+/// From so many connections on chance alone does not make shards so uneven.
+const MANY_CONNECTIONS: usize = 100;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Figures {
@@ -44,6 +47,12 @@ pub struct Figures {
     pub warnings: Vec<String>,
     /// Why there is no figure.
     pub saturated: Option<String>,
+}
+
+/// A word about a server of which one shard did more than its share. A few connections are never spread evenly.
+pub fn uneven_shards(plan: &Plan, unevenness: f64) -> Option<String> {
+    let is_worth_saying = unevenness > UNEVEN && plan.connections >= MANY_CONNECTIONS;
+    is_worth_saying.then(|| format!("the server's shards are uneven: one took {unevenness:.1} times the mean"))
 }
 
 impl Figures {

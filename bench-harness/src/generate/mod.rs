@@ -183,10 +183,9 @@ fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
     let account_after = options.server_pid.map(account).transpose()?;
     figures.server_ns = account_before.zip(account_after).map(|(before, after)| after.since_ns(before).0);
     figures.warnings.extend(Network::read().since(network_before).warnings());
-    let agreement = match (server, before) {
-        (Some(server), Some(before)) => Some(ledger::compare(&figures.tally.counts, &server.look()?.since(&before))),
-        _ => None,
-    };
+    let counted = server.as_ref().zip(before).map(|(server, before)| Ok(server.look()?.since(&before))).transpose()?;
+    figures.warnings.extend(counted.as_ref().and_then(|counted| figures::uneven_shards(plan, counted.unevenness())));
+    let agreement = counted.map(|counted| ledger::compare(&figures.tally.counts, &counted));
     Ok((figures, end, agreement))
 }
 
