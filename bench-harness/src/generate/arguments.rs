@@ -29,6 +29,9 @@ Exit status: 0 done, and every assertion holds; 3 the ledgers disagree (a messag
 4 an assertion does not hold; 5 the generator was saturated: no figure; 6 stopped by --abort-on; 64 wrong usage; 69 the \
 target is not to be had; 71 the system failed; 130 interrupted, the report is partial.";
 
+/// What a scenario says instead.
+const SCENARIO_HAS: [&str; 7] = ["size", "corpus", "bdat", "chunk", "recipients", "domains", "sender_domains"];
+
 /// Of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArguments {
@@ -88,8 +91,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub users: u32,
 
-    /// A TOML file with classes of messages and their weights (README)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "corpus", "bdat", "chunk", "recipients"])]
+    /// A TOML file with classes of messages, domains, and their weights (README)
+    #[arg(long, value_name = "FILE", conflicts_with_all = SCENARIO_HAS)]
     pub scenario: Option<PathBuf>,
 
     /// Messages in all

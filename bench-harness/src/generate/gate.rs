@@ -11,16 +11,24 @@ pub struct Gate {
     opening: AtomicUsize,
     start_ns: AtomicU64,
     stop: AtomicBool,
+    has_session: AtomicBool,
 }
 
 impl Gate {
     /// For so many threads.
     pub fn new(threads: usize) -> Self {
-        Self { opening: AtomicUsize::new(threads), start_ns: AtomicU64::new(0), stop: AtomicBool::new(false) }
+        Self {
+            opening: AtomicUsize::new(threads),
+            start_ns: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            has_session: AtomicBool::new(false),
+        }
     }
 
-    /// A thread has opened its connections. The last one starts the clock.
-    pub fn arrive(&self, now: Time) {
+    /// A thread has opened its connections, or tried; `with_session`: one of them at least can be used. The last thread starts
+    /// the clock.
+    pub fn arrive(&self, now: Time, with_session: bool) {
+        self.has_session.fetch_or(with_session, Ordering::AcqRel);
         if self.opening.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.start_ns.store(now.0.max(1), Ordering::Release);
         }
@@ -32,6 +40,11 @@ impl Gate {
             0 => None,
             ns => Some(Time(ns)),
         }
+    }
+
+    /// Whether any connection can be used, when the clock has started.
+    pub fn has_session(&self) -> bool {
+        self.has_session.load(Ordering::Acquire)
     }
 
     /// No further message is begun.

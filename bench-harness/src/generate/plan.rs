@@ -13,7 +13,7 @@ use super::arguments::{OnTempfail, ProxyVersion, RunArguments};
 use super::corpus::Corpus;
 use super::people::{Domain, People};
 use super::random::Random;
-use super::scenario;
+use super::scenario::{self, Scenario};
 use super::schedule::{Rate, Spacing};
 use super::sizes::Sizes;
 use super::target;
@@ -167,9 +167,13 @@ impl Plan {
     /// What the arguments ask for.
     pub fn new(options: &RunArguments) -> Result<Self, Failure> {
         let target = target::resolve(&options.target, options.i_operate.as_deref())?;
-        let classes = match &options.scenario {
+        let Scenario { domains, from_domains, classes } = match &options.scenario {
             Some(file) => scenario::read(file)?,
-            None => vec![class(options)?],
+            None => Scenario {
+                domains: options.domains.clone(),
+                from_domains: options.sender_domains.clone(),
+                classes: vec![class(options)?],
+            },
         };
         let usage = |text: String| Failure::Usage(text);
         let protocol = if options.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
@@ -201,9 +205,9 @@ impl Plan {
                 Loop::Open(Rate::parse(rate, seconds).map_err(usage)?, spacing(options))
             }
         };
-        let domains = |given: &[Domain], name: &str| match given {
-            [] => vec![Domain { name: name.to_owned(), weight: 1 }],
-            given => given.to_vec(),
+        let or = |given: Vec<Domain>, name: &str| match given.is_empty() {
+            true => vec![Domain { name: name.to_owned(), weight: 1 }],
+            false => given,
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores } else { usize::from(options.threads) };
@@ -217,8 +221,8 @@ impl Plan {
             messages_per_connection: options.messages_per_connection,
             weights: classes.iter().map(|class| u64::from(class.weight)).sum(),
             classes,
-            senders: People::new(seed ^ 1, SENDERS, &domains(&options.sender_domains, "from.example")),
-            people: People::new(seed, options.users as usize, &domains(&options.domains, "bench.example")),
+            senders: People::new(seed ^ 1, SENDERS, &or(from_domains, "from.example")),
+            people: People::new(seed, options.users as usize, &or(domains, "bench.example")),
             pace,
             messages: if options.once { Some(1) } else { options.messages },
             duration: total,

@@ -129,6 +129,8 @@ pub struct Worker<'p> {
     connecting: usize,
     /// Slots whose opening is not over.
     opening: usize,
+    /// Whether a session was opened, ever.
+    has_session: bool,
     /// Slots that have a connection, or wait for one.
     open: usize,
     /// Slots with room for a message: all of them in an open loop, in a closed one those for which there was none.
@@ -190,6 +192,7 @@ impl<'p> Worker<'p> {
             unconnected: (0..count as u32).collect(),
             connecting: 0,
             opening: working,
+            has_session: false,
             open: count,
             roomy: VecDeque::with_capacity(count),
             roomy_since: now,
@@ -230,7 +233,7 @@ impl<'p> Worker<'p> {
         }
         if self.start.is_none() && self.opening > 0 {
             // Others wait for this thread.
-            self.gate.arrive(self.io.now());
+            self.gate.arrive(self.io.now(), self.has_session);
         }
         if let Some(page) = self.page.take() {
             page.close()?;
@@ -275,6 +278,9 @@ impl<'p> Worker<'p> {
             && let Some(start) = self.gate.start()
         {
             self.start = Some(start);
+            if !self.gate.has_session() && !self.gate.is_stopped() {
+                self.failure.get_or_insert(self.no_session());
+            }
             self.measure_from = Time(start.0 + self.plan.warm_up.as_nanos() as u64);
             self.deadline = self.plan.duration.map(|duration| Time(start.0 + duration.as_nanos() as u64));
             self.next_snapshot = start.plus_ms(1000);
@@ -313,6 +319,14 @@ impl<'p> Worker<'p> {
         while let Some(index) = self.fired.pop() {
             self.on_timer(index, now);
         }
+    }
+
+    /// The server wants none of it: what did it say?
+    fn no_session(&self) -> Failure {
+        let replies = self.tally.replies().into_iter().filter(|(_, code, _)| *code >= 400);
+        let said: Vec<String> = replies.map(|(command, code, _)| format!("{code} to {command}")).collect();
+        let said = if said.is_empty() { "nothing that can be read".to_owned() } else { said.join(", ") };
+        Failure::Unavailable(format!("no session could be opened with {}: it said {said}", self.plan.target_text))
     }
 
     fn snapshot(&mut self) {
@@ -458,13 +472,14 @@ impl<'p> Worker<'p> {
     /// The first time that a slot is ready, or cannot be.
     fn arrive(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        let is_ready = slot.talk.as_ref().is_none_or(|talk| talk.standing.is_ready || talk.standing.is_spent);
-        if is_ready && !slot.has_arrived {
+        let standing = slot.talk.as_ref().map(|talk| talk.standing);
+        self.has_session |= standing.is_some_and(|standing| standing.is_ready && !standing.is_spent);
+        if standing.is_none_or(|standing| standing.is_ready || standing.is_spent) && !slot.has_arrived {
             slot.has_arrived = true;
             self.opening -= 1;
             if self.opening == 0 {
                 let now = self.io.read_clock();
-                self.gate.arrive(now);
+                self.gate.arrive(now, self.has_session);
             }
         }
     }

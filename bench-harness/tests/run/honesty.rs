@@ -125,6 +125,8 @@ fn what_is_not_there_is_said() {
     let ran = run("127.0.0.1:1", &["-n", "1"]).expect(69);
     assert!(ran.text.contains("cannot connect to 127.0.0.1:1: Connection refused"), "{}", ran.text);
     let server = Server::start(|_, _: &Message| OK);
+    let ran = run(&server.address, &["-n", "1", "--lmtp"]).expect(69);
+    assert!(ran.text.contains("no session could be opened") && ran.text.contains("500 to EHLO"), "{}", ran.text);
     let ran = run(&server.address, &["-n", "1", "--bdat"]).expect(69);
     assert!(ran.text.contains("does not offer CHUNKING"), "{}", ran.text);
 }
