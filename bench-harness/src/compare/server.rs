@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::load;
 use crate::load::script::{Mode, Script, Shape};
 
-/// How long a server may take to start, to stop, or to write its counters.
+/// How long a server may take to start, or to stop.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a server says that it got.
@@ -95,17 +95,7 @@ impl Server {
 
     /// What ringmx has counted so far.
     pub fn look(&self) -> Result<Stats, Failure> {
-        // The file is put in place whole, when there is one.
-        let _ = std::fs::remove_file(&self.stats.0);
-        self.process.signal(Signal::USR1);
-        let deadline = Instant::now() + PATIENCE;
-        while !self.stats.0.exists() {
-            if Instant::now() >= deadline {
-                return Err(Failure::System("ringmx did not write its counters on SIGUSR1".to_owned()));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Stats::read(&self.stats.0)
+        Stats::ask(&self.stats.0, self.pid())
     }
 
     /// Stops it and takes its ledger.

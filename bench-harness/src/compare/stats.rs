@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::failure::Failure;
+
+/// How long ringmx may take to write its counters.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Counters by name, summed over the shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +21,25 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// What a ringmx that runs has counted so far; it writes to this file when it is asked.
+    pub fn ask(path: &Path, pid: u32) -> Result<Self, Failure> {
+        // The file is put in place whole, when there is one.
+        let _ = std::fs::remove_file(path);
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let asked = process.map(|process| kill_process(process, Signal::USR1));
+        if !matches!(asked, Some(Ok(()))) {
+            return Err(Failure::Unavailable(format!("there is no process {pid} to ask for its counters")));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !path.exists() {
+            if Instant::now() >= deadline {
+                return Err(Failure::System(format!("no counters came to {} on SIGUSR1", path.display())));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Self::read(path)
+    }
+
     /// From the file that ringmx wrote.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(Failure::while_doing("cannot read ringmx's counters"))?;

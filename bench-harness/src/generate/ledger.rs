@@ -2,12 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use ringmx::smtp::client::Reply;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::tally::Counts;
 use crate::compare::stats::Stats;
@@ -15,9 +13,6 @@ use crate::failure::Failure;
 
 /// Octets of a page, which is written when it is full.
 const PAGE_OCTETS: usize = 64 * 1024;
-
-/// How long a server may take to write its counters.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The file, of all threads.
 #[derive(Clone, Debug)]
@@ -79,37 +74,6 @@ impl Page {
             None => Ok(()),
             Some(error) => Err(Failure::System(format!("cannot write the ledger: {error}"))),
         }
-    }
-}
-
-/// The counters of a ringmx that runs.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// Where it writes them.
-    pub stats: PathBuf,
-    /// Its process.
-    pub pid: u32,
-}
-
-impl Server {
-    /// What it has counted so far.
-    pub fn look(&self) -> Result<Stats, Failure> {
-        // The file is put in place whole, when there is one.
-        let _ = std::fs::remove_file(&self.stats);
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let asked = pid.map(|pid| kill_process(pid, Signal::USR1));
-        if !matches!(asked, Some(Ok(()))) {
-            return Err(Failure::Unavailable(format!("there is no process {} to ask for its counters", self.pid)));
-        }
-        let deadline = Instant::now() + PATIENCE;
-        while !self.stats.exists() {
-            if Instant::now() >= deadline {
-                let text = format!("no counters came to {} on SIGUSR1", self.stats.display());
-                return Err(Failure::Unavailable(text));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Stats::read(&self.stats)
     }
 }
 

@@ -43,6 +43,7 @@ use ringmx::handoff::mailbox;
 use ringmx::reactor::buffers::GroupShape;
 use ringmx::reactor::ring::{Ring, RingOptions};
 
+use crate::compare::stats::Stats;
 use crate::failure::Failure;
 use crate::measure::descriptors;
 use crate::measure::network::Network;
@@ -52,7 +53,7 @@ use assertion::{Assertion, Figure};
 use content::Maker;
 use figures::Figures;
 use gate::Gate;
-use ledger::{Book, Server};
+use ledger::Book;
 use plan::{Loop, Plan};
 use report::Second;
 use schedule::Rate;
@@ -171,8 +172,9 @@ type Measured = (Figures, End, Option<Result<(), Failure>>);
 fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
     // Sockets are the rings' and not the process's, but no ring may have more than a process.
     descriptors::raise(plan.connections_of(0) as u64 + DESCRIPTORS_SPARE)?;
-    let server = options.server_stats.clone().zip(options.server_pid).map(|(stats, pid)| Server { stats, pid });
-    let before = server.as_ref().map(Server::look).transpose()?;
+    let server = options.server_stats.as_deref().zip(options.server_pid);
+    let look = || server.map(|(path, pid)| Stats::ask(path, pid)).transpose();
+    let before = look()?;
     let account = |pid| ProcessTime::of(pid).map_err(Failure::while_doing("cannot read the server's account"));
     let account_before = options.server_pid.map(account).transpose()?;
     let network_before = Network::read();
@@ -183,7 +185,7 @@ fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
     let account_after = options.server_pid.map(account).transpose()?;
     figures.server_ns = account_before.zip(account_after).map(|(before, after)| after.since_ns(before).0);
     figures.warnings.extend(Network::read().since(network_before).warnings());
-    let counted = server.as_ref().zip(before).map(|(server, before)| Ok(server.look()?.since(&before))).transpose()?;
+    let counted = look()?.zip(before).map(|(after, before)| after.since(&before));
     figures.warnings.extend(counted.as_ref().and_then(|counted| figures::uneven_shards(plan, counted.unevenness())));
     let agreement = counted.map(|counted| ledger::compare(&figures.tally.counts, &counted));
     Ok((figures, end, agreement))

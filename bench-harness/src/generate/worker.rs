@@ -5,6 +5,8 @@
 //! for a connection is under way; a slot is used again when nothing is in flight for it. *Why the clock is read so often*: a
 //! message begins when it is written, not when the turn began; 25 ns are less than the error.
 
+mod arrivals;
+mod clock;
 mod mischief;
 mod slots;
 
@@ -27,9 +29,8 @@ use super::plan::{Loop, Plan};
 use super::schedule::Arrivals;
 use super::supply::{Due, Supply};
 use super::talk::{Begin, Start};
-use super::tally::{Counts, Tally, Timed};
+use super::tally::{Counts, Tally};
 use crate::failure::Failure;
-use crate::measure::processor;
 use mischief::Mischief;
 use slots::{Phase, Slot};
 
@@ -254,114 +255,6 @@ impl<'p> Worker<'p> {
         Ok(Outcome { tally: self.tally, window, behind, cpu_ns: end.cpu_ns })
     }
 
-    /// Fresh messages whose time had come by then and which had not begun.
-    fn arrivals_by(&mut self, end: Time) -> u64 {
-        let (Some(start), Some(arrivals)) = (self.start, &mut self.arrivals) else { return 0 };
-        let mut behind = 1;
-        // BOUND: what was asked for in all.
-        while start.0.saturating_add(arrivals.next_ns()) < end.0 && behind < 1 << 30 {
-            behind += 1;
-        }
-        behind
-    }
-
-    fn mark(&self) -> Mark {
-        let (cpu_ns, delay_ns) = processor::thread_ns().unwrap_or((0, 0));
-        Mark { at: self.io.now(), counts: self.tally.counts, cpu_ns, delay_ns }
-    }
-
-    /// Once in a turn: what depends on the time, and on others.
-    fn look_around(&mut self) {
-        let now = self.io.now();
-        self.maker.look_at_clock();
-        if self.start.is_none()
-            && let Some(start) = self.gate.start()
-        {
-            self.start = Some(start);
-            if !self.gate.has_session() && !self.gate.is_stopped() {
-                self.failure.get_or_insert(self.no_session());
-            }
-            self.measure_from = Time(start.0 + self.plan.warm_up.as_nanos() as u64);
-            self.deadline = self.plan.duration.map(|duration| Time(start.0 + duration.as_nanos() as u64));
-            self.next_snapshot = start.plus_ms(1000);
-            self.next_arrival = self.arrivals.as_mut().map(|arrivals| Time(start.0 + arrivals.next_ns()));
-            self.roomy_since = start;
-            self.list_all();
-        }
-        if self.start.is_some() && self.window.0.is_none() && now >= self.measure_from {
-            self.window.0 = Some(self.mark());
-        }
-        while self.start.is_some() && now >= self.next_snapshot {
-            self.snapshot();
-        }
-        let is_late = self.deadline.is_some_and(|deadline| now >= deadline);
-        let is_stopped = self.gate.is_stopped();
-        if !self.is_ending && (is_late || is_stopped || (self.start.is_some() && self.supply.is_exhausted())) {
-            self.is_ending = true;
-            if is_late || is_stopped {
-                self.window.1 = Some(self.mark());
-            }
-            self.list_all();
-        }
-        if is_stopped && self.give_up_at.is_none() {
-            self.give_up_at = Some(now.plus_ms(GRACE_MS));
-        }
-        if self.give_up_at.is_some_and(|at| now >= at) {
-            self.give_up_all();
-        }
-        if self.arrivals.is_none() && self.supply.peek_retry(now).is_some() {
-            while let Some(&index) = self.roomy.front() {
-                self.leave_room();
-                self.list(index);
-            }
-        }
-        self.wheel.expire(now, &mut self.fired);
-        while let Some(index) = self.fired.pop() {
-            self.on_timer(index, now);
-        }
-    }
-
-    /// The server wants none of it: what did it say?
-    fn no_session(&self) -> Failure {
-        let replies = self.tally.replies().into_iter().filter(|(_, code, _)| *code >= 400);
-        let said: Vec<String> = replies.map(|(command, code, _)| format!("{code} to {command}")).collect();
-        let said = if said.is_empty() { "nothing that can be read".to_owned() } else { said.join(", ") };
-        Failure::Unavailable(format!("no session could be opened with {}: it said {said}", self.plan.target_text))
-    }
-
-    fn snapshot(&mut self) {
-        self.seconds += 1;
-        self.next_snapshot = self.next_snapshot.plus_ms(1000);
-        let interval = self.tally.take_interval();
-        // Whoever listened may be gone at the end.
-        let _ =
-            self.tell.send(Snapshot { thread: self.thread, second: self.seconds, counts: self.tally.counts, interval });
-    }
-
-    fn until(&mut self) -> Time {
-        let now = self.io.read_clock();
-        if self.start.is_none() && self.gate.start().is_some() {
-            return now;
-        }
-        // Where the clock has not started, another thread may start it.
-        let mut until = now.plus_ms(if self.start.is_none() && self.opening == 0 { 1 } else { LOOK_MS });
-        let mut earlier = |time: Option<Time>| {
-            if let Some(time) = time {
-                until = until.min(time);
-            }
-        };
-        earlier(self.wheel.next());
-        if self.start.is_some() && !self.is_ending {
-            earlier(self.deadline);
-            earlier(Some(self.next_snapshot));
-            if !self.roomy.is_empty() {
-                earlier(self.next_arrival.filter(|_| self.supply.peek_fresh().is_some()));
-            }
-            earlier(self.supply.next_retry().filter(|retry| *retry > now));
-        }
-        until
-    }
-
     fn handle(&mut self, completion: Completion) {
         let Completion { token, result, more, payload } = completion;
         let index = token.slot;
@@ -529,63 +422,6 @@ impl<'p> Worker<'p> {
                 self.failure.get_or_insert(Failure::Unavailable(text));
                 false
             }
-        }
-    }
-
-    /// The connection is among those that messages are begun on, if it has room.
-    fn make_room(&mut self, index: u32) {
-        if self.has_room(index) && !self.slots[index as usize].is_roomy {
-            self.slots[index as usize].is_roomy = true;
-            if self.roomy.is_empty() {
-                self.roomy_since = self.io.read_clock();
-            }
-            self.roomy.push_back(index);
-        }
-    }
-
-    /// Open loop: messages whose time has come begin, on connections with room in turn.
-    fn offer(&mut self) {
-        if self.is_ending || self.start.is_none() || self.arrivals.is_none() {
-            return;
-        }
-        let mut now = self.io.read_clock();
-        for _ in 0..BEGUN_PER_TURN {
-            let Some(&index) = self.roomy.front() else { return };
-            if !self.has_room(index) {
-                self.leave_room();
-                continue;
-            }
-            let retry = self.supply.peek_retry(now).map(|due| (due, now));
-            let fresh = || Some((self.supply.peek_fresh()?, self.next_arrival.filter(|next| *next <= now)?));
-            let Some((due, intended)) = retry.or_else(fresh) else { return };
-            now = self.io.read_clock();
-            if self.begin(index, due, intended, now) && due.tries == 0 {
-                self.on_arrival(intended, now);
-            }
-            self.leave_room();
-            self.sends.push(index);
-            self.make_room(index);
-            if self.failure.is_some() {
-                return;
-            }
-        }
-    }
-
-    fn leave_room(&mut self) {
-        if let Some(index) = self.roomy.pop_front() {
-            self.slots[index as usize].is_roomy = false;
-        }
-    }
-
-    /// A fresh message has begun: how late, and by whose fault?
-    fn on_arrival(&mut self, intended: Time, now: Time) {
-        self.tally.counts.offered += 1;
-        if intended >= self.measure_from {
-            self.tally.time(Timed::Lag, now.since_ns(intended));
-            self.tally.time(Timed::OwnLag, now.since_ns(intended.max(self.roomy_since)));
-        }
-        if let (Some(start), Some(arrivals)) = (self.start, &mut self.arrivals) {
-            self.next_arrival = Some(Time(start.0.saturating_add(arrivals.next_ns())));
         }
     }
 
