@@ -274,13 +274,18 @@ impl<'p> Progress<'p> {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(end),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             if interrupted.load(Ordering::Relaxed) && end == End::Done {
                 end = End::Interrupted;
                 gate.stop();
             }
         }
+        // Threads end when they are done: not all have told of the last second.
+        while let Some((second, _)) = self.open.pop_front() {
+            self.show(&second)?;
+        }
+        Ok(end)
     }
 
     /// Adds what a thread tells of a second, and shows the second when all have. Returns whether the run is to be stopped.
