@@ -79,17 +79,15 @@ enum End {
 
 /// The command `run`.
 pub fn run(options: &RunArguments) -> Result<(), Failure> {
-    let mut plan = Plan::new(options)?;
+    let plan = Plan::new(options)?;
     let writes_json_only = options.json.as_deref() == Some(Path::new("-"));
     if !writes_json_only && !options.once {
         print!("{}", report::heading(&plan));
     }
-    if options.find_max {
-        let rate = find_max(&plan, options)?;
-        plan.pace = Loop::Open(Rate::level(rate), plan::spacing(options));
-        println!("the highest rate that keeps it is {rate:.0} messages/s; once more with it:\n");
-    }
-    let (mut figures, end, ledger) = measure(&plan, options)?;
+    let (mut figures, end, ledger) = match options.find_max {
+        true => find_max(&plan, options)?,
+        false => measure(&plan, options)?,
+    };
     let ledger_words = match &ledger {
         None => "not compared",
         Some(Ok(())) => "agrees",
@@ -117,25 +115,37 @@ pub fn run(options: &RunArguments) -> Result<(), Failure> {
     if failing.is_empty() { Ok(()) } else { Err(Failure::Assertion(failing.join("; "))) }
 }
 
-/// Looks for the highest rate at which everything that --slo says holds. The first guess is what a closed loop reaches.
-fn find_max(plan: &Plan, options: &RunArguments) -> Result<f64, Failure> {
+/// Looks for the highest rate at which everything that --slo says holds, and gives the run that kept it. The first guess is
+/// what a closed loop reaches.
+fn find_max(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
     let (figures, ..) = measured(plan, options)?;
     let guess = figures.rate();
-    println!("a closed loop reaches {guess:.0} messages/s");
+    eprintln!("a closed loop reaches {guess:.0} messages/s");
+    let mut best = None;
     let found = search::highest(guess, |rate| {
         let mut plan = plan.clone();
         plan.pace = Loop::Open(Rate::level(rate), plan::spacing(options));
-        let (mut figures, ..) = measured(&plan, options)?;
+        let mut run = measured(&plan, options)?;
+        let figures = &mut run.0;
         let mut why = figures.failing(&options.slo);
         if figures.is_behind() {
             why.push("the rate was not reached".to_owned());
         }
         why.extend(figures.saturated.iter().map(|text| format!("the generator was saturated: {text}")));
-        let verdict = if why.is_empty() { "kept".to_owned() } else { why.join("; ") };
-        println!("{rate:>12.0} messages/s: {verdict}");
-        Ok(why.is_empty())
+        let keeps = why.is_empty();
+        eprintln!("{rate:>12.0} messages/s: {}", if keeps { "kept".to_owned() } else { why.join("; ") });
+        if keeps {
+            best = Some(run);
+        }
+        Ok(keeps)
     })?;
-    found.ok_or_else(|| Failure::Assertion(format!("no rate keeps it; {guess:.0} messages/s were tried first")))
+    match (found, best) {
+        (Some(rate), Some(run)) => {
+            eprintln!("the highest rate that keeps it is {rate:.0} messages/s:\n");
+            Ok(run)
+        }
+        _ => Err(Failure::Assertion(format!("no rate keeps it; {guess:.0} messages/s were tried first"))),
+    }
 }
 
 /// A run that has come to its end, and whose ledgers do not disagree.
