@@ -142,6 +142,8 @@ pub struct Worker<'p> {
     arrivals: Option<Arrivals>,
     /// Of the next fresh message, when the clock has started.
     next_arrival: Option<Time>,
+    /// When the server was heard for the last time.
+    alive: Time,
     /// Connections made, for peers to be named.
     connections_made: u64,
     tally: Tally,
@@ -200,6 +202,7 @@ impl<'p> Worker<'p> {
             supply: Supply::new(thread, plan.threads, plan.messages, may_return),
             arrivals,
             next_arrival: None,
+            alive: now,
             connections_made: 0,
             tally: Tally::new(),
             start: None,

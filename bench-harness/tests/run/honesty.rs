@@ -188,3 +188,38 @@ fn a_server_that_comes_back_is_found_again() {
     assert!(ran.count("connects_failed") > 0 && ran.count("connects") > 8, "{}", ran.text);
     assert!(ran.count("accepted") > 900, "{}", ran.text);
 }
+
+#[test]
+fn a_server_that_is_gone_for_good_ends_the_run() {
+    let sink = Sink::start(&[]);
+    let (json, lines) = (Scratch::new(), Scratch::new());
+    let arguments = ["-n", "1000000000", "-c", "4", "--rate", "100", "--patience", "1s", "--ndjson", lines.text()];
+    let child = start(&sink.address, &arguments, &json);
+    let began = std::time::Instant::now();
+    while std::fs::read_to_string(&lines.0).unwrap_or_default().lines().count() < 1 {
+        assert!(began.elapsed() < Duration::from_secs(60), "a line comes each second");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(sink);
+    let ran = finish(child, &json).expect(69);
+    assert!(ran.text.contains("is gone: nothing was heard of it for 1.0s"), "{}", ran.text);
+}
+
+#[test]
+fn a_server_that_wants_nobody_is_left_alone() {
+    for (greeting, said) in [
+        ("HTTP/1.1 400 Bad Request", "nothing that can be read"),
+        ("554 5.7.1 Go away", "554 to greeting"),
+        ("", "nothing"),
+    ] {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listening.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for mut stream in listening.incoming().map_while(Result::ok) {
+                let _ = stream.write_all(format!("{greeting}\r\n").as_bytes());
+            }
+        });
+        let ran = run(&address, &["-n", "10", "-c", "5"]).expect(69);
+        assert!(ran.text.contains("no session could be opened") && ran.text.contains(said), "{greeting}: {}", ran.text);
+    }
+}

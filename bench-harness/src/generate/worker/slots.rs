@@ -138,6 +138,11 @@ impl Worker<'_> {
             let text = format!("cannot connect to {}: {}", self.plan.target_text, std::io::Error::from(errno));
             self.failure.get_or_insert(Failure::Unavailable(text));
         }
+        if self.io.now() >= self.deadline_of(self.alive) {
+            let silence = self.plan.patience;
+            let text = format!("{} is gone: nothing was heard of it for {silence:.1?}", self.plan.target_text);
+            self.failure.get_or_insert(Failure::Unavailable(text));
+        }
         self.arrive(index);
         self.slots[index as usize].has_failed = true;
         self.close_descriptor(index);
@@ -187,6 +192,7 @@ impl Worker<'_> {
         }
         self.tally.counts.octets_received += u64::from(received.octets);
         let now = self.io.now();
+        self.alive = now;
         let octets = self.io.received(received);
         if self.plan.verbose {
             show("S: ", octets);
