@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use super::random::Random;
 
+/// Least octets of a generated message: mail data ends with CRLF, whatever else is in it.
+const LEAST: u64 = 2;
+
 /// Most octets of a generated message.
 const MOST: u64 = 1 << 30;
 
@@ -32,7 +35,7 @@ impl Sizes {
             Self::Uniform(least, most) => least + random.below(most - least + 1),
             Self::LogNormal { median, sigma } => {
                 let octets = median as f64 * (sigma * random.normal()).exp();
-                (octets as u64).clamp(1, MOST)
+                (octets as u64).clamp(LEAST, MOST)
             }
         }
     }
@@ -43,8 +46,11 @@ impl FromStr for Sizes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("'{text}' is no size: 4096, 4k, 1k-64k (uniform) or lognormal(16k,1.2) (median, sigma), up to 1g")
+            format!(
+                "'{text}' is no size: 4096, 4k, 1k-64k (uniform) or lognormal(16k,1.2) (median, sigma), from 2 octets to 1g"
+            )
         };
+        let octets = |text: &str| octets(text).filter(|octets| *octets >= LEAST);
         if let Some(inner) = text.strip_prefix("lognormal(").and_then(|rest| rest.strip_suffix(')')) {
             let (median, sigma) = inner.split_once(',').ok_or_else(wrong)?;
             let sigma: f64 = sigma.trim().parse().map_err(|_| wrong())?;
@@ -92,9 +98,11 @@ mod tests {
     #[test]
     fn sizes_are_read() {
         assert_eq!("4k".parse(), Ok(Sizes::Fixed(4096)));
-        assert_eq!("1-2M".parse(), Ok(Sizes::Uniform(1, 2 << 20)));
+        assert_eq!("2-2M".parse(), Ok(Sizes::Uniform(2, 2 << 20)));
         assert_eq!("lognormal(16k, 1.2)".parse(), Ok(Sizes::LogNormal { median: 16384, sigma: 1.2 }));
-        for wrong in ["", "0", "4kk", "-", "9-8", "2g", "lognormal(1)", "lognormal(1k,-1)", "99999999999999999999k"] {
+        for wrong in
+            ["", "0", "1", "1-5", "4kk", "-", "9-8", "2g", "lognormal(1)", "lognormal(1k,-1)", "99999999999999999999k"]
+        {
             assert!(wrong.parse::<Sizes>().unwrap_err().contains("4096"), "{wrong}");
         }
     }
@@ -104,6 +112,8 @@ mod tests {
         let mut random = Random::of(3, 0);
         let mut draws = |sizes: Sizes| (0..20_000).map(|_| sizes.draw(&mut random)).collect::<Vec<_>>();
         assert!(draws(Sizes::Fixed(7)).iter().all(|size| *size == 7));
+        // Mail data cannot have less, and a generator that counts less than arrives would cry wolf.
+        assert!(draws(Sizes::LogNormal { median: 2, sigma: 3.0 }).iter().all(|size| *size >= LEAST));
         let uniform = draws(Sizes::Uniform(10, 13));
         for size in 10..14 {
             let share = uniform.iter().filter(|other| **other == size).count();

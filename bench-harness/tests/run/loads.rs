@@ -20,7 +20,7 @@ fn shapes_of_smtp_arrive() {
         &[][..],
         &["--no-pipelining", "-c", "3"],
         &["--depth", "16"],
-        &["--depth", "16", "--bdat", "--size", "1-20k"],
+        &["--depth", "16", "--bdat", "--size", "2-20k"],
         &["--depth", "4", "--chunk", "1k", "--size", "10k", "--reset-between"],
         &["--recipients", "1-50", "--size", "lognormal(2k,2)"],
         &["--threads", "3", "-c", "7", "--size", "2-400"],
