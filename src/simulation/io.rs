@@ -57,6 +57,7 @@ impl Io for SimulatedIo {
         let mut world = self.network.world();
         world.wait(until);
         self.now = world.now();
+        world.stall();
         Ok(())
     }
 

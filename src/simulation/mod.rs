@@ -1,12 +1,16 @@
-//! The simulated back end: a network and a clock in memory, behind the same [`Io`](crate::reactor::io::Io) as the kernel's
-//! ring (test builds only).
+//! The simulated back end: a network, a kernel and a clock in memory, behind the same [`Io`](crate::reactor::io::Io) as the
+//! kernel's ring (test builds only).
 //!
-//! [`world`] holds what is simulated and is the test's side of it; [`io`] is the shard's side; `fidelity` runs one script on
-//! this and on the kernel, and compares. *Does not* know SMTP.
+//! [`world`] holds clients, sockets and time, and is the test's side of it; `kernel` does what operations ask for; [`faults`]
+//! is what may go wrong; [`chance`] where that comes from; [`io`] is the shard's side; `fidelity` runs one script on this and
+//! on the kernel, and compares. *Does not* know SMTP.
 
 #![forbid(unsafe_code)]
 
+pub mod chance;
+pub mod faults;
 #[cfg(test)]
 mod fidelity;
 pub mod io;
+mod kernel;
 pub mod world;

@@ -11,90 +11,133 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use crate::reactor::buffers::GroupShape;
-use crate::reactor::connecting::Route;
-use crate::reactor::io::{
-    Completion, GroupId, IoCounts, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
-};
+use crate::reactor::io::{Completion, GroupId, IoCounts, ListenerId, Operation, Time, Token};
 use crate::reactor::listening::Bind;
+use crate::simulation::chance::Chance;
+use crate::simulation::faults::Faults;
 
 /// Octets that a client takes unread, unless told otherwise: about what a kernel buffers.
 const WINDOW_OCTETS: usize = 256 * 1024;
 
+/// Octets on their way to the server.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// When they are there.
+    pub(super) at: Time,
+    pub(super) octets: Vec<u8>,
+    /// So many of them were received.
+    pub(super) taken: usize,
+}
+
 /// One client.
 #[derive(Debug)]
-struct Client {
-    address: SocketAddr,
-    to_server: VecDeque<u8>,
-    from_server: Vec<u8>,
-    window_octets: usize,
-    has_ended: bool,
-    has_reset: bool,
+pub(super) struct Client {
+    pub(super) address: SocketAddr,
+    pub(super) to_server: VecDeque<Segment>,
+    pub(super) from_server: Vec<u8>,
+    pub(super) window_octets: usize,
+    pub(super) has_ended: bool,
+    pub(super) has_reset: bool,
+    /// The reset is seen behind what was sent before it, not in place of it.
+    pub(super) resets_in_order: bool,
+    /// It was accepted.
+    pub(super) is_accepted: bool,
     /// The server has shut its side, or closed.
-    sees_end: bool,
+    pub(super) sees_end: bool,
 }
 
 #[derive(Debug, Default)]
-struct Listener {
-    waiting: VecDeque<usize>,
-    accepts: VecDeque<Token>,
+pub(super) struct Listener {
+    pub(super) waiting: VecDeque<usize>,
+    pub(super) accepts: VecDeque<Token>,
+}
+
+/// A send that is not done.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) token: Token,
+    pub(super) octets: Vec<u8>,
+    /// The first to send, and the next.
+    pub(super) first: usize,
+    pub(super) next: usize,
 }
 
 /// A connection of the shard.
 #[derive(Debug)]
-struct Socket {
-    client: usize,
-    receive: Option<(Token, GroupId)>,
-    /// Token, octets, the first of them to send, the next of them to send.
-    send: Option<(Token, Vec<u8>, usize, usize)>,
+pub(super) struct Socket {
+    pub(super) client: usize,
+    pub(super) receive: Option<(Token, GroupId)>,
+    pub(super) send: Option<Sending>,
 }
 
 /// A group of receive buffers.
 #[derive(Debug)]
-struct Group {
-    shape: GroupShape,
-    memory: Vec<u8>,
-    free: VecDeque<u16>,
+pub(super) struct Group {
+    pub(super) shape: GroupShape,
+    pub(super) memory: Vec<u8>,
+    pub(super) free: VecDeque<u16>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct World {
-    now: Time,
-    clients: Vec<Client>,
-    listeners: BTreeMap<u32, Listener>,
+    pub(super) now: Time,
+    pub(super) clients: Vec<Client>,
+    pub(super) listeners: BTreeMap<u32, Listener>,
     /// Where the shard itself can connect to, and who has come there: the peer of such a connection is a client too.
-    servers: BTreeMap<Bind, VecDeque<ClientId>>,
-    sockets: BTreeMap<u32, Socket>,
-    groups: Vec<Group>,
-    started: VecDeque<(Token, Operation)>,
-    ready: VecDeque<Completion>,
+    pub(super) servers: BTreeMap<Bind, VecDeque<ClientId>>,
+    pub(super) sockets: BTreeMap<u32, Socket>,
+    pub(super) groups: Vec<Group>,
+    pub(super) started: VecDeque<(Token, Operation)>,
+    /// Completions that have arisen since the last were given to the shard.
+    pub(super) posted: Vec<Completion>,
+    /// Completions that come later than they could.
+    pub(super) late: Vec<(Time, Completion)>,
+    pub(super) ready: VecDeque<Completion>,
     /// Completions of quiet sends: they come with others, or when the wait is over.
-    quiet: VecDeque<Completion>,
-    awaiting_wake: Option<Token>,
-    wakes: u32,
-    /// Most octets of one receive; small ones make short receives.
-    receive_octets_most: usize,
+    pub(super) quiet: VecDeque<Completion>,
+    /// Cancels that have not completed, by their tokens.
+    pub(super) cancels: BTreeMap<(u32, u32), u32>,
+    pub(super) awaiting_wake: Option<Token>,
+    pub(super) wakes: u32,
     /// So many of the next cancels find nothing, as when their target is just being worked on.
-    cancels_missed: u32,
+    pub(super) cancels_missed: u32,
     /// Failures of the next accepts, as when the system has no descriptor left.
-    accept_failures: VecDeque<Errno>,
-    counts: IoCounts,
+    pub(super) accept_failures: VecDeque<Errno>,
+    pub(super) counts: IoCounts,
+    pub(super) faults: Faults,
+    pub(super) chance: Chance,
+    /// The client that each slot had last.
+    pub(super) owners: BTreeMap<u32, usize>,
+    /// The generation that each slot had last.
+    pub(super) generations: BTreeMap<u32, u32>,
+    /// Stale completions that were made up.
+    pub(super) stale: u64,
+    /// When the test has something to do next.
+    pub(super) next_event: Option<Time>,
     /// Time passes only by [`Network::pass_ms`]; a shard that would sleep says so instead.
-    is_frozen: bool,
-    has_slept: bool,
+    pub(super) is_frozen: bool,
+    pub(super) has_slept: bool,
+    /// Operations and completions in words, when somebody wants to read them.
+    pub(super) trace: Option<Vec<String>>,
 }
 
 /// A client, as a test holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientId(usize);
+pub struct ClientId(pub(super) usize);
 
 /// The test's hold on the world.
 #[derive(Clone, Debug)]
 pub struct Network(Rc<RefCell<World>>);
 
 impl Network {
-    /// An empty world with these groups of buffers.
+    /// An empty world with these groups of buffers, in which nothing goes wrong.
     pub fn new(groups: &[GroupShape]) -> Self {
+        Self::with_faults(groups, Faults::NONE, Chance::new(0))
+    }
+
+    /// The same, in which things go wrong.
+    pub fn with_faults(groups: &[GroupShape], faults: Faults, chance: Chance) -> Self {
         let groups = groups
             .iter()
             .map(|shape| Group {
@@ -111,16 +154,25 @@ impl Network {
             sockets: BTreeMap::new(),
             groups,
             started: VecDeque::new(),
+            posted: Vec::new(),
+            late: Vec::new(),
             ready: VecDeque::new(),
             quiet: VecDeque::new(),
+            cancels: BTreeMap::new(),
             awaiting_wake: None,
             wakes: 0,
-            receive_octets_most: usize::MAX,
             cancels_missed: 0,
             accept_failures: VecDeque::new(),
             counts: IoCounts::default(),
+            faults,
+            chance,
+            owners: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            stale: 0,
+            next_event: None,
             is_frozen: false,
             has_slept: false,
+            trace: None,
         })))
     }
 
@@ -128,6 +180,8 @@ impl Network {
     pub(super) fn world(&self) -> RefMut<'_, World> {
         self.0.borrow_mut()
     }
+
+    // Clients.
 
     /// A client connects; it waits until it is accepted.
     pub fn connect(&self, listener: ListenerId) -> ClientId {
@@ -152,7 +206,17 @@ impl Network {
 
     /// The client sends octets.
     pub fn send(&self, client: ClientId, octets: &[u8]) {
-        self.world().clients[client.0].to_server.extend(octets);
+        let now = self.now();
+        self.send_until(client, octets, now);
+    }
+
+    /// The client sends octets, which are there at this time, behind those that it sent before.
+    pub fn send_until(&self, client: ClientId, octets: &[u8], at: Time) {
+        if !octets.is_empty() {
+            let segments = &mut self.world().clients[client.0].to_server;
+            let at = segments.back().map_or(at, |last| at.max(last.at));
+            segments.push_back(Segment { at, octets: octets.to_vec(), taken: 0 });
+        }
     }
 
     /// The client reads all that has come for it.
@@ -160,7 +224,19 @@ impl Network {
         std::mem::take(&mut self.world().clients[client.0].from_server)
     }
 
-    /// Octets that the client takes unread.
+    /// The client reads so much at most.
+    pub fn read_some(&self, client: ClientId, most: usize) -> Vec<u8> {
+        let unread = &mut self.world().clients[client.0].from_server;
+        let most = most.min(unread.len());
+        unread.drain(..most).collect()
+    }
+
+    /// Whether something has come for the client.
+    pub fn has_unread(&self, client: ClientId) -> bool {
+        !self.world().clients[client.0].from_server.is_empty()
+    }
+
+    /// Octets that a client takes unread.
     pub fn set_window(&self, client: ClientId, octets: usize) {
         self.world().clients[client.0].window_octets = octets;
     }
@@ -175,9 +251,33 @@ impl Network {
         self.world().clients[client.0].has_reset = true;
     }
 
+    /// The client resets the connection; the server sees it when it has received all that came before.
+    pub fn reset_in_order(&self, client: ClientId) {
+        let client = &mut self.world().clients[client.0];
+        client.has_reset = true;
+        client.resets_in_order = true;
+    }
+
+    /// Whether the client was accepted.
+    pub fn is_accepted(&self, client: ClientId) -> bool {
+        self.world().clients[client.0].is_accepted
+    }
+
+    /// The client whose connection is in this slot, or was last.
+    pub fn client_in(&self, slot: u32) -> Option<ClientId> {
+        self.world().owners.get(&slot).copied().map(ClientId)
+    }
+
     /// Whether the server has ended the connection, as the client sees it.
     pub fn sees_end(&self, client: ClientId) -> bool {
         self.world().clients[client.0].sees_end
+    }
+
+    // Time.
+
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.world().now
     }
 
     /// From now on time passes only by [`Network::pass_ms`].
@@ -190,14 +290,36 @@ impl Network {
         self.world().has_slept
     }
 
+    /// Time passes.
+    pub fn pass_ms(&self, ms: u64) {
+        let mut world = self.world();
+        world.now = world.now.plus_ms(ms);
+    }
+
+    /// No wait lasts longer than until then.
+    pub fn set_next_event(&self, at: Option<Time>) {
+        self.world().next_event = at;
+    }
+
     /// Another thread wakes the shard.
     pub fn wake(&self) {
         self.world().wakes += 1;
     }
 
+    // What can be seen from outside.
+
     /// Connections that the shard has open.
     pub fn open_sockets(&self) -> usize {
         self.world().sockets.len()
+    }
+
+    /// Operations that were started and have not completed, but the wait for a wake.
+    pub fn operations_under_way(&self) -> usize {
+        let world = self.world();
+        let accepts: usize = world.listeners.values().map(|listener| listener.accepts.len()).sum();
+        let on_sockets = |socket: &Socket| usize::from(socket.receive.is_some()) + usize::from(socket.send.is_some());
+        let completed = world.posted.len() + world.late.len() + world.ready.len() + world.quiet.len();
+        accepts + world.sockets.values().map(on_sockets).sum::<usize>() + world.started.len() + completed
     }
 
     /// Buffers of a group that are the kernel's.
@@ -205,9 +327,28 @@ impl Network {
         self.world().groups[usize::from(group.0)].free.len()
     }
 
+    /// Stale completions that were made up.
+    pub fn stale_completions(&self) -> u64 {
+        self.world().stale
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> IoCounts {
+        self.world().counts
+    }
+
+    // What goes wrong.
+
     /// Receives bring so many octets at most.
     pub fn set_receive_octets(&self, most: usize) {
-        self.world().receive_octets_most = most;
+        self.world().faults.receive_octets_most = most;
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn set_calm(&self) {
+        let mut world = self.world();
+        let Faults { receive_octets_most, submission_entries, completion_entries, .. } = world.faults;
+        world.faults = Faults { receive_octets_most, submission_entries, completion_entries, ..Faults::NONE };
     }
 
     /// The next accept fails, while its client goes on waiting.
@@ -220,23 +361,26 @@ impl Network {
         self.world().cancels_missed = cancels;
     }
 
-    /// Time passes.
-    pub fn pass_ms(&self, ms: u64) {
-        let mut world = self.world();
-        world.now = world.now.plus_ms(ms);
+    // Trace.
+
+    /// From now on operations and completions are noted.
+    pub fn start_trace(&self) {
+        self.world().trace = Some(Vec::new());
+    }
+
+    /// Notes a line between the others.
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        self.world().note(text);
+    }
+
+    /// What was noted.
+    pub fn take_trace(&self) -> Vec<String> {
+        self.world().trace.take().unwrap_or_default()
     }
 }
 
 impl World {
-    pub(super) fn now(&self) -> Time {
-        self.now
-    }
-
-    pub(super) fn counts(&self) -> IoCounts {
-        self.counts
-    }
-
-    fn add_client(&mut self) -> usize {
+    pub(super) fn add_client(&mut self) -> usize {
         let client = self.clients.len();
         self.clients.push(Client {
             address: SocketAddr::from(([127, 0, 0, 1], 40_000 + (client % 20_000) as u16)),
@@ -245,270 +389,42 @@ impl World {
             window_octets: WINDOW_OCTETS,
             has_ended: false,
             has_reset: false,
+            resets_in_order: false,
+            is_accepted: false,
             sees_end: false,
         });
         client
     }
 
-    /// A connect succeeds at once where somebody listens; the slot has a socket in any case.
-    fn connect(&mut self, token: Token, route: &Route) {
-        let client = self.add_client();
-        let before = self.sockets.insert(token.slot, Socket { client, receive: None, send: None });
-        assert!(before.is_none(), "{token:?}: connected in a slot that is taken");
-        let result = match self.servers.get_mut(route.to()) {
-            Some(arrived) => {
-                arrived.push_back(ClientId(client));
-                Ok(0)
-            }
-            None => {
-                self.clients[client].has_reset = true;
-                Err(Errno::CONNREFUSED)
-            }
-        };
-        self.finish(token, result, Payload::None);
-    }
-
-    pub(super) fn add_listener(&mut self, id: ListenerId) {
-        self.listeners.insert(id.0, Listener::default());
-    }
-
-    pub(super) fn remove_listener(&mut self, id: ListenerId) {
-        for client in self.listeners.remove(&id.0).unwrap_or_default().waiting {
-            self.clients[client].sees_end = true;
+    pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let ms = self.now.0 as f64 / 1e6;
+            trace.push(format!("{ms:12.3} {}", text()));
         }
     }
+}
 
-    pub(super) fn start(&mut self, token: Token, operation: Operation) {
-        self.counts.operations += 1;
-        self.started.push_back((token, operation));
+impl Client {
+    /// Octets that have arrived and were not received.
+    pub(super) fn arrived(&self, now: Time) -> usize {
+        let there = self.to_server.iter().take_while(|segment| segment.at <= now);
+        there.map(|segment| segment.octets.len() - segment.taken).sum()
     }
 
-    pub(super) fn complete(&mut self) -> Option<Completion> {
-        self.ready.pop_front()
-    }
-
-    /// What the kernel does in `enter`: takes what was started, lets everything progress, and sleeps if nothing did.
-    pub(super) fn wait(&mut self, until: Option<Time>) {
-        self.counts.enters += 1;
-        self.has_slept = false;
-        while let Some((token, operation)) = self.started.pop_front() {
-            self.begin(token, operation);
-        }
-        self.progress();
-        if self.ready.is_empty()
-            && let Some(until) = until
+    /// Moves octets that have arrived into a buffer.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) {
+        let mut filled = 0;
+        while filled < buffer.len()
+            && let Some(segment) = self.to_server.front_mut()
         {
-            self.has_slept = until > self.now;
-            if !self.is_frozen {
-                self.now = self.now.max(until);
+            let rest = &segment.octets[segment.taken..];
+            let octets = rest.len().min(buffer.len() - filled);
+            buffer[filled..filled + octets].copy_from_slice(&rest[..octets]);
+            filled += octets;
+            segment.taken += octets;
+            if segment.taken == segment.octets.len() {
+                self.to_server.pop_front();
             }
         }
-        self.ready.append(&mut self.quiet);
-    }
-
-    fn finish(&mut self, token: Token, result: Result<u32, Errno>, payload: Payload) {
-        self.ready.push_back(Completion { token, result, more: false, payload });
-    }
-
-    fn begin(&mut self, token: Token, operation: Operation) {
-        match operation {
-            Operation::Accept { listener } => match self.listeners.get_mut(&listener.0) {
-                Some(listener) => listener.accepts.push_back(token),
-                None => self.finish(token, Err(Errno::BADF), Payload::None),
-            },
-            Operation::Connect { route } => self.connect(token, &route),
-            Operation::Receive { group } => match self.sockets.get_mut(&token.slot) {
-                Some(socket) => {
-                    assert!(socket.receive.is_none(), "{token:?}: one receive for a socket");
-                    socket.receive = Some((token, group));
-                }
-                None => self.finish(token, Err(Errno::BADF), Payload::None),
-            },
-            Operation::Send { octets, from, mode } => self.begin_send(token, octets, from, mode),
-            Operation::Shutdown => {
-                let client = self.sockets.get(&token.slot).map(|socket| socket.client);
-                if let Some(client) = client {
-                    self.clients[client].sees_end = true;
-                }
-                self.finish(token, client.map(|_| 0).ok_or(Errno::BADF), Payload::None);
-            }
-            Operation::Close => {
-                let socket = self.sockets.remove(&token.slot);
-                if let Some(socket) = &socket {
-                    assert!(socket.receive.is_none() && socket.send.is_none(), "{token:?}: closed under an operation");
-                    self.clients[socket.client].sees_end = true;
-                }
-                self.finish(token, socket.map(|_| 0).ok_or(Errno::BADF), Payload::None);
-            }
-            Operation::Cancel { target } => {
-                let found = self.cancel(target);
-                self.finish(token, if found { Ok(0) } else { Err(Errno::NOENT) }, Payload::None);
-            }
-            Operation::AwaitWake => self.awaiting_wake = Some(token),
-        }
-    }
-
-    fn begin_send(&mut self, token: Token, octets: Vec<u8>, from: usize, mode: SendMode) {
-        let Some(socket) = self.sockets.get(&token.slot) else {
-            return self.finish(token, Err(Errno::BADF), Payload::Octets(octets));
-        };
-        assert!(socket.send.is_none(), "{token:?}: one send for a socket");
-        if mode == SendMode::Patient {
-            self.sockets.entry(token.slot).and_modify(|socket| socket.send = Some((token, octets, from, from)));
-            return;
-        }
-        let client = &mut self.clients[socket.client];
-        let room = client.window_octets.saturating_sub(client.from_server.len());
-        let sent = room.min(octets.len() - from);
-        let result = if client.has_reset {
-            Err(Errno::PIPE)
-        } else if sent == 0 {
-            Err(Errno::AGAIN)
-        } else {
-            client.from_server.extend_from_slice(&octets[from..from + sent]);
-            Ok(sent as u32)
-        };
-        let is_quiet = mode == SendMode::Quiet && result == Ok((octets.len() - from) as u32);
-        let completion = Completion { token, result, more: false, payload: Payload::Octets(octets) };
-        if is_quiet { self.quiet.push_back(completion) } else { self.ready.push_back(completion) }
-    }
-
-    fn cancel(&mut self, target: Token) -> bool {
-        if self.cancels_missed > 0 {
-            self.cancels_missed -= 1;
-            return false;
-        }
-        for listener in self.listeners.values_mut() {
-            if let Some(at) = listener.accepts.iter().position(|token| *token == target) {
-                listener.accepts.remove(at);
-                self.finish(target, Err(Errno::CANCELED), Payload::Peer(None));
-                return true;
-            }
-        }
-        let Some(socket) = self.sockets.get_mut(&target.slot) else { return false };
-        if socket.receive.is_some_and(|(token, _)| token == target) {
-            socket.receive = None;
-            self.finish(target, Err(Errno::CANCELED), Payload::None);
-            return true;
-        }
-        if let Some((_, octets, ..)) = socket.send.take_if(|(token, ..)| *token == target) {
-            self.finish(target, Err(Errno::CANCELED), Payload::Octets(octets));
-            return true;
-        }
-        false
-    }
-
-    fn progress(&mut self) {
-        if self.wakes > 0
-            && let Some(token) = self.awaiting_wake.take()
-        {
-            self.wakes = 0;
-            self.finish(token, Ok(8), Payload::None);
-        }
-        self.accept();
-        let slots: Vec<u32> = self.sockets.keys().copied().collect();
-        for slot in slots {
-            self.send_on(slot);
-            while self.receive_on(slot) {}
-        }
-    }
-
-    fn accept(&mut self) {
-        let mut accepted = Vec::new();
-        let mut failed = Vec::new();
-        for listener in self.listeners.values_mut() {
-            while !listener.waiting.is_empty()
-                && !listener.accepts.is_empty()
-                && let Some(errno) = self.accept_failures.pop_front()
-            {
-                failed.extend(listener.accepts.pop_front().map(|token| (token, errno)));
-            }
-            while !listener.accepts.is_empty()
-                && let Some(client) = listener.waiting.pop_front()
-            {
-                accepted.extend(listener.accepts.pop_front().map(|token| (token, client)));
-            }
-        }
-        for (token, errno) in failed {
-            self.finish(token, Err(errno), Payload::Peer(None));
-        }
-        for (token, client) in accepted {
-            let before = self.sockets.insert(token.slot, Socket { client, receive: None, send: None });
-            assert!(before.is_none(), "{token:?}: accepted into a slot that is taken");
-            let peer = Some(self.clients[client].address);
-            self.finish(token, Ok(0), Payload::Peer(peer));
-        }
-    }
-
-    /// A send that waits goes on as far as its client reads.
-    fn send_on(&mut self, slot: u32) {
-        let Some(socket) = self.sockets.get_mut(&slot) else { return };
-        let Some((token, octets, first, mut from)) = socket.send.take() else { return };
-        let client = &mut self.clients[socket.client];
-        let room = client.window_octets.saturating_sub(client.from_server.len());
-        let sent = room.min(octets.len() - from);
-        client.from_server.extend_from_slice(&octets[from..from + sent]);
-        from += sent;
-        if client.has_reset {
-            self.finish(token, Err(Errno::PIPE), Payload::Octets(octets));
-        } else if from == octets.len() {
-            self.finish(token, Ok((octets.len() - first) as u32), Payload::Octets(octets));
-        } else {
-            socket.send = Some((token, octets, first, from));
-        }
-    }
-
-    /// One completion of a receive; false when there is none to give.
-    fn receive_on(&mut self, slot: u32) -> bool {
-        let Some(socket) = self.sockets.get_mut(&slot) else { return false };
-        let Some((token, group_id)) = socket.receive else { return false };
-        let client = &mut self.clients[socket.client];
-        let ending = if client.has_reset {
-            Some(Err(Errno::CONNRESET))
-        } else if client.to_server.is_empty() {
-            client.has_ended.then_some(Ok(0))
-        } else if self.groups[usize::from(group_id.0)].free.is_empty() {
-            Some(Err(Errno::NOBUFS))
-        } else {
-            None
-        };
-        if let Some(result) = ending {
-            socket.receive = None;
-            self.finish(token, result, Payload::None);
-            return false;
-        }
-        if client.to_server.is_empty() {
-            return false;
-        }
-        let group = &mut self.groups[usize::from(group_id.0)];
-        let size = group.shape.buffer_octets as usize;
-        let Some(buffer) = group.free.pop_front() else { return false };
-        let octets = client.to_server.len().min(size).min(self.receive_octets_most);
-        for (index, octet) in client.to_server.drain(..octets).enumerate() {
-            group.memory[usize::from(buffer) * size + index] = octet;
-        }
-        let received = Received { group: group_id, buffer, octets: octets as u32 };
-        let payload = Payload::Received(received);
-        self.ready.push_back(Completion { token, result: Ok(octets as u32), more: true, payload });
-        true
-    }
-
-    /// The octets of a receive.
-    pub(super) fn octets(&self, received: Received) -> Vec<u8> {
-        let Received { group, buffer, octets } = received;
-        let group = &self.groups[usize::from(group.0)];
-        assert!(!group.free.contains(&buffer), "buffer {buffer} is read after it was released");
-        let start = usize::from(buffer) * group.shape.buffer_octets as usize;
-        group.memory[start..start + octets as usize].to_vec()
-    }
-
-    pub(super) fn release(&mut self, received: Received) {
-        let Received { group, buffer, .. } = received;
-        let group = &mut self.groups[usize::from(group.0)];
-        assert!(!group.free.contains(&buffer), "buffer {buffer} is released twice");
-        // What is read after its release must be seen to be wrong.
-        let size = group.shape.buffer_octets as usize;
-        group.memory[usize::from(buffer) * size..][..size].fill(0xEE);
-        group.free.push_back(buffer);
     }
 }
