@@ -25,6 +25,7 @@ use crate::reactor::ring::{Ring, RingOptions};
 use crate::reactor::setup::SetupError;
 use crate::shard::control::{Control, Door, SessionInfo};
 use crate::shard::{Shard, ShardOptions, slots_for};
+use crate::sink::blackhole::Blackhole;
 
 /// Why the engine did not start, or did not take a new plan.
 #[derive(Debug, thiserror::Error)]
@@ -344,7 +345,11 @@ fn run_shard(
     control: Receiver<Control<OwnedFd>>,
     counters: Arc<CachePadded<Counters>>,
 ) -> Box<Histograms> {
-    let shard = Shard::new(ring, ShardOptions { number, connections, control, counters });
+    let shard = Shard::new(
+        ring,
+        Blackhole,
+        ShardOptions { number, connections, control, counters, session_octets: limits::SESSION_MEMORY_OCTETS },
+    );
     match shard.run() {
         Ok(histograms) => histograms,
         Err(errno) => panic!("the ring of shard {number} failed: {errno}"),

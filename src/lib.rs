@@ -20,6 +20,7 @@
 //! | layer | what it is | what it does not know |
 //! |---|---|---|
 //! | [`limits`] | every bound, with its reason | anything |
+//! | `mutant` | deliberate bugs that the simulation must see (test builds; nothing elsewhere) | what they are in |
 //! | [`mail`] | addresses, envelope, id and trace fields of a message | any protocol |
 //! | [`smtp`] | the protocol, without I/O | sockets, clocks, policy, sinks |
 //! | [`protocol`] | PROXY headers, XCLIENT, QMQP: what may stand around or in place of SMTP | sockets, who is trusted |
@@ -64,6 +65,7 @@ pub mod limits;
 pub mod mail;
 pub mod memory;
 pub mod metrics;
+mod mutant;
 pub mod policy;
 pub mod protocol;
 pub mod reactor;

@@ -198,6 +198,9 @@ pub const DRAIN_MS: u64 = 30_000;
 /// Time that accepting pauses after EMFILE, ENFILE, ENOBUFS or ENOMEM, in ms.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
+/// Time that receives are not started again after ENOMEM, in ms: their clients wait, as TCP lets them.
+pub const RECEIVE_PAUSE_MS: u64 = 100;
+
 /// How long start-up retries an address that is in use, in ms: the ring of a process that was just killed keeps its
 /// sockets for tens of milliseconds (DESIGN decision 21).
 pub const BIND_RETRY_MS: u64 = 2_000;

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each may import those before it. `cli` is the binary's, and sees the library from outside.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "limits",
+    "mutant",
     "mail",
     "smtp",
     "protocol",
@@ -366,7 +367,8 @@ fn unsafe_stands_only_in_its_islands() {
 fn every_module_of_the_library_exists() {
     let sources = sources();
     let library = sources.iter().find(|source| source.path == "lib.rs").expect("there is a library");
-    let words = words(&library.code);
+    // What test builds take from elsewhere is named by its path.
+    let words = words(&library.shipped);
     let modules = words.windows(2).filter(|pair| pair[0].1 == "mod").map(|pair| pair[1].1);
     let missing: Vec<String> = modules
         .filter(|module| {

@@ -45,7 +45,7 @@ counters! {
     proxy_headers_refused,
     /// Accepts that failed for want of descriptors or memory; accepting then pauses.
     accept_failures,
-    /// Messages accepted.
+    /// Messages accepted, once that is known.
     messages,
     /// Octets of content of accepted messages.
     message_octets,
@@ -77,6 +77,8 @@ counters! {
     timeouts,
     /// Receives that found no free buffer, and were started again.
     buffers_exhausted,
+    /// Receives that failed for want of memory, and were started again after a pause.
+    receive_failures,
     /// Receives that ended for no fault, and were started again.
     receives_rearmed,
     /// Sends that the peer did not take at once.
@@ -99,11 +101,18 @@ counters! {
     pressure_changes,
     /// Back-pressure level now.
     pressure_level,
+    /// Octets of memory that sessions hold now (a level): unsent replies, and input of paused sessions.
+    session_octets,
 }
 
 impl Counters {
-    /// Takes the counts of replies given since they were last taken.
+    /// Takes the counts of replies given, and of messages answered, since they were last taken.
     pub fn take_replies(&self, replies: &mut Replies) {
+        let messages = std::mem::take(&mut replies.messages);
+        self.messages.add(messages.taken);
+        self.message_octets.add(messages.octets);
+        self.recipients.add(messages.recipients);
+        self.messages_void.add(messages.refused);
         for (counter, count) in self.replies.iter().zip(&mut replies.counts) {
             if *count > 0 {
                 counter.add(u64::from(std::mem::take(count)));

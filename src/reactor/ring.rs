@@ -69,12 +69,6 @@ struct Socket {
     is_shut_by_ring: bool,
 }
 
-impl Socket {
-    fn new() -> Self {
-        Self { sending: None, address: None, group: GroupId(0), is_shut_by_ring: false }
-    }
-}
-
 #[derive(Debug)]
 struct Sending {
     octets: Vec<u8>,

@@ -1,12 +1,14 @@
 //! The orderly end of a connection: last replies, shut, discard, close (DESIGN decision 4).
 
 use crate::limits;
-use crate::reactor::io::{Io, Kind, Operation};
+use crate::mutant::Mutant;
+use crate::reactor::io::{Io, Kind, Operation, Token};
 use crate::shard::Shard;
 use crate::shard::connection::{Receiving, Sending, Stage};
+use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// The session is over: once its replies are sent, the connection is shut. While answers are out it waits for them.
     pub(super) fn close(&mut self, slot: u32) {
         let now = self.desk.now;
@@ -16,6 +18,7 @@ impl<I: Io> Shard<I> {
         }
         connection.stage = Stage::Closing;
         connection.stage_at = now;
+        self.desk.sink.abort(slot);
         if let Some(paused) = connection.paused.take() {
             self.desk.pressure.give(paused.held());
         }
@@ -50,7 +53,8 @@ impl<I: Io> Shard<I> {
     pub(super) fn shut_if_sent(&mut self, slot: u32) {
         let now = self.desk.now;
         let connection = self.table.at(slot);
-        if connection.stage != Stage::Closing || connection.has_output() {
+        let has_output = connection.has_output() && !Mutant::ClosesBeforeReplies.is_on();
+        if connection.stage != Stage::Closing || has_output {
             return;
         }
         if connection.receiving == Receiving::Ended {
@@ -60,6 +64,9 @@ impl<I: Io> Shard<I> {
         connection.stage_at = now;
         connection.discarded = 0;
         self.start(slot, Kind::Shutdown, Operation::Shutdown);
+        if Mutant::LingersForEver.is_on() {
+            return self.wheel.clear(slot);
+        }
         self.watch(slot);
     }
 
@@ -87,9 +94,12 @@ impl<I: Io> Shard<I> {
             return;
         }
         connection.stage = Stage::Gone;
+        self.desk.sink.abort(slot);
         let (paused, output) = (connection.paused.take(), std::mem::take(&mut connection.output));
         self.desk.pressure.give(paused.map_or(0, |paused| paused.held()));
-        self.desk.pressure.give(output.len());
+        if !Mutant::LeaksMemory.is_on() {
+            self.desk.pressure.give(output.len());
+        }
         self.desk.keep_spare(output);
         self.wheel.clear(slot);
         self.disarm(slot);
@@ -101,29 +111,46 @@ impl<I: Io> Shard<I> {
         let connection = self.table.at(slot);
         if connection.sending != Sending::Idle {
             let target = connection.token(Kind::Send, slot);
-            self.start(slot, Kind::Cancel, Operation::Cancel { target });
+            self.cancel(slot, target);
         }
     }
 
-    /// A cancel found nothing: what it was for has ended, or was just being worked on, between two waits, and goes on. Then
-    /// it is cancelled again.
-    pub(super) fn on_cancel_missed(&mut self, slot: u32) {
+    /// Cancels the receive or the send of a connection: at most one cancel for each is out.
+    pub(super) fn cancel(&mut self, slot: u32, target: Token) {
+        self.table.at(slot).cancels += 1;
+        self.start(slot, Kind::Cancel, Operation::Cancel { target });
+    }
+
+    /// A cancel has ended. If it found nothing, what it was for has ended, or was just being worked on, between two waits, and
+    /// goes on: then it is cancelled again, when no other cancel is out that may be for the same.
+    pub(super) fn on_cancelled(&mut self, slot: u32, has_found: bool) {
         let connection = self.table.at(slot);
-        if connection.receiving == Receiving::Cancelling {
+        connection.cancels -= 1;
+        connection.has_missed_cancel |= !has_found;
+        if Mutant::ForgetsMissedCancel.is_on() || (connection.cancels > 0 && !Mutant::RepeatsCancels.is_on()) {
+            return;
+        }
+        let has_missed = std::mem::take(&mut connection.has_missed_cancel);
+        let is_gone = connection.stage == Stage::Gone;
+        if has_missed && connection.receiving == Receiving::Cancelling {
             connection.receiving = Receiving::Armed;
-            if connection.paused.is_some() || connection.stage == Stage::Gone {
+            if connection.paused.is_some() || is_gone {
                 self.disarm(slot);
             }
         }
-        if self.table.at(slot).stage == Stage::Gone {
-            self.cancel_send(slot);
+        match (is_gone, has_missed) {
+            (true, true) => self.cancel_send(slot),
+            (true, false) => {}
+            // What was cancelled may be wanted again by now.
+            (false, _) => self.arm(slot),
         }
     }
 
     /// Closes the descriptor of a connection for which nothing is under way any more.
     pub(super) fn give_up_if_done(&mut self, slot: u32) {
         let connection = self.table.at(slot);
-        if connection.stage == Stage::Gone && connection.in_flight == 0 && !connection.is_descriptor_closing {
+        let is_idle = connection.in_flight == 0 || Mutant::FreesSlotInFlight.is_on();
+        if connection.stage == Stage::Gone && is_idle && !connection.is_descriptor_closing {
             connection.is_descriptor_closing = true;
             self.start(slot, Kind::Close, Operation::Close);
         }

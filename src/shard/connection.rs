@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::limits;
+use crate::mutant::Mutant;
 use crate::policy::scope::Scope;
 use crate::reactor::io::{Kind, Time, Token};
 use crate::shard::preamble::Awaited;
@@ -111,6 +112,10 @@ pub struct Connection {
     pub generation: u32,
     /// Operations whose last completion has not come.
     pub in_flight: u16,
+    /// Cancels among them.
+    pub cancels: u8,
+    /// One of those has found nothing.
+    pub has_missed_cancel: bool,
     /// Where it stands.
     pub stage: Stage,
     /// The door at which its accept was posted.
@@ -165,6 +170,8 @@ impl Connection {
         Self {
             generation: 0,
             in_flight: 0,
+            cancels: 0,
+            has_missed_cancel: false,
             stage: Stage::Free,
             door: 0,
             scope: None,
@@ -193,7 +200,8 @@ impl Connection {
 
     /// Makes the slot ready for its next connection; tokens of the last one are stale from now on.
     pub fn renew(&mut self) {
-        let generation = self.generation.wrapping_add(1) & ((1 << Token::GENERATION_BITS) - 1);
+        let step = u32::from(!Mutant::KeepsGeneration.is_on());
+        let generation = self.generation.wrapping_add(step) & ((1 << Token::GENERATION_BITS) - 1);
         *self = Self { generation, ..Self::new() };
     }
 

@@ -12,6 +12,7 @@ use crossbeam::utils::CachePadded;
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
+use crate::mutant::Mutant;
 use crate::policy::decision::{Asked, Decision, Ticket};
 use crate::policy::scope::Scope;
 use crate::protocol::xclient::{self, Known, Xclient};
@@ -57,6 +58,19 @@ impl PartialOrd for Delayed {
     }
 }
 
+/// What a desk is made with.
+#[derive(Debug)]
+pub struct DeskOptions<S> {
+    /// The shard's number.
+    pub shard: u16,
+    /// Where content goes.
+    pub sink: S,
+    /// What is counted.
+    pub counters: Arc<CachePadded<Counters>>,
+    /// Octets of memory that sessions may hold in all.
+    pub session_octets: u64,
+}
+
 /// See the module. One for each shard.
 #[derive(Debug)]
 pub struct Desk<S> {
@@ -82,14 +96,15 @@ pub struct Desk<S> {
 
 impl<S: Sink> Desk<S> {
     /// A desk, with a seed for what is decided by chance.
-    pub fn new(shard: u16, sink: S, counters: Arc<CachePadded<Counters>>, now: Time, seed: u64) -> Self {
+    pub fn new(options: DeskOptions<S>, now: Time, seed: u64) -> Self {
+        let DeskOptions { shard, sink, counters, session_octets } = options;
         Self {
             shard,
             now,
             sink,
             counters,
             histograms: Box::default(),
-            pressure: Pressure::new(),
+            pressure: Pressure::new(session_octets),
             replies: Some(Box::default()),
             spare: (0..limits::OUTPUT_BUFFERS_PREPARED)
                 .map(|_| Vec::with_capacity(limits::OUTPUT_BUFFER_OCTETS))
@@ -176,8 +191,13 @@ impl<S: Sink> Desk<S> {
                 Effect::Continue => {}
                 Effect::NeedInput => return Progress::Hungry,
                 Effect::Blocked => return Progress::Blocked { taken: input.len() - rest.len() },
-                Effect::Content(piece) => self.sink.content(piece),
-                Effect::Abort => self.counters.messages_void.one(),
+                Effect::Content(piece) => self.sink.content(slot, piece),
+                Effect::Abort => {
+                    self.counters.messages_void.one();
+                    if !Mutant::KeepsAbortedContent.is_on() {
+                        self.sink.abort(slot);
+                    }
+                }
                 // No listener of this build offers it.
                 Effect::StartTls => return Progress::Over,
                 Effect::Close => return Progress::Over,
@@ -215,13 +235,13 @@ impl<S: Sink> Desk<S> {
         let accepted =
             matches!(decision, Decision::Now(Outcome::Accept) | Decision::After { outcome: Outcome::Accept, .. });
         if !accepted {
-            self.counters.messages_void.one();
+            self.sink.abort(slot);
             return decision;
         }
-        self.counters.messages.one();
-        self.counters.message_octets.add(ended.content_octets);
-        self.counters.recipients.add(u64::from(ended.recipients));
-        match self.sink.end(&ended) {
+        if Mutant::CountsTwice.is_on() {
+            self.counters.messages.one();
+        }
+        match self.sink.end(ticket, &ended) {
             Decision::Now(Outcome::Accept) => decision,
             other => other,
         }
@@ -261,6 +281,9 @@ impl<S: Sink> Desk<S> {
                 return note_start_mail(connection, before, replies);
             }
             Decision::After { delay_ms, outcome } => Some((delay_ms, outcome)),
+            Decision::Elsewhere if Mutant::AnswersBeforeOutcome.is_on() => {
+                return connection.session.answer(&scope.settings, Outcome::Accept, replies);
+            }
             Decision::Elsewhere => None,
         };
         self.counters.answers_awaited.one();

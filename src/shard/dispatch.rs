@@ -3,11 +3,13 @@
 use rustix::io::Errno;
 
 use crate::metrics::histograms::Histograms;
+use crate::mutant::Mutant;
 use crate::reactor::io::{Io, Kind, Operation, SendMode, Time};
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Sending, Stage};
+use crate::sink::Sink;
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// Notes that the connection may have replies to send.
     pub(super) fn list(&mut self, slot: u32) {
         let connection = self.table.at(slot);
@@ -24,7 +26,8 @@ impl<I: Io> Shard<I> {
         for slot in listed.drain(..) {
             let connection = self.table.at(slot);
             connection.is_listed = false;
-            if connection.output.is_empty() || connection.sending != Sending::Idle || connection.stage >= Stage::Gone {
+            let is_sending = connection.sending != Sending::Idle && !Mutant::SendsTwice.is_on();
+            if connection.output.is_empty() || is_sending || connection.stage >= Stage::Gone {
                 self.shut_if_sent(slot);
                 continue;
             }
@@ -57,7 +60,7 @@ impl<I: Io> Shard<I> {
             connection.heard_at = self.desk.now;
         }
         let is_reset = result.is_err() && sent == all;
-        if from + sent < all && connection.stage < Stage::Gone {
+        if from + sent < all && connection.stage < Stage::Gone && !Mutant::DropsRestOfSend.is_on() {
             self.desk.counters.short_sends.one();
             let from = from + sent;
             connection.sending = Sending::Underway { octets: all, from, held };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::limits;
+use crate::mutant::Mutant;
 use crate::policy::scope::Scopes;
 use crate::reactor::io::{Io, Kind, ListenerId, Operation, Time, Token};
 use crate::reactor::listening::Bind;
@@ -14,6 +15,7 @@ use crate::shard::control::Door;
 use crate::shard::preamble::Awaited;
 use crate::shard::pressure::Level;
 use crate::shard::{NO_SLOT, Shard};
+use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
 /// How far a door is open.
@@ -72,7 +74,7 @@ impl Doors {
     }
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// These are the doors from now on.
     pub(super) fn swap_doors(&mut self, doors: Vec<Door<I::Listener>>) {
         for old in self.doors.doors.iter_mut().filter(|old| old.state == State::Open) {
@@ -112,7 +114,7 @@ impl<I: Io> Shard<I> {
     /// Keeps accepts outstanding on open doors, and closes those that are to be closed.
     pub(super) fn keep_accepting(&mut self) {
         let now = self.desk.now;
-        if self.doors.paused_until.is_some_and(|until| now >= until) {
+        if self.doors.paused_until.is_some_and(|until| now >= until) && !Mutant::RestsForEver.is_on() {
             self.doors.paused_until = None;
         }
         let resting = self.doors.paused_until.is_some() || self.desk.pressure.level() >= Level::NoAccepts;
@@ -208,6 +210,8 @@ impl<I: Io> Shard<I> {
             stage_at: now,
             generation: connection.generation,
             in_flight: connection.in_flight,
+            cancels: connection.cancels,
+            has_missed_cancel: connection.has_missed_cancel,
             ..Connection::new()
         };
         if closing || self.draining_until.is_some() {

@@ -1,15 +1,17 @@
 //! What comes from other threads, and answers whose time has come.
 
 use crate::limits;
+use crate::mutant::Mutant;
 use crate::policy::decision::Ticket;
 use crate::reactor::io::{Io, Kind, Token};
 use crate::shard::Shard;
 use crate::shard::connection::{Receiving, Stage};
 use crate::shard::control::{Control, Page, SessionInfo};
+use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Outcome;
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// Acts on control messages.
     pub(super) fn hear_control(&mut self) {
         self.has_more_control = false;
@@ -80,7 +82,9 @@ impl<I: Io> Shard<I> {
                         self.close(slot);
                     }
                 }
-                Stage::Preamble | Stage::Scope | Stage::Handshake | Stage::Pause | Stage::Greeting => {
+                Stage::Preamble | Stage::Scope | Stage::Handshake | Stage::Pause | Stage::Greeting
+                    if !Mutant::DrainForgetsUngreeted.is_on() =>
+                {
                     self.turn_away(slot, Reply::ShuttingDown);
                 }
                 _ => {}

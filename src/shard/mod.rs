@@ -35,11 +35,11 @@ use crate::metrics::histograms::Histograms;
 use crate::reactor::io::{Completion, GroupId, Io, Kind, Operation, Payload, Time, Token};
 use crate::reactor::wheel::Wheel;
 use crate::shard::control::Control;
-use crate::shard::desk::Desk;
+use crate::shard::desk::{Desk, DeskOptions};
 use crate::shard::doors::Doors;
 use crate::shard::stall::CatchUp;
 use crate::shard::table::Table;
-use crate::sink::blackhole::Blackhole;
+use crate::sink::Sink;
 
 /// The receive buffers of every connection: one group so far.
 const GROUP: GroupId = GroupId(0);
@@ -58,13 +58,15 @@ pub struct ShardOptions<L> {
     pub control: Receiver<Control<L>>,
     /// What it counts, on cache lines of its own.
     pub counters: Arc<CachePadded<Counters>>,
+    /// Octets of memory that its sessions may hold in all; [`limits::SESSION_MEMORY_OCTETS`] but in tests.
+    pub session_octets: u64,
 }
 
-/// One shard on a back end.
+/// One shard on a back end, with a sink.
 #[derive(Debug)]
-pub struct Shard<I: Io> {
+pub struct Shard<I: Io, S: Sink> {
     io: I,
-    desk: Desk<Blackhole>,
+    desk: Desk<S>,
     table: Table,
     doors: Doors,
     wheel: Wheel,
@@ -74,6 +76,8 @@ pub struct Shard<I: Io> {
     listed: Vec<u32>,
     /// Slots whose receive found no buffer, or was held back.
     unarmed: Vec<u32>,
+    /// They rest until then, after the system had no memory for one.
+    receives_rest_until: Option<Time>,
     /// Slots whose timers have fired; kept for its memory.
     fired: Vec<u32>,
     /// Control messages may be left from the last turn, for which nobody wakes the shard again.
@@ -93,15 +97,16 @@ pub enum Turn {
     Done,
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// A shard without doors: a [`Control::Swap`] gives it some.
-    pub fn new(mut io: I, options: ShardOptions<I::Listener>) -> Self {
+    pub fn new(mut io: I, sink: S, options: ShardOptions<I::Listener>) -> Self {
         let now = io.now();
         let seed = io.random();
         io.start(Token { kind: Kind::Wake, generation: 0, slot: NO_SLOT }, Operation::AwaitWake);
+        let ShardOptions { number, counters, session_octets, .. } = options;
         Self {
             io,
-            desk: Desk::new(options.number, Blackhole, options.counters, now, seed),
+            desk: Desk::new(DeskOptions { shard: number, sink, counters, session_octets }, now, seed),
             table: Table::new(slots_for(options.connections)),
             doors: Doors::default(),
             wheel: Wheel::new(now),
@@ -109,6 +114,7 @@ impl<I: Io> Shard<I> {
             connections_most: options.connections,
             listed: Vec::with_capacity(limits::COMPLETIONS_PREPARED),
             unarmed: Vec::with_capacity(limits::COMPLETIONS_PREPARED),
+            receives_rest_until: None,
             fired: Vec::new(),
             has_more_control: false,
             draining_until: None,
@@ -143,10 +149,11 @@ impl<I: Io> Shard<I> {
     fn wait(&mut self) -> Result<(), Errno> {
         let at_once = (self.has_more_control || self.catch_up.is_under_way()).then_some(self.desk.now);
         let doors = self.doors.next_time(self.desk.now);
-        let until = [at_once, doors, self.wheel.next(), self.desk.next_delayed(), self.draining_until];
+        let timers = [self.wheel.next(), self.desk.next_delayed(), self.draining_until, self.receives_rest_until];
+        let until = [at_once, doors].into_iter().chain(timers);
         // Without any timer a shard still looks around now and then: it costs nothing, and nothing can be forgotten.
         let latest = self.io.now().plus_ms(limits::IDLE_MS);
-        let until = until.into_iter().flatten().fold(latest, Time::min);
+        let until = until.flatten().fold(latest, Time::min);
         self.io.wait(Some(until))?;
         self.desk.now = self.io.now();
         if self.catch_up.note_wait(until, self.desk.now) {
@@ -194,8 +201,8 @@ impl<I: Io> Shard<I> {
             (Kind::Receive, _) => self.on_receive_ended(token.slot, result, more),
             (Kind::Send, Payload::Octets(octets)) => self.on_sent(token.slot, result, octets),
             (Kind::Close, _) => self.on_closed(token.slot),
-            (Kind::Cancel, _) if result.is_err() => self.on_cancel_missed(token.slot),
-            // Of a shutdown, or a cancel that hit, only the end of being in flight matters.
+            (Kind::Cancel, _) => self.on_cancelled(token.slot, result.is_ok()),
+            // Of a shutdown only the end of being in flight matters.
             _ => {}
         }
         self.give_up_if_done(token.slot);
@@ -220,6 +227,7 @@ impl<I: Io> Shard<I> {
         counters.operations.set(io.operations);
         counters.completion_overflows.set(io.overflows);
         counters.submission_full.set(io.full_submissions);
+        counters.session_octets.set(self.desk.pressure.octets());
     }
 
     fn is_drained(&self) -> bool {

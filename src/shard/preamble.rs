@@ -8,6 +8,7 @@ use crate::reactor::io::{Io, Received};
 use crate::shard::Shard;
 use crate::shard::connection::Stage;
 use crate::shard::reception::take_octets;
+use crate::sink::Sink;
 
 /// A header that has not come in full, and what it decides.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl Awaited {
     }
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// Octets have come of the header, and perhaps from behind it.
     pub(super) fn on_header(&mut self, slot: u32, received: Received) {
         let connection = self.table.at(slot);

@@ -1,7 +1,5 @@
 //! Back-pressure in levels with hysteresis, from the memory that sessions hold (DESIGN decision 5).
 
-use crate::limits::SESSION_MEMORY_OCTETS;
-
 /// How far a shard holds back. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -24,13 +22,14 @@ const BOUNDS: [(Level, u64, u64); 3] =
 #[derive(Debug)]
 pub struct Pressure {
     octets: u64,
+    most: u64,
     level: Level,
 }
 
 impl Pressure {
-    /// Nothing is in use.
-    pub fn new() -> Self {
-        Self { octets: 0, level: Level::Normal }
+    /// Nothing is in use, of so many octets.
+    pub fn new(most: u64) -> Self {
+        Self { octets: 0, most: most.max(1), level: Level::Normal }
     }
 
     /// Something was taken.
@@ -51,7 +50,7 @@ impl Pressure {
 
     /// Whether nothing more may be taken.
     pub fn is_full(&self) -> bool {
-        self.octets >= SESSION_MEMORY_OCTETS
+        self.octets >= self.most
     }
 
     /// The level in force.
@@ -61,7 +60,7 @@ impl Pressure {
 
     /// Sees whether the level changes; returns whether it did.
     pub fn update(&mut self) -> bool {
-        let percent = self.octets * 100 / SESSION_MEMORY_OCTETS;
+        let percent = self.octets * 100 / self.most;
         let level = BOUNDS
             .into_iter()
             .filter(|(level, begins, ends)| percent >= if self.level >= *level { *ends } else { *begins })
@@ -72,19 +71,14 @@ impl Pressure {
     }
 }
 
-impl Default for Pressure {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SESSION_MEMORY_OCTETS;
 
     #[test]
     fn levels_rise_and_fall_with_a_gap_between() {
-        let mut pressure = Pressure::new();
+        let mut pressure = Pressure::new(SESSION_MEMORY_OCTETS);
         let percent = SESSION_MEMORY_OCTETS as usize / 100;
         let mut seen = Vec::new();
         for step in (0..=95).chain((0..95).rev()) {

@@ -2,21 +2,24 @@
 
 use rustix::io::Errno;
 
+use crate::limits;
+use crate::mutant::Mutant;
 use crate::reactor::io::{Io, Kind, Operation, Received};
 use crate::shard::connection::{Connection, Paused, Receiving, Stage};
 use crate::shard::desk::{Desk, Progress};
 use crate::shard::pressure::Level;
 use crate::shard::{GROUP, Shard};
-use crate::sink::blackhole::Blackhole;
+use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// Starts the connection's receive, unless it must not have one now.
     pub(super) fn arm(&mut self, slot: u32) {
         let level = self.desk.pressure.level();
         let connection = self.table.at(slot);
         let held_back = level >= Level::NoMailData && connection.session.is_receiving();
-        if connection.receiving != Receiving::Off || connection.paused.is_some() {
+        // While a cancel is out it is not known what it will find; its end starts the receive.
+        if connection.receiving != Receiving::Off || connection.paused.is_some() || connection.cancels > 0 {
             return;
         }
         if held_back {
@@ -33,12 +36,16 @@ impl<I: Io> Shard<I> {
         if connection.receiving == Receiving::Armed {
             connection.receiving = Receiving::Cancelling;
             let target = connection.token(Kind::Receive, slot);
-            self.start(slot, Kind::Cancel, Operation::Cancel { target });
+            self.cancel(slot, target);
         }
     }
 
     /// Starts receives that had no buffer, or were held back.
     pub(super) fn keep_receiving(&mut self) {
+        if self.receives_rest_until.is_some_and(|until| self.desk.now < until) {
+            return;
+        }
+        self.receives_rest_until = None;
         for _ in 0..self.unarmed.len() {
             let slot = self.unarmed.swap_remove(0);
             if self.table.at(slot).is_open() && self.table.at(slot).stage < Stage::Gone {
@@ -55,7 +62,9 @@ impl<I: Io> Shard<I> {
             return self.on_receive_ended(slot, Ok(0), more);
         }
         if matches!(self.table.at(slot).stage, Stage::Closing | Stage::Lingering | Stage::Gone) {
-            self.io.release(received);
+            if !Mutant::KeepsBufferOfDiscarded.is_on() {
+                self.io.release(received);
+            }
             self.discard(slot, received.octets);
             if !more {
                 self.on_receive_stopped(slot);
@@ -68,6 +77,9 @@ impl<I: Io> Shard<I> {
                 self.on_receive_stopped(slot);
             }
             return;
+        }
+        if Mutant::ReadsReleasedBuffer.is_on() {
+            self.io.release(received);
         }
         let progress = {
             let Self { io, desk, table, .. } = self;
@@ -96,7 +108,16 @@ impl<I: Io> Shard<I> {
                 self.desk.counters.buffers_exhausted.one();
                 self.table.at(slot).receiving = Receiving::Off;
                 // Not at once: the buffers come back at the end of the turn at the latest.
+                if !Mutant::ForgetsReceiveWithoutBuffer.is_on() {
+                    self.unarmed.push(slot);
+                }
+            }
+            // Our lack, not the client's fault: what it sent waits with the kernel.
+            Err(Errno::NOMEM) => {
+                self.desk.counters.receive_failures.one();
+                self.table.at(slot).receiving = Receiving::Off;
                 self.unarmed.push(slot);
+                self.receives_rest_until = Some(self.desk.now.plus_ms(limits::RECEIVE_PAUSE_MS));
             }
             Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => self.on_receive_stopped(slot),
             Err(_) => {
@@ -121,6 +142,9 @@ impl<I: Io> Shard<I> {
         }
         if !cancelled {
             self.desk.counters.receives_rearmed.one();
+            if Mutant::ForgetsReceiveThatEnded.is_on() {
+                return;
+            }
         }
         self.arm(slot);
     }
@@ -132,6 +156,7 @@ impl<I: Io> Shard<I> {
             Stage::Lingering => self.give_up(slot),
             // The last replies go out first: a client may half-close and read on (CONFORMANCE "Closing").
             Stage::Closing => {}
+            Stage::Session if Mutant::ForgetsHalfClosed.is_on() => self.give_up(slot),
             Stage::Session if connection.paused.is_some() || connection.session.is_waiting() => {}
             _ => self.end_by_client(slot),
         }
@@ -178,6 +203,9 @@ impl<I: Io> Shard<I> {
     /// Lets a paused session go on with the input that it could not take.
     pub(super) fn resume(&mut self, slot: u32) {
         let connection = self.table.at(slot);
+        if Mutant::ForgetsPaused.is_on() {
+            return;
+        }
         let Some(mut paused) = connection.paused.take() else { return };
         let held = paused.held();
         if connection.stage != Stage::Session {
@@ -230,8 +258,8 @@ impl<I: Io> Shard<I> {
 }
 
 /// Takes octets as they came from the socket.
-pub(super) fn take_octets(
-    desk: &mut Desk<Blackhole>,
+pub(super) fn take_octets<S: Sink>(
+    desk: &mut Desk<S>,
     connection: &mut Connection,
     slot: u32,
     mut octets: &mut [u8],
@@ -253,7 +281,7 @@ pub(super) fn take_octets(
 }
 
 /// Takes plain text in the stage that the connection is in.
-fn take_plain(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32, plain: &[u8]) -> Progress {
+fn take_plain<S: Sink>(desk: &mut Desk<S>, connection: &mut Connection, slot: u32, plain: &[u8]) -> Progress {
     match connection.stage {
         Stage::Session => {
             if connection.paused.is_some() {
@@ -277,9 +305,10 @@ fn take_plain(desk: &mut Desk<Blackhole>, connection: &mut Connection, slot: u32
 }
 
 /// Copies input that the session cannot take, because its buffer goes back to the kernel in this turn.
-fn keep_for_later(desk: &mut Desk<Blackhole>, connection: &mut Connection, plain: &[u8]) {
+fn keep_for_later<S: Sink>(desk: &mut Desk<S>, connection: &mut Connection, plain: &[u8]) {
     let paused = connection.paused.get_or_insert_with(|| Box::new(Paused { octets: Vec::new(), taken: 0 }));
     let before = paused.held();
+    let plain = if Mutant::LosesPausedOctet.is_on() && plain.len() > 1 { &plain[1..] } else { plain };
     paused.keep(plain);
     desk.pressure.take(paused.held() - before);
     desk.counters.octets_copied_paused.add(plain.len() as u64);

@@ -3,10 +3,11 @@
 use crate::limits;
 use crate::reactor::io::{Io, Time};
 use crate::shard::Shard;
-use crate::shard::connection::{Sending, Stage};
+use crate::shard::connection::{Receiving, Sending, Stage};
+use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
-impl<I: Io> Shard<I> {
+impl<I: Io, S: Sink> Shard<I, S> {
     /// Makes sure that the connection is looked at when its next time limit ends.
     pub(super) fn watch(&mut self, slot: u32) {
         let connection = self.table.at(slot);
@@ -66,8 +67,10 @@ impl<I: Io> Shard<I> {
             self.desk.counters.timeouts.one();
             self.cut(slot, Reply::TransactionTimeout);
         } else if over(connection.line_at.unwrap_or(connection.heard_at), timeouts.idle_ms) {
-            if connection.session.is_waiting() && connection.sending == Sending::Idle {
-                // It is us who are slow; the answers have a limit of their own.
+            let is_unheard = connection.receiving == Receiving::Off && connection.paused.is_none();
+            if (is_unheard || connection.session.is_waiting()) && connection.sending == Sending::Idle {
+                // It is us who are slow: we hold its octets back for want of memory, or owe it answers, which have a limit of
+                // their own.
                 connection.heard_at = now;
                 connection.line_at = None;
             } else {

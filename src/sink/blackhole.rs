@@ -1,6 +1,6 @@
 //! The sink that keeps nothing: content is discarded where it lies.
 
-use crate::policy::decision::Decision;
+use crate::policy::decision::{Decision, Ticket};
 use crate::sink::Sink;
 use crate::smtp::session::{Ended, Outcome};
 
@@ -10,10 +10,13 @@ pub struct Blackhole;
 
 impl Sink for Blackhole {
     #[inline]
-    fn content(&mut self, _piece: &[u8]) {}
+    fn content(&mut self, _slot: u32, _piece: &[u8]) {}
 
     #[inline]
-    fn end(&mut self, _message: &Ended) -> Decision {
+    fn abort(&mut self, _slot: u32) {}
+
+    #[inline]
+    fn end(&mut self, _ticket: Ticket, _message: &Ended<'_>) -> Decision {
         Decision::Now(Outcome::Accept)
     }
 }

@@ -296,12 +296,27 @@ pub struct Replies {
     pub octets: Vec<u8>,
     /// How often each reply was given, by [`Reply::index`].
     pub counts: [u32; Reply::COUNT],
+    /// What became of messages, since it was last taken.
+    pub messages: Messages,
+}
+
+/// Messages whose end was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// Taken, for at least one recipient.
+    pub taken: u64,
+    /// Octets of content of those.
+    pub octets: u64,
+    /// Recipients of those who were not refused at the end.
+    pub recipients: u64,
+    /// Refused at their end.
+    pub refused: u64,
 }
 
 impl Replies {
     /// None yet.
     pub fn new() -> Self {
-        Self { octets: Vec::new(), counts: [0; Reply::COUNT] }
+        Self { octets: Vec::new(), counts: [0; Reply::COUNT], messages: Messages::default() }
     }
 
     /// Whether a reply of any length can be added within [`limits::OUTPUT_OCTETS`].

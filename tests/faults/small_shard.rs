@@ -15,6 +15,7 @@ use ringmx::reactor::listening::Bind;
 use ringmx::reactor::ring::{Ring, RingOptions};
 use ringmx::shard::control::{Control, Door};
 use ringmx::shard::{Shard, ShardOptions, slots_for};
+use ringmx::sink::blackhole::Blackhole;
 
 /// It runs until it is stopped.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl SmallShard {
         let options = ShardOptions {
             number: 0,
             connections: small.connections,
+            session_octets: ringmx::limits::SESSION_MEMORY_OCTETS,
             control: messages,
             counters: Arc::clone(&counters),
         };
@@ -59,7 +61,7 @@ impl SmallShard {
         let thread = std::thread::spawn(move || {
             // A ring belongs to the thread that makes it.
             let ring = Ring::new(&ring, wake).expect("a small ring is to be had");
-            Shard::new(ring, options).run().expect("the ring works");
+            Shard::new(ring, Blackhole, options).run().expect("the ring works");
         });
         let door = Door { bind: Bind::Tcp(address), scopes, socket: Some(listening.into()) };
         control.send(Control::Swap(vec![door])).expect("the shard turns");

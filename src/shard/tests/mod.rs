@@ -27,6 +27,7 @@ use crate::shard::control::{Control, Door};
 use crate::shard::{Shard, ShardOptions, Turn};
 use crate::simulation::io::SimulatedIo;
 use crate::simulation::world::{ClientId, Network};
+use crate::sink::blackhole::Blackhole;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Outcome, Point};
 use crate::smtp::settings::tests::terms;
@@ -38,7 +39,7 @@ const DOOR: ListenerId = ListenerId(0);
 /// A shard with one door, and the network around it.
 struct House {
     network: Network,
-    shard: Shard<SimulatedIo>,
+    shard: Shard<SimulatedIo, Blackhole>,
     control: Sender<Control<ListenerId>>,
     counters: Arc<CachePadded<Counters>>,
 }
@@ -79,8 +80,14 @@ impl House {
         network.freeze();
         let (control, messages, _wake) = mailbox().unwrap();
         let counters = Arc::new(CachePadded::new(Counters::default()));
-        let options = ShardOptions { number: 0, connections, control: messages, counters: Arc::clone(&counters) };
-        let shard = Shard::new(SimulatedIo::new(network.clone(), 1), options);
+        let options = ShardOptions {
+            number: 0,
+            connections,
+            control: messages,
+            counters: Arc::clone(&counters),
+            session_octets: limits::SESSION_MEMORY_OCTETS,
+        };
+        let shard = Shard::new(SimulatedIo::new(network.clone(), 1), Blackhole, options);
         let mut house = Self { network, shard, control, counters };
         house.tell(Control::Swap(vec![Door {
             bind: bind(),

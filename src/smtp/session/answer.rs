@@ -1,7 +1,8 @@
 //! What an outcome does to a session, and how replies are given: each in its turn, mistakes counted.
 
+use crate::mutant::Mutant;
 use crate::smtp::data::DataDecoder;
-use crate::smtp::reply::{Replies, Reply};
+use crate::smtp::reply::{Messages, Replies, Reply};
 use crate::smtp::session::machine::{Machine, Phase, Reading};
 use crate::smtp::session::question::{Asking, Outcome};
 use crate::smtp::session::slots::Answer;
@@ -18,8 +19,8 @@ impl Machine {
         replies: &mut Replies,
     ) {
         match asking {
-            Asking::EndOfData { recipients } => {
-                let answer = self.conclude_message(settings, recipients, outcome);
+            Asking::EndOfData { recipients, octets } => {
+                let answer = self.conclude_message(settings, recipients, octets, outcome, &mut replies.messages);
                 if answer.closes() {
                     self.close();
                 }
@@ -56,8 +57,8 @@ impl Machine {
                 self.begin_chunk(chunk, settings, replies);
                 self.slots.drop_first_chunk();
             }
-            Asking::EndOfData { recipients } => {
-                let answer = self.conclude_message(settings, recipients, outcome);
+            Asking::EndOfData { recipients, octets } => {
+                let answer = self.conclude_message(settings, recipients, octets, outcome, &mut replies.messages);
                 if answer.closes() {
                     self.close();
                 }
@@ -130,7 +131,9 @@ impl Machine {
                 refusal.unwrap_or(Reply::Authenticated)
             }
             (Asking::Mail { transaction }, Some(reply)) => {
-                self.slots.resolve_recipients(transaction, Reply::MailFirst);
+                if !Mutant::KeepsRecipientsOfRefusedMail.is_on() {
+                    self.slots.resolve_recipients(transaction, Reply::MailFirst);
+                }
                 if matches!(self.phase, Phase::Open(open) if open.number == transaction) {
                     self.phase = Phase::MailRefused;
                 }
@@ -168,15 +171,30 @@ impl Machine {
         }
     }
 
-    fn conclude_message(&mut self, settings: &Settings, recipients: u32, outcome: Outcome) -> Answer {
+    fn conclude_message(
+        &mut self,
+        settings: &Settings,
+        recipients: u32,
+        octets: u64,
+        outcome: Outcome,
+        messages: &mut Messages,
+    ) -> Answer {
         let terms = settings.terms();
-        let is_taken = match (terms.dialect, &outcome) {
-            (Dialect::Lmtp, Outcome::Each(all)) => all.iter().any(Result::is_ok),
-            (_, outcome) => outcome.refusal().is_none(),
+        let takers = match &outcome {
+            Outcome::Each(all) if terms.dialect == Dialect::Lmtp || outcome.refusal().is_none() => {
+                all.iter().filter(|one| one.is_ok()).count() as u32
+            }
+            outcome if outcome.refusal().is_none() => recipients,
+            _ => 0,
         };
-        if is_taken {
+        if takers > 0 {
             self.errors = 0;
             self.junk_commands = 0;
+            messages.taken += 1;
+            messages.octets += octets;
+            messages.recipients += u64::from(takers);
+        } else {
+            messages.refused += 1;
         }
         let taken = terms.taken();
         match (terms.dialect, outcome) {
@@ -204,7 +222,7 @@ impl Machine {
     /// The same for a RCPT of a transaction.
     #[inline]
     pub(super) fn give_for(&mut self, settings: &Settings, reply: Reply, rcpt_of: Option<u32>, replies: &mut Replies) {
-        if self.slots.is_empty() {
+        if self.slots.is_empty() || Mutant::OvertakesSlots.is_on() {
             replies.push(reply, settings);
         } else {
             self.slots.push_ready(Answer::One(reply), rcpt_of);

@@ -197,7 +197,7 @@ impl Machine {
                     },
                     record: self.record.as_deref().filter(|_| settings.terms().keeps_record()),
                 };
-                self.asking = Some(Asking::EndOfData { recipients });
+                self.asking = Some(Asking::EndOfData { recipients, octets: receiving.octets });
                 Effect::Ask(Question::EndOfData(ended))
             }
             (Some(reply), refusal) => {

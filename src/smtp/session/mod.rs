@@ -25,6 +25,7 @@ mod transaction;
 pub use question::{Credentials, Ended, Mechanism, Outcome, Point, Question};
 pub use record::Record;
 
+use crate::mutant::Mutant;
 use crate::smtp::command::Verb;
 use crate::smtp::data::BareNewline;
 use crate::smtp::line::{Carry, Found, trim_end};
@@ -222,6 +223,8 @@ impl Session {
         replies: &mut Replies,
     ) -> bool {
         let machine = &mut self.machine;
+        let oldest = machine.slots.oldest_pending().filter(|_| Mutant::AnswersNextQuestion.is_on());
+        let number = if machine.slots.pending(number).is_none() { oldest.unwrap_or(number) } else { number };
         let Some(asking) = machine.slots.pending(number) else { return false };
         machine.conclude_later(settings, number, asking, outcome, replies);
         true

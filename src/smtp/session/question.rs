@@ -195,6 +195,8 @@ pub(super) enum Asking {
     EndOfData {
         /// Accepted ones.
         recipients: u32,
+        /// Of content.
+        octets: u64,
     },
 }
 

@@ -1,0 +1,77 @@
+//! Deliberate bugs, one at a time, in test builds alone: they show that the simulation's checks see (`tests/simulation`).
+//!
+//! *Invariant*: outside of tests [`Mutant::is_on`] is a constant, and nothing of a mutant is compiled.
+
+#[cfg(test)]
+thread_local!(static ON: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) });
+
+/// What is done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), allow(dead_code, reason = "they are switched on in tests"))]
+pub enum Mutant {
+    /// A reply is given before somebody else has decided.
+    AnswersBeforeOutcome,
+    /// An answer for the last owner of a slot reaches its next.
+    KeepsGeneration,
+    /// An answer that comes twice counts for the next question.
+    AnswersNextQuestion,
+    /// A reply overtakes those that wait.
+    OvertakesSlots,
+    /// A refused MAIL leaves its recipients accepted.
+    KeepsRecipientsOfRefusedMail,
+    /// The rest of a short send is dropped.
+    DropsRestOfSend,
+    /// A second send is started while one is under way.
+    SendsTwice,
+    /// The connection is closed before its last replies are sent.
+    ClosesBeforeReplies,
+    /// A receive that found no buffer is not started again.
+    ForgetsReceiveWithoutBuffer,
+    /// A receive that ended for no fault is not started again.
+    ForgetsReceiveThatEnded,
+    /// The buffer of discarded octets is kept.
+    KeepsBufferOfDiscarded,
+    /// Octets are read when their buffer is the kernel's again.
+    ReadsReleasedBuffer,
+    /// Input that a paused session could not take loses its first octet.
+    LosesPausedOctet,
+    /// A paused session is not resumed when its answer comes.
+    ForgetsPaused,
+    /// A cancel that found nothing is not tried again.
+    ForgetsMissedCancel,
+    /// A cancel that found nothing is tried again though another is out: they become more and more.
+    RepeatsCancels,
+    /// A slot is freed while something is in flight for it.
+    FreesSlotInFlight,
+    /// After an accept that failed nothing is accepted any more.
+    RestsForEver,
+    /// A lingering connection has no timer.
+    LingersForEver,
+    /// A drain forgets connections that were not greeted.
+    DrainForgetsUngreeted,
+    /// Memory of unsent replies is not given back when a connection is given up.
+    LeaksMemory,
+    /// A message is counted when it is handed over, too.
+    CountsTwice,
+    /// Content of a message that was given up stays with the next.
+    KeepsAbortedContent,
+    /// A client that half-closes loses the replies that wait for an answer.
+    ForgetsHalfClosed,
+}
+
+impl Mutant {
+    /// Whether this is done wrong now.
+    #[inline]
+    pub fn is_on(self) -> bool {
+        #[cfg(test)]
+        return ON.get() == Some(self);
+        #[cfg(not(test))]
+        false
+    }
+
+    /// From now on, on this thread, this is done wrong.
+    #[cfg(test)]
+    pub fn switch(mutant: Option<Self>) {
+        ON.set(mutant);
+    }
+}
