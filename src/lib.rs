@@ -36,7 +36,7 @@
 //! | [`shard`] | one core and the turn of its loop | other shards |
 //! | [`engine`] | starts, reloads, asks and stops shards | signals, process limits, logs |
 //!
-//! The binary's `cli` is beyond them all. `spool` and `service` of the design come with their issues.
+//! The binary's `cli` is beyond them all, and so is the simulation of many seeds (`tests/simulation`). `spool` and `service` of the design come with their issues.
 //!
 //! # What holds everywhere
 //!
@@ -75,3 +75,11 @@ pub mod simulation;
 pub mod sink;
 pub mod smtp;
 pub mod tls;
+
+// The simulation of many seeds is a test of the whole library from outside, which needs what only test builds have. The naive
+// session, which it shares with other tests, names the library as they do.
+#[cfg(test)]
+extern crate self as ringmx;
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod trials;

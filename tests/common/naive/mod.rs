@@ -66,7 +66,11 @@ pub struct Taken {
 pub struct Run {
     pub said: Vec<Said>,
     pub asked: Vec<Asked>,
+    /// For each question, how many replies were said before it.
+    pub asked_behind: Vec<usize>,
     pub messages: Vec<Taken>,
+    /// The content of each message whose end was asked about.
+    pub contents: Vec<Vec<u8>>,
     /// Octets that were read when the server ended the session.
     pub closed_at: Option<usize>,
     /// STARTTLS was the last that was read; its reply is not given yet.
@@ -76,6 +80,9 @@ pub struct Run {
 /// What the client is: the policy answers at once.
 pub type Policy<'p> = &'p mut dyn FnMut(&Asked) -> Outcome;
 
+/// Whether more came in the same segment as the octet before this place.
+pub type Behind<'b> = &'b dyn Fn(usize) -> bool;
+
 /// Runs a session on all that a client sends, in these segments.
 pub fn run(terms: &Terms, is_secure: bool, segments: &[Vec<u8>], policy: Policy<'_>) -> Run {
     let mut ends = Vec::new();
@@ -84,11 +91,17 @@ pub fn run(terms: &Terms, is_secure: bool, segments: &[Vec<u8>], policy: Policy<
         input.extend_from_slice(segment);
         ends.push(input.len());
     }
+    let behind = |at: usize| ends.iter().find(|end| **end >= at).is_some_and(|end| *end > at);
+    run_on(terms, is_secure, input, &behind, policy)
+}
+
+/// Runs a session on all that a client sends.
+pub fn run_on(terms: &Terms, is_secure: bool, input: Vec<u8>, behind: Behind<'_>, policy: Policy<'_>) -> Run {
     let mut session = Session {
         terms,
         is_secure,
         input,
-        ends,
+        behind,
         at: 0,
         policy,
         run: Run::default(),
@@ -119,8 +132,7 @@ struct Session<'s> {
     terms: &'s Terms,
     is_secure: bool,
     input: Vec<u8>,
-    /// Where each segment ends.
-    ends: Vec<usize>,
+    behind: Behind<'s>,
     at: usize,
     policy: Policy<'s>,
     run: Run,
@@ -163,7 +175,7 @@ impl Session<'_> {
 
     /// Whether more came in the segment of the octet that was read last.
     fn has_more_behind(&self) -> bool {
-        self.ends.iter().find(|end| **end >= self.at).is_some_and(|end| *end > self.at)
+        (self.behind)(self.at)
     }
 
     fn say(&mut self, reply: Reply) {
@@ -214,6 +226,7 @@ impl Session<'_> {
     fn ask_question(&mut self, asked: Asked) -> Outcome {
         let outcome = (self.policy)(&asked);
         self.run.asked.push(asked);
+        self.run.asked_behind.push(self.run.said.len());
         outcome
     }
 

@@ -455,6 +455,7 @@ impl Session<'_> {
         self.messages += 1;
         let with = self.with(&transaction);
         let about = format!("{} {count} {marks:?} {with}", content.len());
+        self.run.contents.push(content.clone());
         let outcome = self.ask(Point::EndOfData, about);
         let (mut recipients, rcpt_parameters): (Vec<_>, Vec<_>) =
             transaction.recipients.into_iter().map(|(to, parameters)| (to.written(), parameters)).unzip();

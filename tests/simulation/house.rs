@@ -1,0 +1,389 @@
+//! The production shard with its doors, its clients, its policy and its sink, from the first connection to the end of a drain.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+
+use crossbeam::utils::CachePadded;
+use ipnet::IpNet;
+
+use crate::handoff::mailbox::{Sender, mailbox};
+use crate::limits;
+use crate::metrics::counters::Counters;
+use crate::policy::decision::{Decision, Policy, Ticket};
+use crate::policy::scope::{Scope, Scopes};
+use crate::reactor::io::{GroupId, ListenerId, Time};
+use crate::reactor::listening::Bind;
+use crate::shard::control::{Control, Door, Page};
+use crate::shard::{Shard, ShardOptions, Turn};
+use crate::simulation::chance::Chance;
+use crate::simulation::io::SimulatedIo;
+use crate::simulation::world::Network;
+use crate::sink::Sink;
+use crate::smtp::session::{Ended, Outcome, Point};
+use crate::smtp::settings::Settings;
+
+use super::answers::{Clerk, When, about_end};
+use super::client::Client;
+use super::scenario::{Order, Scenario, What};
+
+/// Turns after which a house that does not come to its end never will: many times the most that was seen.
+const STEPS_MOST: u64 = 400_000;
+
+/// A message that was handed to the sink.
+#[derive(Clone, Debug)]
+pub struct Handed {
+    pub slot: u32,
+    pub content: Vec<u8>,
+}
+
+/// Keeps everything.
+#[derive(Debug)]
+pub struct Ledger {
+    clerk: Arc<Clerk>,
+    open: BTreeMap<u32, Vec<u8>>,
+    handed: Rc<RefCell<Vec<Handed>>>,
+}
+
+impl Sink for Ledger {
+    fn content(&mut self, slot: u32, piece: &[u8]) {
+        assert!(!piece.is_empty(), "a piece of content is never empty");
+        self.open.entry(slot).or_default().extend_from_slice(piece);
+    }
+
+    fn abort(&mut self, slot: u32) {
+        self.open.remove(&slot);
+    }
+
+    fn end(&mut self, ticket: Ticket, message: &Ended<'_>) -> Decision {
+        let content = self.open.remove(&ticket.slot).unwrap_or_default();
+        assert_eq!(content.len() as u64, message.content_octets, "the content of {ticket:?}");
+        let about = about_end(message.content_octets, message.recipients);
+        self.handed.borrow_mut().push(Handed { slot: ticket.slot, content });
+        self.clerk.decide(ticket, Point::EndOfData, about, message.recipients)
+    }
+}
+
+/// An answer of somebody else, as it was planned and given.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub point: Point,
+    pub about: String,
+    /// The step before whose turn it was put into the mailbox; `None` while it is not.
+    pub step: Option<u64>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcomes {
+    pub clients: Vec<Client>,
+    /// What the sink was handed, by client.
+    pub handed: BTreeMap<usize, Vec<Handed>>,
+    /// What was answered elsewhere, by client, in the order of the questions.
+    pub told: BTreeMap<usize, Vec<Told>>,
+    pub counters: Arc<CachePadded<Counters>>,
+    pub network: Network,
+    /// When a drain was ordered, first, and how long it could last.
+    pub drained_at: Option<Time>,
+    pub ended_at: Time,
+    /// Most octets that sessions held.
+    pub held_most: u64,
+    /// Doors that were closed at some time.
+    pub closed_doors: [bool; 2],
+    pub was_forced: bool,
+}
+
+struct Due {
+    at: Time,
+    ticket: Ticket,
+    outcome: Outcome,
+    /// Whose, and which of theirs.
+    of: Option<(usize, usize)>,
+}
+
+/// See the module.
+pub struct House<'s> {
+    scenario: &'s Scenario,
+    network: Network,
+    shard: Shard<SimulatedIo, Ledger>,
+    control: Sender<Control<ListenerId>>,
+    counters: Arc<CachePadded<Counters>>,
+    clerk: Arc<Clerk>,
+    handed: Rc<RefCell<Vec<Handed>>>,
+    clients: Vec<Client>,
+    orders: Vec<(Time, Order)>,
+    due: Vec<Due>,
+    told: BTreeMap<usize, Vec<Told>>,
+    by_client: BTreeMap<usize, Vec<Handed>>,
+    plan: usize,
+    listeners: [Option<ListenerId>; 2],
+    /// Doors whose listeners the shard has not been given yet.
+    next_listener: u32,
+    pages: (mpsc::Sender<Page>, mpsc::Receiver<Page>),
+    drained_at: Option<Time>,
+    drain_ends: Option<Time>,
+    closed_doors: [bool; 2],
+    held_most: u64,
+    step: u64,
+    was_forced: bool,
+}
+
+impl<'s> House<'s> {
+    pub fn new(scenario: &'s Scenario, traces: bool) -> Self {
+        let chance = Chance::new(scenario.seed);
+        let network = Network::with_faults(&[scenario.group], scenario.faults, chance.of("world", 0));
+        if traces {
+            network.start_trace();
+        }
+        let (control, messages, _wake) = mailbox().expect("the system has descriptors");
+        let counters = Arc::new(CachePadded::new(Counters::default()));
+        let clerk = Arc::new(Clerk { answers: scenario.answers.clone(), deferred: Mutex::new(Vec::new()) });
+        let handed = Rc::new(RefCell::new(Vec::new()));
+        let ledger = Ledger { clerk: Arc::clone(&clerk), open: BTreeMap::new(), handed: Rc::clone(&handed) };
+        let options = ShardOptions {
+            number: 0,
+            connections: scenario.connections,
+            control: messages,
+            counters: Arc::clone(&counters),
+            session_octets: scenario.session_octets,
+        };
+        let start = network.now();
+        let shard = Shard::new(SimulatedIo::new(network.clone(), scenario.seed), ledger, options);
+        let mut house = Self {
+            scenario,
+            shard,
+            control,
+            counters,
+            clerk,
+            handed,
+            clients: scenario.clients.iter().map(|client| Client::new(client.clone(), start)).collect(),
+            orders: scenario.orders.iter().map(|order| (start.plus_ms(order.at_ms), *order)).rev().collect(),
+            network,
+            due: Vec::new(),
+            told: BTreeMap::new(),
+            by_client: BTreeMap::new(),
+            plan: 0,
+            listeners: [None; 2],
+            next_listener: 0,
+            pages: mpsc::channel(),
+            drained_at: None,
+            drain_ends: None,
+            closed_doors: [false; 2],
+            held_most: 0,
+            step: 0,
+            was_forced: false,
+        };
+        house.swap([true; 2]);
+        house
+    }
+
+    /// The network, for its trace.
+    pub fn network(&self) -> Network {
+        self.network.clone()
+    }
+
+    /// Runs to the end of a drain.
+    pub fn run(mut self) -> Result<Outcomes, String> {
+        loop {
+            self.step += 1;
+            if self.step > STEPS_MOST {
+                return Err(format!("after {STEPS_MOST} turns there is no end"));
+            }
+            self.act();
+            self.network.set_next_event(self.next_event());
+            let turn = self.shard.turn().map_err(|errno| format!("a turn fails: {errno}"))?;
+            self.look_around()?;
+            if turn == Turn::Done {
+                break;
+            }
+        }
+        // What came with the last turn.
+        for _ in 0..2_000 {
+            self.step += 1;
+            self.act();
+            if self.clients.iter().all(|client| client.id.is_none() || client.is_over()) {
+                break;
+            }
+        }
+        Ok(Outcomes {
+            clients: self.clients,
+            handed: self.by_client,
+            told: self.told,
+            counters: self.counters,
+            drained_at: self.drained_at,
+            ended_at: self.network.now(),
+            network: self.network,
+            held_most: self.held_most,
+            closed_doors: self.closed_doors,
+            was_forced: self.was_forced,
+        })
+    }
+
+    /// All that happens around the shard now.
+    fn act(&mut self) {
+        let now = self.network.now();
+        // Who comes and what is ordered at one time may be in either order.
+        let clients_first = self.scenario.seed.is_multiple_of(2);
+        if clients_first {
+            self.clients_act();
+        }
+        while self.orders.last().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, order)) = self.orders.pop() else { break };
+            self.obey(order.what);
+        }
+        let (mut due, later) = std::mem::take(&mut self.due).into_iter().partition::<Vec<_>, _>(|due| due.at <= now);
+        self.due = later;
+        // No more than the shard hears in a turn: a sender that finds the mailbox full waits, here for ever.
+        self.due.extend(due.split_off(due.len().min(limits::CONTROL_MESSAGES_PER_TURN / 2)));
+        for Due { ticket, outcome, of, .. } in due {
+            if let Some((client, index)) = of {
+                let told = &mut self.told.get_mut(&client).expect("its question was noted")[index];
+                told.step.get_or_insert(self.step);
+            }
+            self.tell(Control::Outcome { ticket, outcome });
+        }
+        if !clients_first {
+            self.clients_act();
+        }
+        let is_over = |client: &Client| client.is_over() || (client.id.is_none() && self.drained_at.is_some());
+        if self.orders.is_empty() && self.drained_at.is_none() && self.clients.iter().all(is_over) {
+            self.obey(What::Drain { patience_ms: self.scenario.patience_ms });
+        }
+    }
+
+    fn clients_act(&mut self) {
+        for client in &mut self.clients {
+            client.act(&self.network, self.listeners[client.plan.door], self.step);
+        }
+    }
+
+    fn next_event(&self) -> Option<Time> {
+        let orders = self.orders.last().map(|(at, _)| *at);
+        let due = self.due.iter().map(|due| due.at).min();
+        let clients = self.clients.iter().filter_map(Client::next_at).min();
+        [orders, due, clients].into_iter().flatten().min()
+    }
+
+    fn tell(&self, message: Control<ListenerId>) {
+        self.control.send(message).expect("the shard is there");
+        self.network.wake();
+    }
+
+    fn obey(&mut self, what: What) {
+        self.network.note(|| format!("order {what:?}"));
+        match what {
+            _ if self.drained_at.is_some() && matches!(what, What::Reload | What::Toggle { .. }) => {}
+            What::Reload => {
+                self.plan = (self.plan + 1) % self.scenario.plans.len();
+                self.swap(self.listeners.map(|listener| listener.is_some()));
+            }
+            What::Toggle { door } => {
+                let mut open = self.listeners.map(|listener| listener.is_some());
+                open[door] = !open[door];
+                self.swap(open);
+            }
+            What::List => self.tell(Control::List { from: 0, reply: self.pages.0.clone() }),
+            What::Snapshot => {
+                let (reply, _) = mpsc::channel();
+                self.tell(Control::Snapshot { empty: Box::default(), reply });
+            }
+            What::Stray => {
+                let ticket = Ticket { shard: 0, slot: 1, generation: 0x00FF_FFFF, question: 0 };
+                self.tell(Control::Outcome { ticket, outcome: Outcome::Accept });
+            }
+            What::Drain { patience_ms } => {
+                let now = self.network.now();
+                self.drained_at.get_or_insert(now);
+                let ends = now.plus_ms(patience_ms);
+                self.drain_ends = Some(self.drain_ends.map_or(ends, |before| before.min(ends)));
+                self.listeners = [None; 2];
+                self.closed_doors = [true; 2];
+                self.tell(Control::Drain { patience_ms });
+            }
+        }
+    }
+
+    /// Doors that are to be open, under the plan in force.
+    fn swap(&mut self, open: [bool; 2]) {
+        let mut doors = Vec::new();
+        for (index, terms) in self.scenario.plans[self.plan].doors.iter().enumerate() {
+            if !open[index] {
+                self.closed_doors[index] |= self.listeners[index].take().is_some();
+                continue;
+            }
+            let socket = match self.listeners[index] {
+                Some(_) => None,
+                None => {
+                    self.next_listener += 1;
+                    self.listeners[index] = Some(ListenerId(self.next_listener));
+                    self.listeners[index]
+                }
+            };
+            let scope = Scope {
+                listener: format!("door{index}"),
+                settings: Settings::new(terms.terms.clone()),
+                timeouts: terms.timeouts,
+                proxy_timeout_ms: terms.proxy_timeout_ms,
+                policy: Arc::clone(&self.clerk) as Arc<dyn Policy>,
+            };
+            let trusted: Vec<IpNet> =
+                terms.trusts.then(|| "0.0.0.0/0".parse().expect("a netblock")).into_iter().collect();
+            let bind = Bind::Tcp(format!("127.0.0.1:{}", 25 + index).parse().expect("an address"));
+            doors.push(Door { bind, scopes: Arc::new(Scopes::new(scope, trusted)), socket });
+        }
+        self.tell(Control::Swap(doors));
+    }
+
+    /// What the turn did, as it can be seen from outside.
+    fn look_around(&mut self) -> Result<(), String> {
+        let deferred = std::mem::take(&mut *self.clerk.deferred.lock().expect("one thread"));
+        let now = self.network.now();
+        for deferred in deferred {
+            let client = self.client_in(deferred.ticket.slot);
+            let of = client.map(|client| {
+                let told = self.told.entry(client).or_default();
+                told.push(Told { point: deferred.point, about: deferred.about.clone(), step: None });
+                (client, told.len() - 1)
+            });
+            if let When::Elsewhere { delay_ms, times } = deferred.answer.when {
+                for again in 0..u64::from(times) {
+                    let outcome = deferred.answer.outcome.clone();
+                    self.due.push(Due { at: now.plus_ms(delay_ms + 7 * again), ticket: deferred.ticket, outcome, of });
+                }
+            }
+        }
+        for handed in self.handed.take() {
+            let client = self.client_in(handed.slot).ok_or("a message of nobody was handed over")?;
+            self.by_client.entry(client).or_default().push(handed);
+        }
+        for page in self.pages.1.try_iter() {
+            let mut slots: Vec<u32> = page.sessions.iter().map(|session| session.slot).collect();
+            slots.dedup();
+            if slots.len() != page.sessions.len() || slots.len() > self.clients.len() {
+                return Err(format!("a page lists {} sessions of {} clients", page.sessions.len(), self.clients.len()));
+            }
+        }
+        self.was_forced |= self.drain_ends.is_some_and(|ends| now >= ends);
+        self.held_most = self.held_most.max(self.counters.session_octets.get());
+        // Accepts and their cancels at two doors; for a connection a receive, a send, two cancels, a shutdown, a close.
+        let under_way = self.network.operations_under_way();
+        let buffers = usize::from(self.scenario.group.buffers);
+        let most = 2 * 2 * 2 * limits::ACCEPTS_PER_SOCKET + 6 * self.clients.len() + buffers;
+        if under_way > most {
+            return Err(format!("{under_way} operations are under way, {most} may be"));
+        }
+        let most = self.network.free_buffers(GroupId(0));
+        if most > usize::from(self.scenario.group.buffers) {
+            return Err(format!("{most} buffers are free, of {}", self.scenario.group.buffers));
+        }
+        Ok(())
+    }
+
+    /// Whose connection it is.
+    fn client_in(&self, slot: u32) -> Option<usize> {
+        let id = self.network.client_in(slot)?;
+        self.clients.iter().find(|client| client.id == Some(id)).map(|client| client.plan.number)
+    }
+}

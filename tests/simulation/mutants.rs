@@ -1,0 +1,52 @@
+//! Deliberate bugs, each of which the judge must see within so many seeds.
+
+use crate::mutant::Mutant;
+
+use super::run;
+use super::scenario::Omissions;
+
+/// Each with the number of seeds within which it is seen.
+const MUTANTS: &[(Mutant, u64)] = &[
+    (Mutant::AnswersBeforeOutcome, 300),
+    (Mutant::KeepsGeneration, 5_000),
+    (Mutant::AnswersNextQuestion, 1_000),
+    (Mutant::OvertakesSlots, 300),
+    (Mutant::KeepsRecipientsOfRefusedMail, 1_000),
+    (Mutant::DropsRestOfSend, 300),
+    (Mutant::SendsTwice, 300),
+    (Mutant::ClosesBeforeReplies, 300),
+    (Mutant::ForgetsReceiveWithoutBuffer, 300),
+    (Mutant::ForgetsReceiveThatEnded, 300),
+    (Mutant::KeepsBufferOfDiscarded, 300),
+    (Mutant::ReadsReleasedBuffer, 300),
+    (Mutant::LosesPausedOctet, 300),
+    (Mutant::ForgetsPaused, 300),
+    (Mutant::ForgetsMissedCancel, 300),
+    (Mutant::RepeatsCancels, 5_000),
+    (Mutant::FreesSlotInFlight, 300),
+    (Mutant::RestsForEver, 300),
+    (Mutant::LingersForEver, 300),
+    (Mutant::DrainForgetsUngreeted, 1_000),
+    (Mutant::LeaksMemory, 300),
+    (Mutant::CountsTwice, 300),
+    (Mutant::KeepsAbortedContent, 300),
+    (Mutant::ForgetsHalfClosed, 300),
+];
+
+#[test]
+fn mutants_are_caught() {
+    let mut missed = Vec::new();
+    for (mutant, within) in MUTANTS {
+        Mutant::switch(Some(*mutant));
+        let seen = (0..*within).find_map(|seed| Some((seed, run(seed, &Omissions::new()).err()?)));
+        Mutant::switch(None);
+        match seen {
+            Some((seed, why)) => {
+                let why: String = why.lines().next().unwrap_or_default().chars().take(110).collect();
+                println!("{mutant:?} is seen by seed {seed}: {why}");
+            }
+            None => missed.push(*mutant),
+        }
+    }
+    assert!(missed.is_empty(), "nobody saw {missed:?}");
+}
