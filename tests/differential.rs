@@ -15,21 +15,22 @@ mod dialog;
 mod host;
 #[path = "common/naive/mod.rs"]
 mod naive;
+#[path = "common/quietly.rs"]
+mod quietly;
 #[path = "common/streams.rs"]
 mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Once;
 
 use dialog::Step;
 use host::{Decision, Host};
 use naive::{Asked, Run, Said};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use quietly::quietly;
 use ringmx::mail::address::Path;
 use ringmx::protocol::xclient;
 use ringmx::smtp::reply::Reply;
@@ -206,25 +207,6 @@ fn production_result(case: &Case, segments: &[Vec<u8>]) -> Result {
     result.asked = asked.take();
     result
 }
-
-/// Runs; a panic is a result like another, and says where it was.
-fn quietly<T>(run: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    thread_local!(static PANIC: Cell<Option<String>> = const { Cell::new(None) });
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| match IS_QUIET.get() {
-            true => PANIC.set(Some(panic.to_string())),
-            false => usual(panic),
-        }));
-    });
-    IS_QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
-    IS_QUIET.set(false);
-    result.map_err(|_| PANIC.take().unwrap_or_default())
-}
-
-thread_local!(static IS_QUIET: Cell<bool> = const { Cell::new(false) });
 
 /// How the two differ; in a few words first, which are the same for differences of one kind.
 fn difference(case: &Case) -> Option<(String, String)> {

@@ -524,7 +524,7 @@ impl Bench<'_> {
             if !is_answered || run.said[reply].reply == Reply::AnswerTimeout {
                 continue;
             }
-            // FirstChunk's reply follows its octets, and is not the answer's own; so it is for every positive one of DATA.
+            // The reply to a first chunk follows its octets: it comes later than the answer in any case.
             let heard = self.record().arrivals.iter().find(|(end, ..)| *end >= ends[reply]).map(|(_, step, _)| *step);
             let Some(heard) = heard else { continue };
             if told.and_then(|told| told.step).is_none_or(|step| step > heard) {

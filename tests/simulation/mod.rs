@@ -15,15 +15,15 @@ mod mutants;
 #[path = "../common/naive/mod.rs"]
 #[allow(dead_code, reason = "one of the two ways to call it serves here")]
 mod naive;
+#[path = "../common/quietly.rs"]
+mod quietly;
 mod scenario;
 mod speech;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 use house::House;
+use quietly::quietly;
 use scenario::{Omissions, Scenario};
 
 /// Seeds of each run of the test suite.
@@ -46,24 +46,7 @@ fn run(seed: u64, omissions: &Omissions) -> Result<Sums, String> {
         sums.insert("(drains by force)", u64::from(outcomes.was_forced));
         Ok(sums)
     })
-}
-
-/// Runs; the text of a panic is the error, and is not printed.
-fn quietly<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    thread_local!(static PANIC: Cell<Option<String>> = const { Cell::new(None) });
-    thread_local!(static IS_QUIET: Cell<bool> = const { Cell::new(false) });
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| match IS_QUIET.get() {
-            true => PANIC.set(Some(panic.to_string())),
-            false => usual(panic),
-        }));
-    });
-    IS_QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
-    IS_QUIET.set(false);
-    result.unwrap_or_else(|_| Err(PANIC.take().unwrap_or_default()))
+    .unwrap_or_else(Err)
 }
 
 /// The one line that shows a failing seed again.
@@ -162,7 +145,8 @@ fn replay() {
         judge::judge(&scenario, &outcomes)
             .map(|()| told.join(", "))
             .map_err(|why| format!("{why}\n{}", told.join(", ")))
-    });
+    })
+    .unwrap_or_else(Err);
     network.take_trace().iter().for_each(|line| println!("{line}"));
     match result {
         Ok(told) => println!("seed {seed} is clean: {told}"),
