@@ -23,6 +23,7 @@ use crate::metrics::report::Report;
 use crate::reactor::listening::{self, ListenError};
 use crate::reactor::ring::{Ring, RingOptions};
 use crate::reactor::setup::SetupError;
+use crate::shard::balance::{Load, Neighbours};
 use crate::shard::control::{Control, Door, SessionInfo};
 use crate::shard::{Shard, ShardOptions, slots_for};
 use crate::sink::blackhole::Blackhole;
@@ -110,10 +111,19 @@ impl Engine {
         // Addresses first: a process that cannot have them must not begin anything.
         let (addresses, doors) = engine.doors_of(&plan, shards)?;
         let processors = allowed_processors();
+        let mut boxes = Vec::new();
+        for _ in 0..shards {
+            boxes.push(mailbox::mailbox().map_err(std::io::Error::from)?);
+        }
+        let loads: Arc<[CachePadded<Load>]> = (0..shards).map(|_| CachePadded::default()).collect();
+        let mailboxes: Arc<[Sender<Control<OwnedFd>>]> = boxes.iter().map(|(control, ..)| control.clone()).collect();
         let mut starting = Vec::new();
-        for number in 0..plan.shards().get() {
-            let processor = processors.get(usize::from(number) % processors.len().max(1)).copied();
-            starting.push(start_shard(number, plan.connections_per_shard(), processor)?);
+        for (number, (_, messages, wake)) in boxes.into_iter().enumerate() {
+            let processor = processors.get(number % processors.len().max(1)).copied();
+            let number = number as u16;
+            let neighbours = Neighbours::new(number, Arc::clone(&loads), Arc::clone(&mailboxes));
+            let shard = StartingShard { number, connections: plan.connections_per_shard(), messages, neighbours };
+            starting.push(shard.start(mailboxes[usize::from(number)].clone(), wake, processor)?);
         }
         let mut waited = Vec::new();
         for (shard, ready) in starting {
@@ -316,43 +326,49 @@ impl RunningShard {
 
 type Starting = (RunningShard, mpsc::Receiver<Result<(), SetupError>>);
 
-fn start_shard(number: u16, connections: u32, processor: Option<usize>) -> Result<Starting, EngineError> {
-    let (control, messages, wake) = mailbox::mailbox().map_err(std::io::Error::from)?;
-    let counters = Arc::new(CachePadded::new(Counters::default()));
-    let (tell, ready) = mpsc::channel();
-    let counted = Arc::clone(&counters);
-    let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
-        let _guard = AbortOnPanic;
-        pin(processor);
-        match Ring::new(&RingOptions::for_sockets(slots_for(connections)), wake) {
-            Ok(ring) => {
-                let _ = tell.send(Ok(()));
-                run_shard(ring, number, connections, messages, counted)
-            }
-            Err(error) => {
-                let _ = tell.send(Err(error));
-                Box::default()
-            }
-        }
-    })?;
-    Ok((RunningShard { control, counters, thread }, ready))
-}
-
-fn run_shard(
-    ring: Ring,
+/// What a shard's thread is given.
+struct StartingShard {
     number: u16,
     connections: u32,
-    control: Receiver<Control<OwnedFd>>,
-    counters: Arc<CachePadded<Counters>>,
-) -> Box<Histograms> {
-    let shard = Shard::new(
-        ring,
-        Blackhole,
-        ShardOptions { number, connections, control, counters, session_octets: limits::SESSION_MEMORY_OCTETS },
-    );
-    match shard.run() {
-        Ok(histograms) => histograms,
-        Err(errno) => panic!("the ring of shard {number} failed: {errno}"),
+    messages: Receiver<Control<OwnedFd>>,
+    neighbours: Neighbours<OwnedFd, OwnedFd>,
+}
+
+impl StartingShard {
+    fn start(
+        self,
+        control: Sender<Control<OwnedFd>>,
+        wake: OwnedFd,
+        processor: Option<usize>,
+    ) -> Result<Starting, EngineError> {
+        let counters = Arc::new(CachePadded::new(Counters::default()));
+        let (tell, ready) = mpsc::channel();
+        let counted = Arc::clone(&counters);
+        let thread = std::thread::Builder::new().name(format!("shard-{}", self.number)).spawn(move || {
+            let _guard = AbortOnPanic;
+            pin(processor);
+            match Ring::new(&RingOptions::for_sockets(slots_for(self.connections)), wake) {
+                Ok(ring) => {
+                    let _ = tell.send(Ok(()));
+                    self.run(ring, counted)
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    Box::default()
+                }
+            }
+        })?;
+        Ok((RunningShard { control, counters, thread }, ready))
+    }
+
+    fn run(self, ring: Ring, counters: Arc<CachePadded<Counters>>) -> Box<Histograms> {
+        let Self { number, connections, messages, neighbours } = self;
+        let session_octets = limits::SESSION_MEMORY_OCTETS;
+        let options = ShardOptions { number, connections, control: messages, neighbours, counters, session_octets };
+        match Shard::new(ring, Blackhole, options).run() {
+            Ok(histograms) => histograms,
+            Err(errno) => panic!("the ring of shard {number} failed: {errno}"),
+        }
     }
 }
 

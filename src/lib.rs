@@ -33,7 +33,7 @@
 //! | [`tls`] | the seam between the socket's octets and plain text | sockets |
 //! | [`sink`] | where accepted mail goes | sessions, sockets |
 //! | [`config`] | TOML → plan | how a plan is run |
-//! | [`shard`] | one core and the turn of its loop | other shards |
+//! | [`shard`] | one core and the turn of its loop | of other shards: all but how many connections they have |
 //! | [`engine`] | starts, reloads, asks and stops shards | signals, process limits, logs |
 //!
 //! The binary's `cli` is beyond them all, and so is the simulation of many seeds (`tests/simulation`). `spool` and `service` of the design come with their issues.

@@ -131,6 +131,18 @@ pub const COMPLETIONS_PER_TURN: usize = 4096;
 /// are taken without another system call. Chosen, not measured.
 pub const ACCEPTS_PER_SOCKET: usize = 32;
 
+/// Other shards that a shard looks at for a connection of its own, each a cache line that others write; the next ones for its
+/// next connection.
+pub const NEIGHBOURS_LOOKED_AT: usize = 16;
+
+/// A shard hands a new connection on when it has more than one and this part more than another: a few more or less among many
+/// are the hash's to decide.
+pub const BALANCE_PART: u32 = 16;
+
+/// Connections that last less than so many ms, while they come and go, stay where the kernel puts them. A move takes about 10 µs,
+/// and chance would have many of a stream's moved to and fro.
+pub const BALANCE_LIFETIME_MS: u64 = 1_000;
+
 /// Shards of one process: what no machine has cores for.
 pub const SHARDS: u16 = 1024;
 

@@ -55,6 +55,8 @@ pub enum Mutant {
     CountsTwice,
     /// Content of a message that was given up stays with the next.
     KeepsAbortedContent,
+    /// A connection that was handed over is served here too.
+    KeepsHandedOver,
     /// A client that half-closes loses the replies that wait for an answer.
     ForgetsHalfClosed,
 }

@@ -51,6 +51,15 @@ impl<M> Drop for Receiver<M> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Gone<M>(pub M);
 
+/// Why a message was not sent; it comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unsent<M> {
+    /// The mailbox is full.
+    Full(M),
+    /// The shard is gone.
+    Gone(M),
+}
+
 /// A mailbox of [`limits::CONTROL_MESSAGES`], and the eventfd that its owner waits on.
 pub fn mailbox<M>() -> Result<(Sender<M>, Receiver<M>, Awaited), Errno> {
     let (waker, awaited) = Waker::new()?;
@@ -65,16 +74,24 @@ impl<M> Sender<M> {
     pub fn send(&self, message: M) -> Result<(), Gone<M>> {
         let mut message = message;
         loop {
-            if !self.0.received.load(Ordering::Relaxed) {
-                return Err(Gone(message));
-            }
-            let pushed = self.0.queue.push(message);
-            self.0.waker.wake();
-            match pushed {
-                Ok(()) => break,
-                Err(back) => message = back,
+            match self.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(Unsent::Gone(back)) => return Err(Gone(back)),
+                Err(Unsent::Full(back)) => message = back,
             }
             pause();
+        }
+    }
+
+    /// The same, but never waits: for senders that are owners of mailboxes themselves, and would wait for each other.
+    pub fn try_send(&self, message: M) -> Result<(), Unsent<M>> {
+        if !self.0.received.load(Ordering::Relaxed) {
+            return Err(Unsent::Gone(message));
+        }
+        let pushed = self.0.queue.push(message);
+        self.0.waker.wake();
+        if let Err(back) = pushed {
+            return Err(Unsent::Full(back));
         }
         // With its like in the receiver's end.
         fence(Ordering::SeqCst);

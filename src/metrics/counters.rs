@@ -33,6 +33,10 @@ counters! {
     connections_open,
     /// Connections accepted.
     connections_accepted,
+    /// Connections accepted, and handed on to a shard that had fewer.
+    connections_handed_over,
+    /// Connections that another shard accepted, and handed on to this one.
+    connections_taken_over,
     /// Connections told 421 because the shard's limit was reached.
     connections_over_limit,
     /// Connections that the client reset, or that failed.

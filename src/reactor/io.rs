@@ -55,11 +55,22 @@ pub enum Kind {
     Wake,
     /// [`Operation::Connect`].
     Connect,
+    /// [`Operation::Part`].
+    Part,
 }
 
 impl Kind {
-    const ALL: [Self; 8] =
-        [Self::Accept, Self::Receive, Self::Send, Self::Shutdown, Self::Close, Self::Cancel, Self::Wake, Self::Connect];
+    const ALL: [Self; 9] = [
+        Self::Accept,
+        Self::Receive,
+        Self::Send,
+        Self::Shutdown,
+        Self::Close,
+        Self::Cancel,
+        Self::Wake,
+        Self::Connect,
+        Self::Part,
+    ];
 }
 
 /// Names an operation: its kind, the slot that it is about, and the generation of whoever owns the slot.
@@ -139,6 +150,9 @@ pub enum Operation {
         /// Where to, and from where.
         route: Arc<Route>,
     },
+    /// Make a socket of the slot's that another thread can take: [`Io::parted`] gives it. The slot stays what it is, and is
+    /// closed for itself.
+    Part,
     /// Receive until cancelled, ended or failed. Each completion has [`Payload::Received`]; 0 octets are the end.
     Receive {
         /// Into buffers of this group.
@@ -210,6 +224,9 @@ pub trait Io {
     /// A listening socket, as the engine hands it over.
     type Listener: Send;
 
+    /// A connection, as it passes from one shard to another. When it is dropped, its descriptor is closed.
+    type Socket;
+
     /// The time at which the last wait ended.
     fn now(&self) -> Time;
 
@@ -224,6 +241,12 @@ pub trait Io {
 
     /// Closes a listening socket on which no accept is under way.
     fn remove_listener(&mut self, listener: ListenerId);
+
+    /// The socket that [`Operation::Part`] has made of a slot's.
+    fn parted(&mut self, slot: u32) -> Option<Self::Socket>;
+
+    /// Puts a connection that another shard has accepted into a free slot.
+    fn adopt(&mut self, slot: u32, socket: Self::Socket) -> Result<(), Errno>;
 
     /// Starts an operation; it may only take effect at the next [`Io::wait`].
     fn start(&mut self, token: Token, operation: Operation);
@@ -255,6 +278,6 @@ mod tests {
             assert_eq!(Token::from_user_data(token.to_user_data()), Some(token));
         }
         assert_eq!(Token::from_user_data(0), None);
-        assert_eq!(Token::from_user_data(9 << 56), None);
+        assert_eq!(Token::from_user_data(10 << 56), None);
     }
 }

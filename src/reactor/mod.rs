@@ -7,6 +7,7 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod address;
 pub mod buffers;
 pub mod connecting;
 pub mod io;

@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Sub
 use rustix::io::Errno;
 
 use crate::limits;
+use crate::reactor::address::Address;
 use crate::reactor::buffers::{BufferGroup, GroupShape};
 use crate::reactor::connecting::Route;
 use crate::reactor::io::{
@@ -65,6 +65,8 @@ struct Socket {
     route: Option<Arc<Route>>,
     /// The buffers that its receive takes.
     group: GroupId,
+    /// Its plain descriptor, on its way to another shard.
+    parted: Option<OwnedFd>,
     /// Its shutdown goes through a worker thread of the kernel, because there was no plain descriptor for it.
     is_shut_by_ring: bool,
 }
@@ -73,42 +75,6 @@ struct Socket {
 struct Sending {
     octets: Vec<u8>,
     from: usize,
-}
-
-/// Room for a peer's address.
-#[derive(Debug)]
-#[repr(C)]
-struct Address {
-    storage: libc::sockaddr_storage,
-    octets: libc::socklen_t,
-}
-
-impl Address {
-    fn new() -> Box<Self> {
-        // SAFETY: `sockaddr_storage` is plain old data, for which zeros are valid.
-        let storage = unsafe { std::mem::zeroed() };
-        Box::new(Self { storage, octets: size_of::<libc::sockaddr_storage>() as libc::socklen_t })
-    }
-
-    /// Who has connected; `None` for a family that has no address.
-    fn peer(&self) -> Option<SocketAddr> {
-        let storage = &raw const self.storage;
-        match i32::from(self.storage.ss_family) {
-            libc::AF_INET => {
-                // SAFETY: the family says which type the storage, which is large and aligned enough for any, holds.
-                let address = unsafe { &*storage.cast::<libc::sockaddr_in>() };
-                let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
-                Some(SocketAddrV4::new(ip, u16::from_be(address.sin_port)).into())
-            }
-            libc::AF_INET6 => {
-                // SAFETY: as above.
-                let address = unsafe { &*storage.cast::<libc::sockaddr_in6>() };
-                let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
-                Some(SocketAddrV6::new(ip, u16::from_be(address.sin6_port), 0, address.sin6_scope_id).into())
-            }
-            _ => None,
-        }
-    }
 }
 
 /// The ring of one shard.
@@ -327,6 +293,12 @@ impl Ring {
                 self.sockets[token.slot as usize].route = None;
                 Payload::None
             }
+            Kind::Part => {
+                // SAFETY: the kernel has just installed this descriptor for us; nobody else knows of it.
+                let parted = result.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor as i32) });
+                self.sockets[token.slot as usize].parted = parted.ok();
+                Payload::None
+            }
             Kind::Shutdown | Kind::Close | Kind::Cancel | Kind::Wake => Payload::None,
         };
         Completion { token, result, more: cqueue::more(entry.flags()), payload }
@@ -339,10 +311,7 @@ impl Ring {
         };
         let listening = Fd(listening.as_raw_fd());
         let mut address = self.addresses.pop().unwrap_or_else(Address::new);
-        address.octets = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        address.storage.ss_family = 0;
-        let storage = (&raw mut address.storage).cast::<libc::sockaddr>();
-        let octets = &raw mut address.octets;
+        let (storage, octets) = address.offer();
         self.sockets[token.slot as usize].address = Some(address);
         let slot = DestinationSlot::try_from_slot_target(token.slot).expect("slots are far below the bound");
         let entry = opcode::Accept::new(listening, storage, octets).file_index(Some(slot)).build();
@@ -396,6 +365,7 @@ impl Ring {
 
 impl Io for Ring {
     type Listener = OwnedFd;
+    type Socket = OwnedFd;
 
     fn now(&self) -> Time {
         self.now
@@ -427,6 +397,16 @@ impl Io for Ring {
         self.listeners[listener.0 as usize] = None;
     }
 
+    fn parted(&mut self, slot: u32) -> Option<OwnedFd> {
+        self.sockets[slot as usize].parted.take()
+    }
+
+    fn adopt(&mut self, slot: u32, socket: OwnedFd) -> Result<(), Errno> {
+        // The slot holds the connection from here on; the plain descriptor has done its work.
+        let placed = self.submitter.register_files_update(slot, &[socket.as_raw_fd()]);
+        placed.map(drop).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+
     fn start(&mut self, token: Token, operation: Operation) {
         self.counts.operations += 1;
         let simple = match operation {
@@ -436,6 +416,8 @@ impl Io for Ring {
             Operation::Send { octets, from, mode } => return self.send(token, octets, from, mode),
             Operation::Shutdown if self.installs => opcode::FixedFdInstall::new(Fixed(token.slot), 0).build(),
             Operation::Shutdown => opcode::Shutdown::new(Fixed(token.slot), libc::SHUT_WR).build(),
+            // An older kernel says that it does not know the operation.
+            Operation::Part => opcode::FixedFdInstall::new(Fixed(token.slot), 0).build(),
             Operation::Close => opcode::Close::new(Fixed(token.slot)).build(),
             Operation::Cancel { target } => opcode::AsyncCancel::new(target.to_user_data()).build(),
             Operation::AwaitWake => {
@@ -661,7 +643,7 @@ mod tests {
     fn a_connect_that_waits_is_cancelled() {
         let mut ring = small_ring();
         let listening = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listening.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listening.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listening.listen(0).unwrap();
         let to = Bind::Tcp(listening.local_addr().unwrap().as_socket().unwrap());
         for slot in 0..8 {

@@ -90,7 +90,8 @@ impl<I: Io, S: Sink> Shard<I, S> {
     /// Cancels what is under way; the descriptor is closed when all of it has ended.
     pub(super) fn give_up(&mut self, slot: u32) {
         let connection = self.table.at(slot);
-        if connection.stage >= Stage::Gone {
+        // One that was handed over is another shard's already.
+        if connection.stage >= Stage::Gone || connection.is_descriptor_closing {
             return;
         }
         connection.stage = Stage::Gone;
@@ -158,7 +159,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
 
     /// The descriptor is closed: the slot is free.
     pub(super) fn on_closed(&mut self, slot: u32) {
-        self.desk.counters.connections_closed.one();
+        self.note_released(slot);
         self.table.release(slot);
     }
 }

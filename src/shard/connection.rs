@@ -19,6 +19,8 @@ pub enum Stage {
     Free,
     /// An accept is outstanding for the slot.
     Accepting,
+    /// It is on its way to another shard.
+    Leaving,
     /// The PROXY header is read.
     Preamble,
     /// The scope is resolved.
@@ -118,7 +120,7 @@ pub struct Connection {
     pub has_missed_cancel: bool,
     /// Where it stands.
     pub stage: Stage,
-    /// The door at which its accept was posted.
+    /// The door at which its accept was posted, while it stands outstanding.
     pub door: usize,
     /// What it is held to.
     pub scope: Option<Arc<Scope>>,
@@ -241,7 +243,7 @@ impl Connection {
         let scope = self.scope.as_ref()?;
         let (timeouts, proxy_ms) = (scope.timeouts, scope.proxy_timeout_ms);
         match self.stage {
-            Stage::Free | Stage::Accepting | Stage::Gone => return None,
+            Stage::Free | Stage::Accepting | Stage::Leaving | Stage::Gone => return None,
             // Its client must read the last replies, and then go.
             Stage::Closing => return Some(self.stage_at.plus_ms(timeouts.idle_ms)),
             Stage::Lingering => return Some(self.stage_at.plus_ms(limits::LINGER_MS)),

@@ -8,11 +8,12 @@ use crate::metrics::histograms::Histograms;
 use crate::policy::decision::Ticket;
 use crate::policy::scope::Scopes;
 use crate::reactor::listening::Bind;
+use crate::shard::balance::Moved;
 use crate::smtp::session::Outcome;
 
-/// A message in the control mailbox. `L` is a listening socket of the shard's back end.
+/// A message in the control mailbox. `L` is a listening socket of the shard's back end, `S` a connection.
 #[derive(Debug)]
-pub enum Control<L> {
+pub enum Control<L, S = L> {
     /// These are the doors from now on. One that is open already keeps its socket and gets the scope; one that is not
     /// listed is closed. No session is closed for it.
     Swap(Vec<Door<L>>),
@@ -42,6 +43,8 @@ pub enum Control<L> {
         /// The answer.
         outcome: Outcome,
     },
+    /// Serve a connection that another shard has accepted.
+    Adopt(Box<Moved<S>>),
 }
 
 /// An address that a shard accepts from.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::limits;
 use crate::mutant::Mutant;
-use crate::policy::scope::Scopes;
+use crate::policy::scope::{Scope, Scopes};
 use crate::reactor::io::{Io, Kind, ListenerId, Operation, Time, Token};
 use crate::reactor::listening::Bind;
 use crate::shard::connection::{Connection, Stage};
@@ -194,15 +194,32 @@ impl<I: Io, S: Sink> Shard<I, S> {
             }
             return;
         }
-        self.table.opened();
         self.desk.counters.connections_accepted.one();
+        let scope = Arc::clone(scopes.of(peer.map(|peer| peer.ip())));
+        let preamble = scope.proxy_timeout_ms.map(|_| Box::new(Awaited::new(scopes)));
+        self.seat(slot, peer, scope, preamble);
+        self.neighbours.note_accepted();
+        if closing {
+            self.turn_away(slot, Reply::ShuttingDown);
+        } else {
+            self.welcome(slot);
+        }
+    }
+
+    /// A client has come to a reserved slot.
+    pub(super) fn seat(
+        &mut self,
+        slot: u32,
+        peer: Option<SocketAddr>,
+        scope: Arc<Scope>,
+        preamble: Option<Box<Awaited>>,
+    ) {
+        self.table.opened();
         let now = self.desk.now;
         let connection = self.table.at(slot);
-        let scope = Arc::clone(scopes.of(peer.map(|peer| peer.ip())));
         *connection = Connection {
             stage: Stage::Preamble,
-            door: index,
-            preamble: scope.proxy_timeout_ms.map(|_| Box::new(Awaited::new(scopes))),
+            preamble,
             scope: Some(scope),
             peer,
             accepted_at: now,
@@ -214,7 +231,12 @@ impl<I: Io, S: Sink> Shard<I, S> {
             has_missed_cancel: connection.has_missed_cancel,
             ..Connection::new()
         };
-        if closing || self.draining_until.is_some() {
+    }
+
+    /// The client of a slot is served here, if there is room.
+    pub(super) fn serve(&mut self, slot: u32) {
+        self.table.at(slot).stage = Stage::Preamble;
+        if self.draining_until.is_some() {
             self.turn_away(slot, Reply::ShuttingDown);
         } else if self.table.served() > self.connections_most {
             self.desk.counters.connections_over_limit.one();

@@ -7,6 +7,7 @@ use crate::reactor::io::{Io, Kind, Token};
 use crate::shard::Shard;
 use crate::shard::connection::{Receiving, Stage};
 use crate::shard::control::{Control, Page, SessionInfo};
+use crate::shard::pressure::Level;
 use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Outcome;
@@ -26,6 +27,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
                     drop(reply.send(std::mem::replace(&mut self.desk.histograms, empty)));
                 }
                 Control::Outcome { ticket, outcome } => self.on_outcome(ticket, outcome),
+                Control::Adopt(moved) => self.adopt(*moved),
             }
         }
         self.has_more_control = true;
@@ -96,7 +98,9 @@ impl<I: Io, S: Sink> Shard<I, S> {
     pub(super) fn relieve_pressure(&mut self) {
         if self.desk.pressure.update() {
             self.desk.counters.pressure_changes.one();
-            self.desk.counters.pressure_level.set(self.desk.pressure.level() as u64);
+            let level = self.desk.pressure.level();
+            self.desk.counters.pressure_level.set(level as u64);
+            self.note_pressure(level >= Level::NoAccepts);
         }
     }
 
@@ -109,7 +113,8 @@ impl<I: Io, S: Sink> Shard<I, S> {
                 break;
             }
             let connection = self.table.at(slot);
-            let Some(scope) = connection.scope.as_ref().filter(|_| connection.is_open()) else { continue };
+            let is_ours = connection.is_open() && connection.stage != Stage::Leaving;
+            let Some(scope) = connection.scope.as_ref().filter(|_| is_ours) else { continue };
             page.sessions.push(SessionInfo {
                 slot,
                 listener: scope.listener.clone(),

@@ -3,10 +3,11 @@
 //! Data flows one way: `doors` (listener) → `connection` and its stages (`reception`) → session (`desk`) → sink; replies go
 //! back through `dispatch`. *Invariants*: no received octet is kept beyond its turn but what `paused` holds; at most one
 //! send for a connection is under way; a slot is freed when nothing is in flight for it; the thread never blocks but in
-//! `wait`. *Does not* know other shards.
+//! `wait`. Of other shards it knows how many connections they have, and hands new ones on to them (`balance`).
 
 #![forbid(unsafe_code)]
 
+pub mod balance;
 mod closing;
 pub mod connection;
 pub mod control;
@@ -34,6 +35,7 @@ use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
 use crate::reactor::io::{Completion, GroupId, Io, Kind, Operation, Payload, Time, Token};
 use crate::reactor::wheel::Wheel;
+use crate::shard::balance::Neighbours;
 use crate::shard::control::Control;
 use crate::shard::desk::{Desk, DeskOptions};
 use crate::shard::doors::Doors;
@@ -49,13 +51,15 @@ const NO_SLOT: u32 = u32::MAX;
 
 /// What a shard is made with.
 #[derive(Debug)]
-pub struct ShardOptions<L> {
+pub struct ShardOptions<L, S = L> {
     /// Its number.
     pub number: u16,
     /// Most connections.
     pub connections: u32,
     /// Where its control messages come from.
-    pub control: Receiver<Control<L>>,
+    pub control: Receiver<Control<L, S>>,
+    /// The others, and its place among them.
+    pub neighbours: Neighbours<L, S>,
     /// What it counts, on cache lines of its own.
     pub counters: Arc<CachePadded<Counters>>,
     /// Octets of memory that its sessions may hold in all; [`limits::SESSION_MEMORY_OCTETS`] but in tests.
@@ -70,7 +74,8 @@ pub struct Shard<I: Io, S: Sink> {
     table: Table,
     doors: Doors,
     wheel: Wheel,
-    control: Receiver<Control<I::Listener>>,
+    control: Receiver<Control<I::Listener, I::Socket>>,
+    neighbours: Neighbours<I::Listener, I::Socket>,
     connections_most: u32,
     /// Slots with replies to send.
     listed: Vec<u32>,
@@ -99,7 +104,7 @@ pub enum Turn {
 
 impl<I: Io, S: Sink> Shard<I, S> {
     /// A shard without doors: a [`Control::Swap`] gives it some.
-    pub fn new(mut io: I, sink: S, options: ShardOptions<I::Listener>) -> Self {
+    pub fn new(mut io: I, sink: S, options: ShardOptions<I::Listener, I::Socket>) -> Self {
         let now = io.now();
         let seed = io.random();
         io.start(Token { kind: Kind::Wake, generation: 0, slot: NO_SLOT }, Operation::AwaitWake);
@@ -111,6 +116,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
             doors: Doors::default(),
             wheel: Wheel::new(now),
             control: options.control,
+            neighbours: options.neighbours,
             connections_most: options.connections,
             listed: Vec::with_capacity(limits::COMPLETIONS_PREPARED),
             unarmed: Vec::with_capacity(limits::COMPLETIONS_PREPARED),
@@ -201,6 +207,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
             (Kind::Receive, _) => self.on_receive_ended(token.slot, result, more),
             (Kind::Send, Payload::Octets(octets)) => self.on_sent(token.slot, result, octets),
             (Kind::Close, _) => self.on_closed(token.slot),
+            (Kind::Part, _) => self.on_parted(token.slot),
             (Kind::Cancel, _) => self.on_cancelled(token.slot, result.is_ok()),
             // Of a shutdown only the end of being in flight matters.
             _ => {}
@@ -231,7 +238,8 @@ impl<I: Io, S: Sink> Shard<I, S> {
     }
 
     fn is_drained(&self) -> bool {
-        self.draining_until.is_some() && self.table.open() == 0 && self.doors.are_closed()
+        let has_heard_all = !self.has_more_control;
+        self.draining_until.is_some() && has_heard_all && self.table.open() == 0 && self.doors.are_closed()
     }
 }
 

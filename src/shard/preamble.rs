@@ -22,6 +22,11 @@ impl Awaited {
     pub fn new(scopes: Arc<Scopes>) -> Self {
         Self { header: Preamble::default(), scopes }
     }
+
+    /// One of these will be the connection's.
+    pub fn scopes(&self) -> Arc<Scopes> {
+        Arc::clone(&self.scopes)
+    }
 }
 
 impl<I: Io, S: Sink> Shard<I, S> {

@@ -19,6 +19,8 @@ pub struct Faults {
     pub last_accept_first: u8,
     /// An accept fails, while its client goes on waiting.
     pub accept_fails: u8,
+    /// A connection cannot leave its slot, for want of a descriptor.
+    pub part_fails: u8,
     /// A completion comes later than it could.
     pub late: u8,
     /// How much later, at most, in ms.
@@ -54,6 +56,7 @@ impl Faults {
         cancel_misses: 0,
         last_accept_first: 0,
         accept_fails: 0,
+        part_fails: 0,
         late: 0,
         late_most_ms: 0,
         reorder: 0,

@@ -298,6 +298,7 @@ fn script<S: Stage>(stage: &mut S) -> Vec<String> {
     assert!(stage.sees_end(&mut client));
     run(stage, log, 3, Kind::Close, Operation::Close);
 
+    move_connection(stage, log, listener);
     // A reset; and a slot that is used again.
     let client = stage.connect();
     run(stage, log, 3, Kind::Accept, Operation::Accept { listener });
@@ -324,6 +325,29 @@ fn script<S: Stage>(stage: &mut S) -> Vec<String> {
     let woken = next(stage);
     tell(log, &woken);
     std::mem::take(log)
+}
+
+/// A connection moves to another slot, as it would to another shard: what is closed behind it is not its end.
+fn move_connection<S: Stage>(stage: &mut S, log: &mut Vec<String>, listener: ListenerId) {
+    let send = |text: &[u8]| Operation::Send { octets: text.to_vec(), from: 0, mode: SendMode::Prompt };
+    let mut client = stage.connect();
+    run(stage, log, 3, Kind::Accept, Operation::Accept { listener });
+    assert!(stage.io().parted(3).is_none());
+    stage.io().start(token(Kind::Part, 3), Operation::Part);
+    assert!(next(stage).result.is_ok());
+    let parted = stage.io().parted(3).expect("a descriptor was made");
+    run(stage, log, 3, Kind::Close, Operation::Close);
+    stage.io().adopt(6, parted).unwrap();
+    stage.io().start(token(Kind::Receive, 6), Operation::Receive { group: GroupId(0) });
+    stage.send(&mut client, b"moved");
+    assert_eq!(receive(stage, log, 5, None), b"moved");
+    run(stage, log, 6, Kind::Send, send(b"there"));
+    assert_eq!(stage.read(&mut client, 5), b"there");
+    stage.end(&mut client);
+    let ended = next(stage);
+    tell(log, &ended);
+    run(stage, log, 6, Kind::Close, Operation::Close);
+    assert!(stage.sees_end(&mut client));
 }
 
 /// What a relay or a load generator relies on.
@@ -372,7 +396,7 @@ fn the_simulation_does_what_the_kernel_does() {
     let by_kernel = script(&mut kernel);
     let by_simulation = script(&mut simulated);
     assert_eq!(by_simulation, by_kernel);
-    assert_eq!(by_kernel.len(), 26, "{by_kernel:#?}");
+    assert_eq!(by_kernel.len(), 31, "{by_kernel:#?}");
     assert_eq!(simulated.network.free_buffers(GroupId(0)), 8);
     assert_eq!(simulated.network.free_buffers(SMALL), 2);
 }

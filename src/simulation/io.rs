@@ -5,6 +5,19 @@ use rustix::io::Errno;
 use crate::reactor::io::{Completion, Io, IoCounts, ListenerId, Operation, Received, Time, Token};
 use crate::simulation::world::Network;
 
+/// A connection that belongs to no shard.
+#[derive(Debug)]
+pub struct SimulatedSocket {
+    client: usize,
+    network: Network,
+}
+
+impl Drop for SimulatedSocket {
+    fn drop(&mut self) {
+        self.network.world().let_go(self.client);
+    }
+}
+
 /// An [`Io`] on a simulated network.
 #[derive(Debug)]
 pub struct SimulatedIo {
@@ -27,6 +40,8 @@ impl Io for SimulatedIo {
     /// A number that the test chose.
     type Listener = ListenerId;
 
+    type Socket = SimulatedSocket;
+
     fn now(&self) -> Time {
         self.now
     }
@@ -47,6 +62,15 @@ impl Io for SimulatedIo {
 
     fn remove_listener(&mut self, listener: ListenerId) {
         self.network.world().remove_listener(listener);
+    }
+
+    fn parted(&mut self, slot: u32) -> Option<SimulatedSocket> {
+        let client = self.network.world().parted(slot)?;
+        Some(SimulatedSocket { client, network: self.network.clone() })
+    }
+
+    fn adopt(&mut self, slot: u32, socket: SimulatedSocket) -> Result<(), Errno> {
+        self.network.world().adopt(slot, socket.client)
     }
 
     fn start(&mut self, token: Token, operation: Operation) {

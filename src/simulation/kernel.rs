@@ -218,7 +218,7 @@ impl World {
                 let socket = self.sockets.remove(&token.slot);
                 if let Some(socket) = &socket {
                     assert!(socket.receive.is_none() && socket.send.is_none(), "{token:?}: closed under an operation");
-                    self.clients[socket.client].sees_end = true;
+                    self.let_go(socket.client);
                 }
                 self.finish(token, socket.map(|_| 0).ok_or(Errno::BADF), Payload::None);
             }
@@ -226,13 +226,49 @@ impl World {
                 let found = self.cancel(target);
                 self.finish(token, if found { Ok(0) } else { Err(Errno::NOENT) }, Payload::None);
             }
+            Operation::Part => self.part(token),
             Operation::AwaitWake => self.awaiting_wake = Some(token),
         }
+    }
+
+    fn part(&mut self, token: Token) {
+        let Some(socket) = self.sockets.get(&token.slot) else {
+            return self.finish(token, Err(Errno::BADF), Payload::None);
+        };
+        if self.chance.percent(self.faults.part_fails) {
+            return self.finish(token, Err(Errno::MFILE), Payload::None);
+        }
+        let client = socket.client;
+        self.clients[client].descriptors += 1;
+        assert!(self.parted.insert(token.slot, client).is_none(), "{token:?}: nobody took the last one");
+        self.finish(token, Ok(9), Payload::None);
+    }
+
+    pub(super) fn parted(&mut self, slot: u32) -> Option<usize> {
+        self.parted.remove(&slot)
+    }
+
+    /// The slot has the connection from now on, beside whoever holds it.
+    pub(super) fn adopt(&mut self, slot: u32, client: usize) -> Result<(), Errno> {
+        let before = self.sockets.insert(slot, Socket { client, receive: None, send: None });
+        assert!(before.is_none(), "slot {slot} is taken, and adopts");
+        self.clients[client].descriptors += 1;
+        self.owners.insert(slot, client);
+        self.note(|| format!("  client {client} is adopted by slot {slot}"));
+        Ok(())
+    }
+
+    /// One descriptor of a connection is closed; with the last, its client sees the end.
+    pub(super) fn let_go(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        client.descriptors -= 1;
+        client.sees_end |= client.descriptors == 0;
     }
 
     /// A connect succeeds at once where somebody listens; the slot has a socket in any case.
     fn connect(&mut self, token: Token, route: &Route) {
         let client = self.add_client();
+        self.clients[client].descriptors = 1;
         let before = self.sockets.insert(token.slot, Socket { client, receive: None, send: None });
         assert!(before.is_none(), "{token:?}: connected in a slot that is taken");
         let result = match self.servers.get_mut(route.to()) {
@@ -354,6 +390,7 @@ impl World {
             let before = self.sockets.insert(token.slot, Socket { client, receive: None, send: None });
             assert!(before.is_none(), "{token:?}: accepted into a slot that is taken");
             self.clients[client].is_accepted = true;
+            self.clients[client].descriptors = 1;
             self.owners.insert(token.slot, client);
             let peer = Some(self.clients[client].address);
             self.note(|| format!("  client {client} is accepted in slot {}", token.slot));

@@ -42,6 +42,8 @@ pub(super) struct Client {
     pub(super) resets_in_order: bool,
     /// It was accepted.
     pub(super) is_accepted: bool,
+    /// Descriptors of its connection that the server has.
+    pub(super) descriptors: u32,
     /// The server has shut its side, or closed.
     pub(super) sees_end: bool,
 }
@@ -87,6 +89,8 @@ pub struct World {
     /// Where the shard itself can connect to, and who has come there: the peer of such a connection is a client too.
     pub(super) servers: BTreeMap<Bind, VecDeque<ClientId>>,
     pub(super) sockets: BTreeMap<u32, Socket>,
+    /// Clients of slots for which a descriptor was made that nobody has taken yet.
+    pub(super) parted: BTreeMap<u32, usize>,
     pub(super) groups: Vec<Group>,
     pub(super) started: VecDeque<(Token, Operation)>,
     /// Completions that have arisen since the last were given to the shard.
@@ -152,6 +156,7 @@ impl Network {
             listeners: BTreeMap::new(),
             servers: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            parted: BTreeMap::new(),
             groups,
             started: VecDeque::new(),
             posted: Vec::new(),
@@ -391,6 +396,7 @@ impl World {
             has_reset: false,
             resets_in_order: false,
             is_accepted: false,
+            descriptors: 0,
             sees_end: false,
         });
         client

@@ -13,6 +13,7 @@ use ringmx::metrics::counters::Counters;
 use ringmx::reactor::buffers::GroupShape;
 use ringmx::reactor::listening::Bind;
 use ringmx::reactor::ring::{Ring, RingOptions};
+use ringmx::shard::balance::Neighbours;
 use ringmx::shard::control::{Control, Door};
 use ringmx::shard::{Shard, ShardOptions, slots_for};
 use ringmx::sink::blackhole::Blackhole;
@@ -50,6 +51,7 @@ impl SmallShard {
             connections: small.connections,
             session_octets: ringmx::limits::SESSION_MEMORY_OCTETS,
             control: messages,
+            neighbours: Neighbours::none(),
             counters: Arc::clone(&counters),
         };
         let ring = RingOptions {

@@ -25,8 +25,8 @@ const VARIANTS: [Variant; 12] = [
         name: "wakes_first",
         source: MAILBOX,
         changes: &[(
-            "let pushed = self.0.queue.push(message);\n            self.0.waker.wake();\n",
-            "self.0.waker.wake();\n            let pushed = self.0.queue.push(message);\n",
+            "let pushed = self.0.queue.push(message);\n        self.0.waker.wake();\n",
+            "self.0.waker.wake();\n        let pushed = self.0.queue.push(message);\n",
         )],
     },
     Variant {

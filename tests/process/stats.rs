@@ -18,6 +18,15 @@ impl Stats {
         number.unwrap_or_else(|| panic!("there is a counter {name}"))["value"].as_u64().expect("a counter is a number")
     }
 
+    /// A counter of each shard.
+    #[track_caller]
+    pub fn of_shards(&self, name: &str) -> Vec<u64> {
+        let totals = self.0["totals"].as_array().expect("there are totals");
+        let place = totals.iter().position(|number| number["name"] == name).expect("there is such a counter");
+        let shards = self.0["shards"].as_array().expect("there are shards");
+        shards.iter().map(|shard| shard[place].as_u64().expect("a counter is a number")).collect()
+    }
+
     /// How often a reply was given, by the name of its rule.
     pub fn replies(&self, rule: &str) -> u64 {
         let replies = self.0["replies"].as_array().expect("there are replies");

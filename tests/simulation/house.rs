@@ -9,17 +9,18 @@ use std::sync::{Arc, Mutex};
 use crossbeam::utils::CachePadded;
 use ipnet::IpNet;
 
-use crate::handoff::mailbox::{Sender, mailbox};
+use crate::handoff::mailbox::{Receiver, Sender, mailbox};
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::policy::decision::{Decision, Policy, Ticket};
 use crate::policy::scope::{Scope, Scopes};
 use crate::reactor::io::{GroupId, ListenerId, Time};
 use crate::reactor::listening::Bind;
+use crate::shard::balance::{Load, Neighbours};
 use crate::shard::control::{Control, Door, Page};
 use crate::shard::{Shard, ShardOptions, Turn};
 use crate::simulation::chance::Chance;
-use crate::simulation::io::SimulatedIo;
+use crate::simulation::io::{SimulatedIo, SimulatedSocket};
 use crate::simulation::world::Network;
 use crate::sink::Sink;
 use crate::smtp::session::{Ended, Outcome, Point};
@@ -103,12 +104,25 @@ struct Due {
     of: Option<(usize, usize)>,
 }
 
+type Message = Control<ListenerId, SimulatedSocket>;
+
+/// Another shard, as this one sees it.
+struct Neighbour {
+    loads: Arc<[CachePadded<Load>]>,
+    /// What it is told.
+    messages: Receiver<Message>,
+    /// Decides how many connections it seems to have.
+    chance: Chance,
+}
+
 /// See the module.
 pub struct House<'s> {
     scenario: &'s Scenario,
     network: Network,
     shard: Shard<SimulatedIo, Ledger>,
-    control: Sender<Control<ListenerId>>,
+    control: Sender<Message>,
+    /// The other shard.
+    neighbour: Neighbour,
     counters: Arc<CachePadded<Counters>>,
     clerk: Arc<Clerk>,
     handed: Rc<RefCell<Vec<Handed>>>,
@@ -142,8 +156,12 @@ impl<'s> House<'s> {
         let clerk = Arc::new(Clerk { answers: scenario.answers.clone(), deferred: Mutex::new(Vec::new()) });
         let handed = Rc::new(RefCell::new(Vec::new()));
         let ledger = Ledger { clerk: Arc::clone(&clerk), open: BTreeMap::new(), handed: Rc::clone(&handed) };
+        let (to_neighbour, neighbour, _wake) = mailbox().expect("the system has descriptors");
+        let loads: Arc<[CachePadded<Load>]> = (0..scenario.shards).map(|_| CachePadded::default()).collect();
+        let mailboxes = [control.clone(), to_neighbour].into_iter().take(scenario.shards).collect();
         let options = ShardOptions {
             number: 0,
+            neighbours: Neighbours::new(0, Arc::clone(&loads), mailboxes),
             connections: scenario.connections,
             control: messages,
             counters: Arc::clone(&counters),
@@ -155,6 +173,7 @@ impl<'s> House<'s> {
             scenario,
             shard,
             control,
+            neighbour: Neighbour { loads, messages: neighbour, chance: chance.of("neighbour", 0) },
             counters,
             clerk,
             handed,
@@ -224,6 +243,7 @@ impl<'s> House<'s> {
     /// All that happens around the shard now.
     fn act(&mut self) {
         let now = self.network.now();
+        self.hand_back();
         // Who comes and what is ordered at one time may be in either order.
         let clients_first = self.scenario.seed.is_multiple_of(2);
         if clients_first {
@@ -253,6 +273,30 @@ impl<'s> House<'s> {
         }
     }
 
+    /// The neighbour, which soon has fewer and soon more connections, hands back at once what it is handed: so one shard is
+    /// both of them.
+    fn hand_back(&mut self) {
+        let Neighbour { loads, messages, chance } = &mut self.neighbour;
+        let Some(load) = loads.get(1) else { return };
+        let mut handed = Vec::new();
+        while let Some(message) = messages.take() {
+            handed.push(message);
+        }
+        for message in handed {
+            loads[0].add();
+            load.remove();
+            self.control.send(message).expect("the shard is there");
+            self.network.wake();
+        }
+        let wanted = chance.pick(&[0, 0, 1_000]);
+        while load.connections() < *wanted {
+            load.add();
+        }
+        while load.connections() > *wanted {
+            load.remove();
+        }
+    }
+
     fn clients_act(&mut self) {
         for client in &mut self.clients {
             client.act(&self.network, self.listeners[client.plan.door], self.step);
@@ -266,7 +310,7 @@ impl<'s> House<'s> {
         [orders, due, clients].into_iter().flatten().min()
     }
 
-    fn tell(&self, message: Control<ListenerId>) {
+    fn tell(&self, message: Message) {
         self.control.send(message).expect("the shard is there");
         self.network.wake();
     }

@@ -67,6 +67,8 @@ fn accounts(scenario: &Scenario, outcomes: &Outcomes, sum: Account) -> Result<()
         counters.connections_closed.get() == accepted,
         format!("{} of {accepted} connections are closed", counters.connections_closed.get()),
     );
+    let moved = (counters.connections_handed_over.get(), counters.connections_taken_over.get());
+    check(moved.0 == moved.1, format!("{} connections were handed over, {} came back", moved.0, moved.1));
     let stale = (counters.stale_completions.get(), network.stale_completions());
     check(stale.0 == stale.1, format!("{} completions were stale, {} were made up", stale.0, stale.1));
     check(counters.session_octets.get() == 0, format!("{} octets are still held", counters.session_octets.get()));

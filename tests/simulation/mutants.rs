@@ -31,6 +31,7 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::CountsTwice, 300),
     (Mutant::KeepsAbortedContent, 300),
     (Mutant::ForgetsHalfClosed, 300),
+    (Mutant::KeepsHandedOver, 300),
 ];
 
 #[test]

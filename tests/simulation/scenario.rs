@@ -21,6 +21,8 @@ pub struct Scenario {
     pub faults: Faults,
     pub group: GroupShape,
     pub connections: u32,
+    /// With two, connections are handed over.
+    pub shards: usize,
     pub session_octets: u64,
     /// What the doors have, plan after plan; a reload goes to the next.
     pub plans: Vec<Plan>,
@@ -152,6 +154,7 @@ impl Scenario {
             answers,
             clients: Vec::new(),
             orders: Vec::new(),
+            shards: if chance.of("shards", 0).percent(30) { 2 } else { 1 },
             patience_ms: if draw.percent(60) { 120_000 } else { draw.between(0, 5_000) },
         };
         if is_calm {
@@ -260,6 +263,7 @@ const FAULTS: &[(&str, Clear)] = &[
     ("cancel_misses", |faults| faults.cancel_misses = 0),
     ("last_accept_first", |faults| faults.last_accept_first = 0),
     ("accept_fails", |faults| faults.accept_fails = 0),
+    ("part_fails", |faults| faults.part_fails = 0),
     ("late", |faults| faults.late = 0),
     ("reorder", |faults| faults.reorder = 0),
     ("interrupted", |faults| faults.interrupted = 0),
@@ -283,6 +287,7 @@ fn faults(draw: &mut Chance) -> Faults {
         cancel_misses: odds(40, 60),
         last_accept_first: odds(60, 100),
         accept_fails: odds(30, 50),
+        part_fails: odds(20, 50),
         late: odds(40, 50),
         reorder: odds(50, 100),
         interrupted: odds(30, 30),

@@ -1,8 +1,9 @@
 //! The production shard on a simulated network: no socket, no sleep.
 //!
 //! Here is the house around it; the tests stand in `delivery` (messages and ends), `waiting` (answers that come late),
-//! `bounds` (time and memory), `doors` (accepting, draining, control), `identity` (who a peer says it is).
+//! `bounds` (time and memory), `doors` (accepting, draining, control), `balance` (connections that other shards get), `identity` (who a peer says it is).
 
+mod balance;
 mod bounds;
 mod delivery;
 mod doors;
@@ -23,9 +24,10 @@ use crate::policy::scope::{Scope, Scopes, Timeouts};
 use crate::reactor::buffers::GroupShape;
 use crate::reactor::io::{GroupId, ListenerId};
 use crate::reactor::listening::Bind;
+use crate::shard::balance::Neighbours;
 use crate::shard::control::{Control, Door};
 use crate::shard::{Shard, ShardOptions, Turn};
-use crate::simulation::io::SimulatedIo;
+use crate::simulation::io::{SimulatedIo, SimulatedSocket};
 use crate::simulation::world::{ClientId, Network};
 use crate::sink::blackhole::Blackhole;
 use crate::smtp::reply::Reply;
@@ -40,7 +42,7 @@ const DOOR: ListenerId = ListenerId(0);
 struct House {
     network: Network,
     shard: Shard<SimulatedIo, Blackhole>,
-    control: Sender<Control<ListenerId>>,
+    control: Sender<Control<ListenerId, SimulatedSocket>>,
     counters: Arc<CachePadded<Counters>>,
 }
 
@@ -76,7 +78,18 @@ impl House {
 
     /// With peers that may use XCLIENT.
     fn trusting(trusted: Vec<IpNet>, scope: Scope, connections: u32, buffers: u16, buffer_octets: u32) -> Self {
-        let network = Network::new(&[GroupShape { buffer_octets, buffers }]);
+        let shape = GroupShape { buffer_octets, buffers };
+        Self::among(Neighbours::none(), Scopes::new(scope, trusted), connections, shape)
+    }
+
+    /// With other shards.
+    fn among(
+        neighbours: Neighbours<ListenerId, SimulatedSocket>,
+        scopes: Scopes,
+        connections: u32,
+        shape: GroupShape,
+    ) -> Self {
+        let network = Network::new(&[shape]);
         network.freeze();
         let (control, messages, _wake) = mailbox().unwrap();
         let counters = Arc::new(CachePadded::new(Counters::default()));
@@ -84,20 +97,17 @@ impl House {
             number: 0,
             connections,
             control: messages,
+            neighbours,
             counters: Arc::clone(&counters),
             session_octets: limits::SESSION_MEMORY_OCTETS,
         };
         let shard = Shard::new(SimulatedIo::new(network.clone(), 1), Blackhole, options);
         let mut house = Self { network, shard, control, counters };
-        house.tell(Control::Swap(vec![Door {
-            bind: bind(),
-            scopes: Arc::new(Scopes::new(scope, trusted)),
-            socket: Some(DOOR),
-        }]));
+        house.tell(Control::Swap(vec![Door { bind: bind(), scopes: Arc::new(scopes), socket: Some(DOOR) }]));
         house
     }
 
-    fn tell(&mut self, message: Control<ListenerId>) {
+    fn tell(&mut self, message: Control<ListenerId, SimulatedSocket>) {
         self.control.send(message).unwrap();
         self.network.wake();
         self.turns();

@@ -1,0 +1,271 @@
+//! Which shard serves a new connection. The kernel spreads connections by a hash of their addresses, which leaves one shard
+//! with many and another with none when they are few; so a shard that has too many hands new ones on before they are
+//! greeted.
+//!
+//! *Invariant*: a connection counts for exactly one shard's load, also while it is on its way. Messages never cross shards.
+//!
+//! *Why this way*: the hash cannot be told of loads, and a connection is moved cheapest when nothing has been said. A busy
+//! stream of short connections is left where the kernel puts it: there the hash is even enough, and each move would cost more
+//! than it brings.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use crate::handoff::mailbox::{Sender, Unsent};
+use crate::limits;
+use crate::mutant::Mutant;
+use crate::policy::scope::{Scope, Scopes};
+use crate::reactor::io::{Io, Kind, Operation, Time};
+use crate::shard::Shard;
+use crate::shard::connection::Stage;
+use crate::shard::control::Control;
+use crate::shard::preamble::Awaited;
+use crate::sink::Sink;
+
+/// Connections that last less are left alone.
+const BRIEF_NS: u64 = limits::BALANCE_LIFETIME_MS * 1_000_000;
+
+/// What the shards of an engine know of each other.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// Connections that it has, or that are on their way to it.
+    connections: AtomicU32,
+    /// It accepts none, for want of memory.
+    is_full: AtomicBool,
+}
+
+impl Load {
+    /// Connections that count for this shard.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Another connection counts for it.
+    pub fn add(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One fewer does.
+    pub fn remove(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that another shard has accepted.
+#[derive(Debug)]
+pub struct Moved<S> {
+    /// The connection.
+    pub socket: S,
+    /// Who has connected.
+    pub peer: Option<SocketAddr>,
+    /// What it is held to.
+    pub scope: Arc<Scope>,
+    /// One of these will be its scope, where a PROXY header must come first.
+    pub awaited: Option<Arc<Scopes>>,
+}
+
+/// A shard's place among the others.
+#[derive(Debug)]
+pub struct Neighbours<L, S> {
+    own: usize,
+    loads: Arc<[CachePadded<Load>]>,
+    /// The control mailbox of each.
+    mailboxes: Arc<[Sender<Control<L, S>>]>,
+    /// Where the next look begins.
+    next: usize,
+    /// How long connections lasted that were closed lately, in ns, on average, and when the last was closed.
+    lifetime_ns: u64,
+    closed_at: Option<Time>,
+}
+
+impl<L, S> Neighbours<L, S> {
+    /// Of the shard with this number; loads and mailboxes are those of all shards, in their order.
+    pub fn new(own: u16, loads: Arc<[CachePadded<Load>]>, mailboxes: Arc<[Sender<Control<L, S>>]>) -> Self {
+        Self { own: own.into(), loads, mailboxes, next: 0, lifetime_ns: 0, closed_at: None }
+    }
+
+    /// A shard that is alone.
+    pub fn none() -> Self {
+        Self::new(0, Arc::new([CachePadded::default()]), Arc::new([]))
+    }
+
+    fn load(&self) -> &Load {
+        &self.loads[self.own]
+    }
+
+    /// A shard that should rather have one of this shard's connections: one that would still have fewer with it.
+    fn better(&mut self, now: Time) -> Option<usize> {
+        let others = self.loads.len() - 1;
+        if others == 0 || self.are_short_lived(now) {
+            return None;
+        }
+        let looks = others.min(limits::NEIGHBOURS_LOOKED_AT);
+        let from = self.next;
+        self.next = (from + looks) % others;
+        let (least, other) = (0..looks)
+            .map(|look| (self.own + 1 + (from + look) % others) % self.loads.len())
+            .filter(|other| !self.loads[*other].is_full.load(Ordering::Relaxed))
+            .map(|other| (self.loads[other].connections(), other))
+            .min()?;
+        let own = self.load().connections();
+        (own > least + 1 + least / limits::BALANCE_PART).then_some(other)
+    }
+
+    /// Whether connections come and go faster than it pays to move them.
+    fn are_short_lived(&self, now: Time) -> bool {
+        self.closed_at.is_some_and(|at| now.since_ns(at) < BRIEF_NS) && self.lifetime_ns < BRIEF_NS
+    }
+
+    /// A connection has come.
+    pub(super) fn note_accepted(&self) {
+        self.load().add();
+    }
+
+    /// A connection has ended that was served here.
+    fn note_closed(&mut self, lasted_ns: u64, now: Time) {
+        self.load().remove();
+        let is_long_ago = self.closed_at.replace(now).is_none_or(|before| now.since_ns(before) >= BRIEF_NS);
+        self.lifetime_ns = if is_long_ago { lasted_ns } else { (self.lifetime_ns * 7 + lasted_ns) / 8 };
+    }
+}
+
+impl<I: Io, S: Sink> Shard<I, S> {
+    /// A connection has come to a slot: it is served here, or elsewhere.
+    pub(super) fn welcome(&mut self, slot: u32) {
+        if self.draining_until.is_some() || self.neighbours.better(self.desk.now).is_none() {
+            return self.serve(slot);
+        }
+        self.table.at(slot).stage = Stage::Leaving;
+        self.start(slot, Kind::Part, Operation::Part);
+    }
+
+    /// A connection that should leave can be handed over, or cannot.
+    pub(super) fn on_parted(&mut self, slot: u32) {
+        let socket = self.io.parted(slot);
+        if self.table.at(slot).stage != Stage::Leaving {
+            return;
+        }
+        let is_gone = self.draining_until.is_none() && socket.is_some_and(|socket| self.hand_over(slot, socket));
+        if !is_gone || Mutant::KeepsHandedOver.is_on() {
+            return self.serve(slot);
+        }
+        self.desk.counters.connections_handed_over.one();
+        self.table.at(slot).is_descriptor_closing = true;
+        self.start(slot, Kind::Close, Operation::Close);
+    }
+
+    fn hand_over(&mut self, slot: u32, socket: I::Socket) -> bool {
+        let connection = self.table.at(slot);
+        let Some((other, scope)) = self.neighbours.better(self.desk.now).zip(connection.scope.clone()) else {
+            return false;
+        };
+        let awaited = connection.preamble.as_ref().map(|awaited| awaited.scopes());
+        let moved = Moved { socket, peer: connection.peer, scope, awaited };
+        self.neighbours.loads[other].add();
+        match self.neighbours.mailboxes[other].try_send(Control::Adopt(Box::new(moved))) {
+            Ok(()) => self.neighbours.load().remove(),
+            // It is served here; the socket that was made for the other is closed with the message.
+            Err(Unsent::Full(_) | Unsent::Gone(_)) => {
+                self.neighbours.loads[other].remove();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Another shard has handed a connection over, which counts for this one already.
+    pub(super) fn adopt(&mut self, moved: Moved<I::Socket>) {
+        let Moved { socket, peer, scope, awaited } = moved;
+        let adopted = self.table.reserve().filter(|slot| {
+            let is_placed = self.io.adopt(*slot, socket).is_ok();
+            if !is_placed {
+                self.table.release(*slot);
+            }
+            is_placed
+        });
+        let Some(slot) = adopted else {
+            self.desk.counters.accept_failures.one();
+            return self.neighbours.load().remove();
+        };
+        self.desk.counters.connections_taken_over.one();
+        self.seat(slot, peer, scope, awaited.map(|scopes| Box::new(Awaited::new(scopes))));
+        self.serve(slot);
+    }
+
+    /// The slot of a connection is about to be free.
+    pub(super) fn note_released(&mut self, slot: u32) {
+        let now = self.desk.now;
+        let connection = self.table.at(slot);
+        if connection.stage != Stage::Leaving {
+            let lasted_ns = now.since_ns(connection.accepted_at);
+            self.desk.counters.connections_closed.one();
+            self.neighbours.note_closed(lasted_ns, now);
+        }
+    }
+
+    /// The level of back-pressure has changed.
+    pub(super) fn note_pressure(&self, is_full: bool) {
+        self.neighbours.load().is_full.store(is_full, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn among(own: u32, others: &[u32]) -> Neighbours<(), ()> {
+        let loads: Arc<[CachePadded<Load>]> = [own].iter().chain(others).map(|_| CachePadded::default()).collect();
+        for (load, connections) in loads.iter().zip([own].iter().chain(others)) {
+            load.connections.store(*connections, Ordering::Relaxed);
+        }
+        Neighbours::new(0, loads, Arc::new([]))
+    }
+
+    #[test]
+    fn a_connection_goes_where_fewer_are() {
+        let now = Time(1_000_000_000);
+        assert_eq!(Neighbours::<(), ()>::none().better(now), None);
+        for (own, others, expected) in [
+            (1, &[0][..], None),
+            (2, &[0], Some(1)),
+            (2, &[1], None),
+            (3, &[1, 0, 2], Some(2)),
+            // A few more or less among many are not worth a move.
+            (101, &[95], None),
+            (110, &[95], Some(1)),
+        ] {
+            assert_eq!(among(own, others).better(now), expected, "{own} {others:?}");
+        }
+    }
+
+    #[test]
+    fn a_shard_without_memory_gets_none() {
+        let mut neighbours = among(9, &[0, 3]);
+        neighbours.loads[1].is_full.store(true, Ordering::Relaxed);
+        assert_eq!(neighbours.better(Time(1)), Some(2));
+    }
+
+    #[test]
+    fn all_neighbours_are_looked_at_in_time() {
+        let mut neighbours = among(50, &[9; 100]);
+        neighbours.loads[77].connections.store(0, Ordering::Relaxed);
+        let looks = 100_usize.div_ceil(limits::NEIGHBOURS_LOOKED_AT);
+        assert!((0..looks).any(|_| neighbours.better(Time(1)) == Some(77)));
+    }
+
+    #[test]
+    fn short_connections_stay_while_they_come() {
+        let ms = |ms| Time(0).plus_ms(ms);
+        let mut neighbours = among(30, &[0]);
+        neighbours.note_closed(1_000_000, ms(1_000));
+        assert_eq!(neighbours.better(ms(1_001)), None);
+        assert_eq!(neighbours.better(ms(1_000 + limits::BALANCE_LIFETIME_MS)), Some(1), "they came long ago");
+        neighbours.note_closed(1_000_000, ms(1_900));
+        (0..50).for_each(|_| neighbours.load().add());
+        (0..50).for_each(|_| neighbours.note_closed(60_000_000_000, ms(2_000)));
+        assert_eq!(neighbours.better(ms(2_001)), Some(1), "they are long by now");
+    }
+}
