@@ -86,8 +86,15 @@ impl Client {
 
 #[test]
 fn a_message_costs_no_allocation_and_no_copy() {
+    // One after the other: each engine's shard is told by its name.
+    for checksum in [false, true] {
+        costs_nothing(checksum);
+    }
+}
+
+fn costs_nothing(checksum: bool) {
     let bind: Bind = "127.0.0.1:0".parse().unwrap();
-    let plan = Plan::sink(SinkOptions { binds: vec![bind], shards: 1, ..SinkOptions::default() }).unwrap();
+    let plan = Plan::sink(SinkOptions { binds: vec![bind], shards: 1, checksum, ..SinkOptions::default() }).unwrap();
     let mut engine = Engine::start(plan, false).unwrap();
     let Some((_, Bind::Tcp(address))) = engine.listening().next() else { panic!("it listens") };
     let address = *address;
@@ -121,6 +128,9 @@ fn a_message_costs_no_allocation_and_no_copy() {
     let messages = (ROUNDS * CONNECTIONS * DEPTH) as u64;
     assert_eq!(more("messages"), messages);
     assert_eq!(more("message_octets"), messages * 4096);
+    assert_eq!(more("content_checksums"), if checksum { messages } else { 0 });
+    let each = u64::from(crc32c::crc32c(&[b'x'; 4096]));
+    assert_eq!(more("content_checksum_sum"), more("content_checksums") * each);
     assert_eq!(more("octets_copied_content"), 0);
     assert_eq!(more("octets_copied_paused"), 0);
     // A connection whose command line is cut for the first time gets a carry, which it keeps. When that happens is the

@@ -64,6 +64,10 @@ pub struct SinkArguments {
     #[arg(long)]
     pub proxy_protocol: bool,
 
+    /// Add up the CRC32C of the content of each message, for `ringmx-bench run --checksum`
+    #[arg(long)]
+    pub checksum: bool,
+
     /// Write messages to disk before the 250 (not part of this build yet)
     #[arg(long)]
     pub disk: bool,

@@ -29,6 +29,7 @@ pub fn sink(options: &SinkArguments) -> Result<(), Failure> {
         binds: options.addresses.clone(),
         protocol: if options.lmtp { Protocol::Lmtp } else { Protocol::Smtp },
         proxy_protocol: options.proxy_protocol,
+        checksum: options.checksum,
         policy,
         shards: options.shards,
         connections_per_shard: options.connections,

@@ -62,6 +62,7 @@ impl Listener {
             row("junk commands since the last message", limit(terms.junk_commands)),
             row("Received fields", limit(terms.received_fields)),
             row("line of content", terms.line_octets.map_or("no limit".into(), |octets| bytes(octets.into()))),
+            row("checksum of content", if scope.sums_content { "CRC32C, summed over messages" } else { "none" }),
             row("command line", bytes(limits::COMMAND_LINE_OCTETS as u64)),
             row("read of a longer command line", bytes(limits::COMMAND_LINE_DISCARD_OCTETS as u64)),
             row("synchronization", vocabulary::SYNCHRONIZATION.of(terms.synchronization)),
@@ -213,6 +214,7 @@ mod tests {
                 "junk commands since the last message: no limit",
                 "Received fields: no limit",
                 "line of content: no limit",
+                "checksum of content: none",
                 "command line: 3,208 bytes",
                 "read of a longer command line: 64 KiB",
                 "synchronization: tolerant",
@@ -242,6 +244,7 @@ mod tests {
         let plan = Plan::parse(
             "[listener.a]\nkind = 'blackhole'\nbind = ':2424'\nprotocol = 'lmtp'\ndefault_domain = 'ok.test'\n\
              recipient_domains_per_message = 5\nreceived_fields = 100\nline_bytes = 998\nproxy_protocol = true\n\
+             checksum = true\n\
              xclient = ['127.0.0.1', '10.0.0.0/8']\nsocket = { keepalive_s = 60, user_timeout_ms = 1500 }\n",
             "a.toml",
         )
@@ -254,6 +257,7 @@ mod tests {
             ("recipient domains per message", "5"),
             ("Received fields", "100"),
             ("line of content", "998 bytes"),
+            ("checksum of content", "CRC32C, summed over messages"),
             ("PROXY header", "required, within 5 s"),
             ("XCLIENT", "127.0.0.1 10.0.0.0/8"),
             ("keepalive", "a silent peer is asked every 60 s, and given up after 3 questions"),

@@ -64,6 +64,7 @@ pub(super) struct Listener {
     pub(super) junk_commands: Option<Spanned<u32>>,
     pub(super) received_fields: Option<Spanned<u32>>,
     pub(super) line_bytes: Option<Spanned<u32>>,
+    pub(super) checksum: Option<Spanned<bool>>,
     pub(super) synchronization: Option<Spanned<Synchronization>>,
     pub(super) bare_newline: Option<Spanned<BareNewline>>,
     pub(super) nul: Option<Spanned<Nul>>,
@@ -204,6 +205,7 @@ impl Listener {
                 "line_bytes",
                 value::number_or_none(vocabulary::LINE_BYTES, "bytes", "RFC 5321 §4.5.3.1.6 allows no less"),
             ),
+            checksum: table.read("checksum", value::boolean),
             synchronization: table.read("synchronization", value::word(&vocabulary::SYNCHRONIZATION)),
             bare_newline: table.read("bare_newline", value::word(&vocabulary::BARE_NEWLINE)),
             nul: table.read("nul", value::word(&vocabulary::NUL)),
@@ -339,6 +341,7 @@ mod tests {
             junk_commands = 0
             received_fields = 100
             line_bytes = 0
+            checksum = true
             synchronization = "strict"
             bare_newline = "reject"
             nul = "reject"

@@ -96,6 +96,7 @@ fn listener(
         settings: Settings::new(terms),
         timeouts,
         proxy_timeout_ms: said(file.proxy_protocol, || false).then_some(proxy_timeout_ms),
+        sums_content: said(file.checksum, || false),
         policy: Arc::clone(policy),
     };
     Listener {
@@ -198,6 +199,7 @@ mod tests {
         let timeouts = Timeouts { idle_ms: 300_000, transaction_ms: None, greet_pause_ms: 0, answer_ms: 30_000 };
         assert_eq!((scope.listener.as_str(), scope.timeouts), ("a", timeouts));
         assert_eq!((scope.proxy_timeout_ms, listener.scopes().trusted()), (None, &[][..]));
+        assert!(!scope.sums_content);
         assert_eq!((listener.kind(), listener.protocol()), (Kind::Blackhole, Protocol::Smtp));
         assert_eq!((listener.durability(), listener.enable()), (Durability::Discard, true));
         assert_eq!(*listener.socket(), SocketOptions::default());
@@ -223,6 +225,7 @@ mod tests {
             junk_commands = 0
             received_fields = 100
             line_bytes = 998
+            checksum = true
             synchronization = "strict"
             bare_newline = "reject"
             nul = "reject"
@@ -287,6 +290,7 @@ mod tests {
             Timeouts { idle_ms: 60_000, transaction_ms: Some(3_600_000), greet_pause_ms: 50, answer_ms: 30_000 };
         assert_eq!(z.scope().timeouts, timeouts);
         assert_eq!(z.protocol(), Protocol::Lmtp);
+        assert!(z.scope().sums_content && !a.scope().sums_content);
         assert_eq!(a.scope().timeouts.transaction_ms, None);
         assert!(!z.enable());
         let server = SocketOptions {

@@ -28,6 +28,8 @@ pub struct SinkOptions {
     pub protocol: Protocol,
     /// Whether each connection begins with a PROXY header.
     pub proxy_protocol: bool,
+    /// Whether the CRC32C of each message's content is added up.
+    pub checksum: bool,
     /// Who decides about its mail.
     pub policy: Arc<dyn Policy>,
     /// 0: one for each core that this process may use.
@@ -44,6 +46,7 @@ impl Default for SinkOptions {
             binds: Vec::new(),
             protocol: Protocol::Smtp,
             proxy_protocol: false,
+            checksum: false,
             policy: Arc::new(AcceptAll),
             shards: 0,
             connections_per_shard: limits::CONNECTIONS_PER_SHARD,
@@ -75,6 +78,7 @@ impl Plan {
             bind: options.binds.into_iter().map(|bind| Spanned::new(0..0, bind)).collect(),
             discards_mail: said(options.discards_mail),
             proxy_protocol: said(options.proxy_protocol),
+            checksum: said(options.checksum),
             ..file::Listener::default()
         });
         let plan = resolve(file, &Machine::this(), &options.policy, &report);
@@ -106,9 +110,11 @@ mod tests {
         assert_eq!((sink.name(), sink.kind(), sink.binds().len()), ("sink", Kind::Blackhole, 3));
         assert!(sink.scope().settings.terms().discards);
         assert_eq!((sink.protocol(), sink.scope().proxy_timeout_ms), (Protocol::Smtp, None));
-        let told = SinkOptions { protocol: Protocol::Lmtp, proxy_protocol: true, ..options.clone() };
+        assert!(!sink.scope().sums_content);
+        let told = SinkOptions { protocol: Protocol::Lmtp, proxy_protocol: true, checksum: true, ..options.clone() };
         let plan = Plan::sink(told).unwrap();
         let scope = plan.listeners()[0].scope();
+        assert!(scope.sums_content);
         assert_eq!((scope.settings.terms().dialect, scope.proxy_timeout_ms), (Dialect::Lmtp, Some(5_000)));
 
         let mail = SinkOptions { binds: vec![bind(":25")], ..SinkOptions::default() };

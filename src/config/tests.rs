@@ -78,7 +78,7 @@ fn each_mistake_is_named_where_it_stands() {
                \"bind\", \"enable\", \"durability\", \"disk\", \"discards_mail\", \"banner\", \"extensions\", \
                \"default_domain\", \"message_size_bytes\", \"recipients_per_message\", \
                \"recipient_domains_per_message\", \"messages_per_connection\", \"errors\", \"junk_commands\", \
-               \"received_fields\", \"line_bytes\", \"synchronization\", \"bare_newline\", \"nul\", \
+               \"received_fields\", \"line_bytes\", \"checksum\", \"synchronization\", \"bare_newline\", \"nul\", \
                \"address_syntax\", \"idle_timeout_s\", \"transaction_timeout_s\", \"greet_pause_ms\", \
                \"proxy_protocol\", \"proxy_timeout_s\", \"xclient\" and \"socket\""],
         ),

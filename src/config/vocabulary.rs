@@ -72,6 +72,7 @@ pub(super) const LISTENER: Section = Section {
         "junk_commands",
         "received_fields",
         "line_bytes",
+        "checksum",
         "synchronization",
         "bare_newline",
         "nul",

@@ -53,6 +53,11 @@ counters! {
     messages,
     /// Octets of content of accepted messages.
     message_octets,
+    /// Accepted messages whose content was summed.
+    content_checksums,
+    /// The sum of the CRC32C of their content: of numbers and not of octets, so that the order does not matter, and so that a
+    /// message that is lost and one that is doubled do not cancel out. It wraps.
+    content_checksum_sum,
     /// Messages refused after their content, or given up within it.
     messages_void,
     /// Accepted recipients of accepted messages.

@@ -71,7 +71,10 @@ impl Report {
         let totals = names
             .iter()
             .enumerate()
-            .map(|(index, name)| Number { name, value: values.iter().map(|shard| shard[index].1).sum() })
+            .map(|(index, name)| Number {
+                name,
+                value: values.iter().fold(0, |sum, shard| sum.wrapping_add(shard[index].1)),
+            })
             .collect();
         let replies = Reply::ALL
             .iter()
@@ -209,6 +212,8 @@ mod tests {
         let shards = [Counters::default(), Counters::default()];
         shards[0].messages.add(1_234_567);
         shards[1].messages.add(1);
+        shards[0].content_checksum_sum.add(u64::MAX);
+        shards[1].content_checksum_sum.add(8);
         let mut replies = Replies::new();
         replies.push(Reply::UnknownCommand, &settings());
         shards[1].take_replies(&mut replies);
@@ -216,6 +221,7 @@ mod tests {
         histograms.end_to_reply.record_n(1_500, 10).unwrap();
         let report = Report::new(2.0, &shards, &histograms);
         assert_eq!(report.total("messages"), 1_234_568);
+        assert_eq!(report.total("content_checksum_sum"), 7, "a sum of checksums wraps, over shards too");
         let table = report.table();
         for expected in ["1,234,568", "1,234,567 · 1", "500 UnknownCommand", "end_to_reply", "1.5 µs"] {
             assert!(table.contains(expected), "{expected} in {table}");

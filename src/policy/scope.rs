@@ -37,6 +37,9 @@ pub struct Scope {
     /// A PROXY header is required before anything else, and must be there whole within so many ms; `None`: it is not
     /// looked for. It tells who the peer is, so it is the same in all scopes of a listener.
     pub proxy_timeout_ms: Option<u64>,
+    /// Whether the CRC32C of the content of each message that is taken is added up, for a client that wants to know whether
+    /// what it sent is what arrived.
+    pub sums_content: bool,
     /// Who decides about its mail.
     pub policy: Arc<dyn Policy>,
 }
@@ -115,6 +118,7 @@ mod tests {
             settings: Settings::new(Terms::public("mx.test")),
             timeouts,
             proxy_timeout_ms: Some(4),
+            sums_content: true,
             policy: Arc::new(AcceptAll),
         };
         Scopes::new(everyone, trusted.iter().map(|block| block.parse().unwrap()).collect())
@@ -160,6 +164,7 @@ mod tests {
         );
         assert_eq!((&everyone.listener, everyone.timeouts), (&trusted.listener, trusted.timeouts));
         assert_eq!((everyone.proxy_timeout_ms, trusted.proxy_timeout_ms), (Some(4), Some(4)));
+        assert!(everyone.sums_content && trusted.sums_content);
         assert!(Arc::ptr_eq(&everyone.policy, &trusted.policy));
     }
 

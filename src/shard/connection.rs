@@ -85,6 +85,17 @@ pub struct Moments {
     pub endings: u32,
 }
 
+/// A question whose answer comes later.
+#[derive(Clone, Copy, Debug)]
+pub struct Deferred {
+    /// Its number.
+    pub question: u32,
+    /// When it was asked.
+    pub at: Time,
+    /// Of the message that it is about, where its content is summed.
+    pub checksum: u32,
+}
+
 /// Plain text that a session could not take yet.
 #[derive(Debug)]
 pub struct Paused {
@@ -150,8 +161,10 @@ pub struct Connection {
     pub transaction: Option<(u32, Time)>,
     /// When the command line was begun whose end has not come.
     pub line_at: Option<Time>,
-    /// Questions that were deferred, oldest first, and when; the first is one whose answer is out.
-    pub asked: VecDeque<(u32, Time)>,
+    /// Questions that were deferred, oldest first; the first is one whose answer is out.
+    pub asked: VecDeque<Deferred>,
+    /// CRC32C of the content that came of the message under way, where that is wanted.
+    pub checksum: u32,
     /// When the stage was entered, for stages that have a time of their own.
     pub stage_at: Time,
     /// Octets discarded since the end of the session.
@@ -191,6 +204,7 @@ impl Connection {
             transaction: None,
             line_at: None,
             asked: VecDeque::new(),
+            checksum: 0,
             stage_at: Time(0),
             discarded: 0,
             timer_at: None,
@@ -233,7 +247,7 @@ impl Connection {
 
     /// Forgets questions that are answered.
     pub fn note_answers(&mut self) {
-        while self.asked.front().is_some_and(|(question, _)| !self.session.is_awaiting(*question)) {
+        while self.asked.front().is_some_and(|deferred| !self.session.is_awaiting(deferred.question)) {
             self.asked.pop_front();
         }
     }
@@ -251,7 +265,7 @@ impl Connection {
             Stage::Pause => return Some(self.stage_at.plus_ms(timeouts.greet_pause_ms)),
             Stage::Scope | Stage::Handshake | Stage::Greeting | Stage::Session => {}
         }
-        let answer = self.asked.front().map(|(_, asked)| asked.plus_ms(timeouts.answer_ms));
+        let answer = self.asked.front().map(|deferred| deferred.at.plus_ms(timeouts.answer_ms));
         let transaction = timeouts.transaction_ms.and_then(|most| Some(self.transaction?.1.plus_ms(most)));
         // A line that trickles in has as long for all of it as a client may be silent.
         let silent_since = self.line_at.unwrap_or(self.heard_at);

@@ -17,7 +17,7 @@ use crate::policy::decision::{Asked, Decision, Ticket};
 use crate::policy::scope::Scope;
 use crate::protocol::xclient::{self, Known, Xclient};
 use crate::reactor::io::Time;
-use crate::shard::connection::Connection;
+use crate::shard::connection::{Connection, Deferred};
 use crate::shard::pressure::{Level, Pressure};
 use crate::sink::Sink;
 use crate::smtp::reply::{Replies, Reply};
@@ -191,9 +191,17 @@ impl<S: Sink> Desk<S> {
                 Effect::Continue => {}
                 Effect::NeedInput => return Progress::Hungry,
                 Effect::Blocked => return Progress::Blocked { taken: input.len() - rest.len() },
-                Effect::Content(piece) => self.sink.content(slot, piece),
+                Effect::Content(piece) => {
+                    if scope.sums_content {
+                        connection.checksum = crc32c::crc32c_append(connection.checksum, piece);
+                    }
+                    self.sink.content(slot, piece);
+                }
                 Effect::Abort => {
                     self.counters.messages_void.one();
+                    if !Mutant::SumsAbortedContent.is_on() {
+                        connection.checksum = 0;
+                    }
                     if !Mutant::KeepsAbortedContent.is_on() {
                         self.sink.abort(slot);
                     }
@@ -215,10 +223,30 @@ impl<S: Sink> Desk<S> {
                 Effect::Ask(question) => {
                     let point = question.point();
                     let decision = self.decide(scope, generation, slot, number, question);
+                    let taken = replies.messages.taken;
                     self.settle(connection, scope, slot, decision, point, replies);
+                    if scope.sums_content && point == Point::EndOfData {
+                        self.note_content(connection, number, replies.messages.taken > taken);
+                    }
                 }
             }
         }
+    }
+
+    /// The content of a message has come to its end, under this question: its checksum counts when the message does, at once
+    /// or when the answer comes.
+    fn note_content(&mut self, connection: &mut Connection, question: u32, is_taken: bool) {
+        let checksum = std::mem::take(&mut connection.checksum);
+        if is_taken {
+            self.add_checksum(checksum);
+        } else if let Some(deferred) = connection.asked.back_mut().filter(|deferred| deferred.question == question) {
+            deferred.checksum = checksum;
+        }
+    }
+
+    fn add_checksum(&self, checksum: u32) {
+        self.counters.content_checksums.one();
+        self.counters.content_checksum_sum.add(u64::from(checksum));
     }
 
     /// What policy, memory and sink say.
@@ -288,7 +316,7 @@ impl<S: Sink> Desk<S> {
         };
         self.counters.answers_awaited.one();
         let question = connection.session.question_number();
-        connection.asked.push_back((question, self.now));
+        connection.asked.push_back(Deferred { question, at: self.now, checksum: 0 });
         if let Some((delay_ms, outcome)) = wait {
             let ticket = Ticket { shard: self.shard, slot, generation: connection.generation, question };
             self.delayed.push(Reverse(Delayed { at: self.now.plus_ms(delay_ms), ticket, outcome }));
@@ -312,10 +340,17 @@ impl<S: Sink> Desk<S> {
     /// Gives the session an answer that it waited for. Returns whether it still waited.
     pub fn outcome(&mut self, connection: &mut Connection, question: u32, outcome: Outcome) -> bool {
         let Some(scope) = connection.scope.clone() else { return false };
-        self.with_replies(connection, |_, connection, replies| {
+        self.with_replies(connection, |desk, connection, replies| {
             let before = replies.counts[Reply::StartMail.index()];
+            let taken = replies.messages.taken;
             let known = connection.session.handle_outcome(&scope.settings, question, outcome, replies);
             note_start_mail(connection, before, replies);
+            if scope.sums_content
+                && replies.messages.taken > taken
+                && let Some(deferred) = connection.asked.iter().find(|deferred| deferred.question == question)
+            {
+                desk.add_checksum(deferred.checksum);
+            }
             known
         })
     }

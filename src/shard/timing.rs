@@ -56,7 +56,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
                 _ => self.give_up(slot),
             };
         }
-        let answer_is_late = connection.asked.front().is_some_and(|(_, asked)| over(*asked, timeouts.answer_ms));
+        let answer_is_late = connection.asked.front().is_some_and(|deferred| over(deferred.at, timeouts.answer_ms));
         let transaction_is_late = timeouts
             .transaction_ms
             .is_some_and(|most| connection.transaction.is_some_and(|(_, opened)| over(opened, most)));

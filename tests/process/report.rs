@@ -29,6 +29,19 @@ fn sigusr1_prints_a_table_and_writes_the_file() {
     assert_eq!((stats.mail(), stats.total("message_octets")), ((3, 3), 30));
 }
 
+#[test]
+fn a_sink_that_is_told_to_sums_content() {
+    let server = Server::sink(&["--shards", "2", "--checksum"]);
+    server.output.await_text("CRC32C, summed over messages", 1);
+    let sum: u64 = ["one\r\n", "two\r\n"].map(|content| u64::from(crc32c::crc32c(content.as_bytes()))).iter().sum();
+    let mut client = Client::ready(server.address());
+    client.deliver("one\r\n");
+    client.deliver("two\r\n");
+    client.quit();
+    let stats = server.stop();
+    assert_eq!((stats.total("content_checksums"), stats.total("content_checksum_sum")), (2, sum));
+}
+
 /// `ringmx sink … | head` is no reason to stop, nor to lose the statistics.
 #[test]
 fn an_output_that_nobody_reads_any_more_does_not_stop_it() {

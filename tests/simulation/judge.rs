@@ -90,6 +90,11 @@ fn accounts(scenario: &Scenario, outcomes: &Outcomes, sum: Account) -> Result<()
     let (messages, void) = (counters.messages.get(), counters.messages_void.get());
     check(messages >= sum.acknowledged, format!("{messages} messages are counted, {} acknowledged", sum.acknowledged));
     check(messages <= handed, format!("{messages} messages are counted, {handed} were handed over"));
+    let summed = counters.content_checksums.get();
+    check(summed == messages, format!("{summed} messages are summed, {messages} are counted"));
+    let contents = outcomes.handed.values().flatten().map(|handed| u64::from(crc32c::crc32c(&handed.content)));
+    let (wanted, checksum) = (contents.fold(0, u64::wrapping_add), counters.content_checksum_sum.get());
+    check(messages < handed || checksum == wanted, format!("content sums to {checksum}, and is {wanted}"));
     let replies: u64 = counters.replies.iter().map(|counter| counter.get()).sum();
     check(replies >= sum.replies, format!("{replies} replies are counted, {} were heard", sum.replies));
     let nobody_left = heard_all && !sum.is_cut && !outcomes.was_forced;

@@ -30,6 +30,7 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::LeaksMemory, 300),
     (Mutant::CountsTwice, 300),
     (Mutant::KeepsAbortedContent, 300),
+    (Mutant::SumsAbortedContent, 1_000),
     (Mutant::ForgetsHalfClosed, 300),
     (Mutant::KeepsHandedOver, 300),
 ];

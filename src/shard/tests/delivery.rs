@@ -87,6 +87,66 @@ fn a_client_that_goes_within_a_transaction_leaves_nothing() {
     assert_eq!(house.counters.connections_lost_in_transaction.get(), 2);
 }
 
+/// The sum is that of the messages that were taken, of what they mean and not of how they were written, whoever came in between.
+#[test]
+fn content_is_summed_as_it_is_meant() {
+    let sum =
+        |contents: &[&str]| contents.iter().map(|content| u64::from(crc32c::crc32c(content.as_bytes()))).sum::<u64>();
+    for most in [1_000_000, 3, 1] {
+        let mut house = House::new();
+        house.network.set_receive_octets(most);
+        let (one, other) = (house.greeted(), house.greeted());
+        assert_eq!(house.codes(one, MESSAGE), [250, 250, 354]);
+        assert!(house.codes(one, "..one\r\n").is_empty());
+        assert_eq!(house.codes(other, "MAIL FROM:<>\r\nRCPT TO:<a@ok.test>\r\nBDAT 4\r\ngone"), [250, 250, 250]);
+        assert!(house.codes(one, "two\r\n").is_empty());
+        assert_eq!(house.codes(other, "RSET\r\n"), [250]);
+        assert_eq!(house.codes(one, "...\r\n.\r\n"), [250]);
+        let chunks = "MAIL FROM:<>\r\nRCPT TO:<a@ok.test>\r\nBDAT 3\r\n.\r\nBDAT 0\r\nBDAT 2\r\nxyBDAT 0 LAST\r\n";
+        assert_eq!(house.codes(other, chunks), [250; 6]);
+        // One that breaks off within its content, in a slot that is used again.
+        house.codes(other, MESSAGE);
+        house.network.send(other, b"half");
+        house.turns();
+        house.network.reset(other);
+        house.turns();
+        let third = house.greeted();
+        assert_eq!(house.codes(third, MESSAGE), [250, 250, 354]);
+        assert_eq!(house.codes(third, ".\r\n"), [250]);
+        assert_eq!(house.counters.content_checksums.get(), 3);
+        assert_eq!(house.counters.content_checksum_sum.get(), sum(&[".one\r\ntwo\r\n..\r\n", ".\r\nxy", ""]));
+    }
+    let mut house = House::with(Scope { sums_content: false, ..scope(Arc::new(AcceptAll)) }, 100, 16, 4096);
+    let client = house.greeted();
+    house.codes(client, MESSAGE);
+    assert_eq!(house.codes(client, "one\r\n.\r\n"), [250]);
+    assert_eq!((house.counters.messages.get(), house.counters.content_checksums.get()), (1, 0));
+}
+
+/// A checksum waits with its message, and goes with one that is refused, late or at once.
+#[test]
+fn a_sum_is_of_what_was_taken() {
+    let policy = Elsewhere::at(&[Point::EndOfData]);
+    let mut house = House::with(scope(policy.clone()), 100, 16, 4096);
+    let client = house.greeted();
+    let messages: String = ["one", "two", "three"]
+        .map(|text| format!("MAIL FROM:<>\r\nRCPT TO:<a@ok.test>\r\nBDAT {} LAST\r\n{text}", text.len()))
+        .concat();
+    house.codes(client, &messages);
+    let mut asked = policy.take();
+    let outcomes = [Outcome::Accept, Outcome::Refuse(Reply::Scripted451), Outcome::Accept];
+    // An answer comes only when a message is asked about; how many are asked about at once is the session's affair.
+    for outcome in outcomes {
+        assert!(!asked.is_empty(), "the next message is asked about");
+        assert!(house.counters.content_checksums.get() <= house.counters.messages.get());
+        house.tell(Control::Outcome { ticket: asked.remove(0), outcome });
+        asked.extend(policy.take());
+    }
+    let sum = u64::from(crc32c::crc32c(b"one")) + u64::from(crc32c::crc32c(b"three"));
+    assert_eq!((house.counters.messages.get(), house.counters.content_checksums.get()), (2, 2));
+    assert_eq!(house.counters.content_checksum_sum.get(), sum);
+}
+
 /// A cipher for tests: records of one length octet and so many octets, all of them turned by a key.
 #[derive(Debug)]
 struct Toy {

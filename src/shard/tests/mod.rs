@@ -60,7 +60,14 @@ fn scope(policy: Arc<dyn Policy>) -> Scope {
         greet_pause_ms: 0,
         answer_ms: limits::ANSWER_MS,
     };
-    Scope { listener: "test".into(), settings: Settings::new(terms), timeouts, proxy_timeout_ms: None, policy }
+    Scope {
+        listener: "test".into(),
+        settings: Settings::new(terms),
+        timeouts,
+        proxy_timeout_ms: None,
+        sums_content: true,
+        policy,
+    }
 }
 
 fn bind() -> Bind {
