@@ -80,6 +80,10 @@ pub struct ByteSinkArguments {
     /// Answer so many octets that are left when the client shuts its side
     #[arg(long, value_name = "OCTETS=REPLIES")]
     pub ending: Answer,
+
+    /// Sum the CRC32C of all octets, as `ringmx sink --checksum` does of content
+    #[arg(long)]
+    pub checksum: bool,
 }
 
 /// Of `compare`.

@@ -1,4 +1,5 @@
-//! The byte sink: counts octets and answers by count, with the engine's own texts. It looks at none of the octets.
+//! The byte sink: counts octets and answers by count, with the engine's own texts. It looks at none of the octets, but to sum
+//! them where that is asked for, as a ringmx does that is told to.
 //!
 //! It is told how many octets the client's exchanges have: those at the beginning of a connection, those that are repeated,
 //! and the one that is left when the client shuts its side.
@@ -21,6 +22,7 @@ pub fn serve(options: &ByteSinkArguments) -> Result<(), Failure> {
         opening: options.opening.iter().map(|answer| answer.render(settings)).collect(),
         unit: options.unit.render(settings),
         ending: options.ending.render(settings),
+        sums: options.checksum,
         tally: Tally::default(),
     };
     serving::serve(&options.ceiling, make, |sink| sink.tally)
@@ -79,6 +81,7 @@ struct ByteSink {
     opening: Vec<Rendered>,
     unit: Rendered,
     ending: Rendered,
+    sums: bool,
     tally: Tally,
 }
 
@@ -89,6 +92,8 @@ struct State {
     opened: usize,
     /// Octets that are not answered yet.
     unanswered: u64,
+    /// CRC32C of all octets, where that is asked for.
+    checksum: u32,
 }
 
 impl Rote for ByteSink {
@@ -102,6 +107,9 @@ impl Rote for ByteSink {
     fn hear(&mut self, state: &mut State, octets: &[u8], output: &mut Vec<u8>) -> Then {
         self.tally.octets += octets.len() as u64;
         state.unanswered += octets.len() as u64;
+        if self.sums {
+            state.checksum = crc32c::crc32c_append(state.checksum, octets);
+        }
         loop {
             let next = self.opening.get(state.opened).unwrap_or(&self.unit);
             if state.unanswered < next.octets {
@@ -115,6 +123,7 @@ impl Rote for ByteSink {
     }
 
     fn hear_end(&mut self, state: &mut State, output: &mut Vec<u8>) {
+        self.tally.checksum_sum = self.tally.checksum_sum.wrapping_add(state.checksum.into());
         if state.unanswered != self.ending.octets {
             self.tally.mismatches += 1;
             return;
@@ -140,6 +149,7 @@ mod tests {
                 opening: vec![rendered(3, "a", 0), rendered(2, "b", 0)],
                 unit: rendered(5, "c", 2),
                 ending: rendered(4, "d", 1),
+                sums: true,
                 tally: Tally::default(),
             };
             let (mut state, mut output) = (State::default(), Vec::new());
@@ -148,7 +158,8 @@ mod tests {
             }
             sink.hear_end(&mut state, &mut output);
             assert_eq!(output, b"abcccd", "pieces of {size}");
-            assert_eq!(sink.tally, Tally { connections: 0, messages: 7, octets: 24, mismatches: 0 });
+            let checksum_sum = crc32c::crc32c(&[0; 24]).into();
+            assert_eq!(sink.tally, Tally { messages: 7, octets: 24, checksum_sum, ..Tally::default() });
         }
     }
 

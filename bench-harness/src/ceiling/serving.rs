@@ -29,6 +29,8 @@ pub struct Tally {
     pub octets: u64,
     /// What cannot be if the client does as the ceiling was told.
     pub mismatches: u64,
+    /// Sum of the CRC32C of what each connection sent, where that was asked for.
+    pub checksum_sum: u64,
 }
 
 impl Tally {
@@ -37,6 +39,7 @@ impl Tally {
         self.messages += other.messages;
         self.octets += other.octets;
         self.mismatches += other.mismatches;
+        self.checksum_sum = self.checksum_sum.wrapping_add(other.checksum_sum);
     }
 }
 
@@ -102,6 +105,7 @@ pub fn serve<R: Rote + Send + 'static>(
         "messages": sum.messages,
         "octets": sum.octets,
         "mismatches": sum.mismatches,
+        "checksum_sum": sum.checksum_sum,
         "system_calls": system_calls,
         "operations": operations,
     });

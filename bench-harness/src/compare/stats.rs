@@ -70,11 +70,16 @@ impl Stats {
 
     /// What was counted since an earlier look.
     pub fn since(&self, earlier: &Self) -> Self {
-        let before = |name| earlier.totals.get(name).copied().unwrap_or(0);
+        let before = |name: &str| earlier.totals.get(name).copied().unwrap_or(0);
+        // A sum of checksums wraps.
+        let more = |name: &str, now: u64| match name.ends_with("_checksum_sum") {
+            true => now.wrapping_sub(before(name)),
+            false => now.saturating_sub(before(name)),
+        };
         let shard = |number: usize| earlier.messages.get(number).copied().unwrap_or(0);
         let messages = self.messages.iter().enumerate();
         Self {
-            totals: self.totals.iter().map(|(name, now)| (name.clone(), now.saturating_sub(before(name)))).collect(),
+            totals: self.totals.iter().map(|(name, now)| (name.clone(), more(name, *now))).collect(),
             messages: messages.map(|(number, now)| now.saturating_sub(shard(number))).collect(),
         }
     }
@@ -102,6 +107,8 @@ mod tests {
         let later = Stats { messages: vec![3, 1], ..Stats::of([("messages", 25_007)]) };
         assert_eq!(later.since(&stats).total("messages"), Ok(7));
         assert_eq!((later.unevenness(), stats.unevenness()), (1.5, 1.0));
+        let sum = |sum| Stats::of([("content_checksum_sum", sum)]);
+        assert_eq!(sum(3).since(&sum(u64::MAX)).total("content_checksum_sum"), Ok(4));
     }
 
     #[test]

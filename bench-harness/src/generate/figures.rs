@@ -45,8 +45,14 @@ pub struct Figures {
     pub server_ns: Option<u64>,
     /// What is to be known about these figures.
     pub warnings: Vec<String>,
-    /// Why there is no figure.
+    /// Why there is no figure: the generator was the limit.
     pub saturated: Option<String>,
+    /// Whether the checksums of content were compared, and agree.
+    pub checksums_agree: bool,
+    /// Why there is no figure: the ledgers do not agree.
+    pub void: Option<String>,
+    /// Why the run came to its end before its time.
+    pub gone: Option<String>,
 }
 
 /// A word about a server of which one shard did more than its share. A few connections are never spread evenly.
@@ -70,7 +76,15 @@ impl Figures {
             server_ns: None,
             warnings: Vec::new(),
             saturated: None,
+            checksums_agree: false,
+            void: None,
+            gone: None,
         }
+    }
+
+    /// Whether what was measured may be taken for the server's.
+    pub fn is_valid(&self) -> bool {
+        self.saturated.is_none() && self.void.is_none()
     }
 
     /// From what threads came to.
@@ -92,6 +106,7 @@ impl Figures {
             figures.busy = figures.busy.max(used);
             figures.not_idle += (used + waited) / threads;
             figures.tally.add(outcome.tally);
+            figures.gone = figures.gone.or(outcome.gone);
         }
         figures.judge(plan, &shares);
         figures

@@ -29,8 +29,8 @@ pub fn run(options: &MergeArguments) -> Result<(), Failure> {
     }
     println!("{} reports", options.files.len());
     print!("{}", report::table(&mut sum, ledger, is_partial));
-    if ledger == "DISAGREES" {
-        return Err(Failure::Disagreement("the ledger of one of the machines".to_owned()));
+    if let Some(why) = sum.void {
+        return Err(Failure::Disagreement(format!("one of the machines has none: {why}")));
     }
     if let Some(why) = sum.saturated {
         return Err(Failure::Saturated(why));
@@ -54,6 +54,9 @@ fn add(sum: &mut Figures, report: &Value) -> Result<(), String> {
     sum.busy = sum.busy.max(number("generator_busy")?);
     sum.behind += report["behind"].as_u64().ok_or("behind")?;
     sum.is_open_loop |= report["open_loop"] == true;
+    if let Some(why) = report["void"].as_str() {
+        sum.void.get_or_insert_with(|| why.to_owned());
+    }
     if let Some(why) = report["saturated"].as_str() {
         sum.saturated.get_or_insert_with(|| why.to_owned());
     }

@@ -53,7 +53,7 @@ use assertion::{Assertion, Figure};
 use content::Maker;
 use figures::Figures;
 use gate::Gate;
-use ledger::Book;
+use ledger::{Book, Verdict};
 use plan::{Loop, Plan};
 use report::Second;
 use schedule::Rate;
@@ -75,6 +75,8 @@ enum End {
     Done,
     Interrupted,
     Aborted,
+    /// The server is gone for good.
+    Gone,
 }
 
 /// The command `run`.
@@ -84,29 +86,26 @@ pub fn run(options: &RunArguments) -> Result<(), Failure> {
     if !writes_json_only && !options.once {
         print!("{}", report::heading(&plan));
     }
-    let (mut figures, end, ledger) = match options.find_max {
+    let (mut figures, end, verdict) = match options.find_max {
         true => find_max(&plan, options)?,
         false => measure(&plan, options)?,
     };
-    let ledger_words = match &ledger {
-        None => "not compared",
-        Some(Ok(())) => "agrees",
-        Some(Err(_)) => "DISAGREES",
-    };
-    let is_partial = end != End::Done;
-    if let Some(Err(failure)) = ledger {
+    if let Verdict::Fails(failure) = &verdict {
         // What was counted is told, but no figure.
-        figures.saturated.get_or_insert_with(|| "there is no figure".to_owned());
-        tell(&plan, options, &mut figures, ledger_words, is_partial)?;
+        figures.void = Some(failure.to_string());
+    }
+    tell(&plan, options, &mut figures, verdict.words(), end != End::Done)?;
+    if let Verdict::Fails(failure) = verdict {
         return Err(failure);
     }
-    tell(&plan, options, &mut figures, ledger_words, is_partial)?;
-    if end == End::Interrupted {
-        return Err(Failure::Interrupted);
-    }
-    if end == End::Aborted {
-        let conditions: Vec<String> = options.abort_on.iter().map(Assertion::to_string).collect();
-        return Err(Failure::Aborted(conditions.join(", ")));
+    match end {
+        End::Done => {}
+        End::Interrupted => return Err(Failure::Interrupted),
+        End::Aborted => {
+            let conditions: Vec<String> = options.abort_on.iter().map(Assertion::to_string).collect();
+            return Err(Failure::Aborted(conditions.join(", ")));
+        }
+        End::Gone => return Err(Failure::Unavailable(figures.gone.unwrap_or_default())),
     }
     if let Some(why) = figures.saturated {
         return Err(Failure::Saturated(why));
@@ -150,10 +149,10 @@ fn find_max(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
 
 /// A run that has come to its end, and whose ledgers do not disagree.
 fn measured(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
-    let (figures, end, ledger) = measure(plan, options)?;
-    match (end, &ledger) {
-        (End::Done, None | Some(Ok(()))) => Ok((figures, end, ledger)),
-        (End::Done, Some(Err(_))) => ledger.unwrap_or(Ok(())).and(Ok((figures, end, None))),
+    match measure(plan, options)? {
+        (_, _, Verdict::Fails(failure)) => Err(failure),
+        done @ (_, End::Done, _) => Ok(done),
+        (figures, End::Gone, _) => Err(Failure::Unavailable(figures.gone.unwrap_or_default())),
         _ => Err(Failure::Interrupted),
     }
 }
@@ -175,8 +174,8 @@ fn tell(
     Ok(())
 }
 
-/// Figures, how the run ended, and whether the ledgers agree where they were compared.
-type Measured = (Figures, End, Option<Result<(), Failure>>);
+/// Figures, how the run ended, and whether the ledgers agree.
+type Measured = (Figures, End, Verdict);
 
 /// One run, with what surrounds it: the server's counters and account, the network's.
 fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
@@ -192,13 +191,29 @@ fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
     let (outcomes, end) = perform(plan, options)?;
 
     let mut figures = Figures::new(plan, outcomes);
-    let account_after = options.server_pid.map(account).transpose()?;
+    let end = if end == End::Done && figures.gone.is_some() { End::Gone } else { end };
+    // A process that has ended has no account.
+    let account_after = options.server_pid.and_then(|pid| account(pid).ok());
     figures.server_ns = account_before.zip(account_after).map(|(before, after)| after.since_ns(before).0);
     figures.warnings.extend(Network::read().since(network_before).warnings());
-    let counted = look()?.zip(before).map(|(after, before)| after.since(&before));
+    let after = match look() {
+        Ok(after) => after,
+        Err(failure) => {
+            let accepted = figures.tally.counts.accepted;
+            let text =
+                format!("{failure}; whether the {accepted} messages that were accepted are there cannot be known");
+            return Ok((figures, end, Verdict::Fails(Failure::Disagreement(text))));
+        }
+    };
+    let counted = after.zip(before).map(|(after, before)| after.since(&before));
     figures.warnings.extend(counted.as_ref().and_then(|counted| figures::uneven_shards(plan, counted.unevenness())));
-    let agreement = counted.map(|counted| ledger::compare(&figures.tally.counts, &counted));
-    Ok((figures, end, agreement))
+    let verdict = ledger::compare(&figures.tally, counted.as_ref(), plan.checksum);
+    figures.checksums_agree = matches!(verdict, Verdict::Agrees { with_checksums: true });
+    if plan.checksum && matches!(verdict, Verdict::Agrees { with_checksums: false }) {
+        let text = "checksums were not compared: some of the messages whose reply never came have arrived, and not all";
+        figures.warnings.push(text.to_owned());
+    }
+    Ok((figures, end, verdict))
 }
 
 /// Runs the threads, and shows what they tell meanwhile.

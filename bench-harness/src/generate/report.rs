@@ -28,18 +28,24 @@ pub fn table(figures: &mut Figures, ledger: &str, is_partial: bool) -> String {
 
 fn write_table(text: &mut String, figures: &mut Figures, ledger: &str, is_partial: bool) -> std::fmt::Result {
     let counts = figures.tally.counts;
-    if is_partial {
-        writeln!(text, "interrupted: this report is partial")?;
+    match &figures.gone {
+        Some(why) => writeln!(text, "this report is partial: {why}")?,
+        None if is_partial => writeln!(text, "interrupted: this report is partial")?,
+        None => {}
     }
     for (name, value) in counts.each().into_iter().filter(|(name, value)| is_shown(name, *value)) {
         let value = if name.contains("octets") { size(value) } else { grouped(value) };
         writeln!(text, "{:<24}{value:>16}", name.replace('_', " "))?;
     }
     writeln!(text, "{:<24}{:>16}", "ledger", ledger)?;
+    if figures.checksums_agree {
+        writeln!(text, "{:<24}{:>16}", "checksums of content", "agree")?;
+    }
     writeln!(text)?;
-    match &figures.saturated {
-        Some(why) => writeln!(text, "NO FIGURE: the generator was saturated: {why}")?,
-        None => write_figures(text, figures)?,
+    match (&figures.void, &figures.saturated) {
+        (Some(_), _) => writeln!(text, "NO FIGURE: client and server do not agree, or cannot be compared")?,
+        (None, Some(why)) => writeln!(text, "NO FIGURE: the generator was saturated: {why}")?,
+        (None, None) => write_figures(text, figures)?,
     }
     writeln!(text)?;
     let [q0, q1, q2, q3, q4] = QUANTILES.map(|(name, _)| name);
@@ -112,9 +118,12 @@ pub fn json(plan: &Plan, figures: &mut Figures, ledger: &str, is_partial: bool) 
         "machine": machine::describe(),
         "commit": machine::commit(),
         "ledger": ledger,
+        "checksums": if figures.checksums_agree { "agree" } else { "not compared" },
         "partial": is_partial,
         "open_loop": figures.is_open_loop,
         "saturated": figures.saturated,
+        "void": figures.void,
+        "gone": figures.gone,
         "warnings": figures.warnings,
         "seconds": figures.seconds,
         "behind": figures.behind,
@@ -124,7 +133,7 @@ pub fn json(plan: &Plan, figures: &mut Figures, ledger: &str, is_partial: bool) 
         "generator_busy": figures.busy,
     });
     // Without agreement, and from a saturated generator, there is no figure that a program could take by mistake.
-    if figures.saturated.is_none() {
+    if figures.is_valid() {
         report["rate"] = json!(figures.rate());
         report["goodput"] = json!(figures.goodput());
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use ringmx::reactor::io::Time;
-use ringmx::smtp::client::{Awaited, Class, Code, Ended, Event, Outcome, Refusal, Reply, Session, Transmit};
+use ringmx::smtp::client::{Awaited, Class, Code, Ended, Event, Fault, Outcome, Refusal, Reply, Session, Transmit};
 use ringmx::smtp::extension::Extension;
 
 use super::content::Made;
@@ -197,6 +197,8 @@ impl<'p> Talk<'p> {
                 let given = before - piece.len();
                 writing.at += given as u64;
                 if sums {
+                    // COST: 4 KiB take 0.16 µs, 100 KiB 3.7 µs. To combine sums of parts that are known (crc32c_combine) takes
+                    // 5 to 8 µs.
                     writing.checksum = crc32c::crc32c_append(writing.checksum, &whole[..given]);
                 }
                 if given == 0 || writing.at == writing.made.octets() {
@@ -224,7 +226,7 @@ impl<'p> Talk<'p> {
         loop {
             match self.session.handle_input(&mut input, &mut self.out) {
                 Event::NeedInput | Event::Closed => break,
-                Event::Fault(_) => ear.tally.counts.faults += 1,
+                Event::Fault(fault) => ear.tally.fault(fault),
                 Event::Mail { reply, .. } => timing(&self.flights, &self.standing, self.asked).enter(
                     Timed::Mail,
                     Awaited::Mail,
@@ -303,6 +305,7 @@ impl<'p> Talk<'p> {
             Outcome::Undecided => {
                 counts.undecided += 1;
                 counts.undecided_octets += flight.octets;
+                counts.undecided_checksum_sum = counts.undecided_checksum_sum.wrapping_add(u64::from(flight.checksum));
                 false
             }
         };
@@ -370,7 +373,13 @@ fn hear_opening(event: Event<'_>, asked: &mut Time, standing: &mut Standing, ear
             tally.reply(Awaited::Xclient, reply.code());
             *asked = ear.now;
         }
-        Event::Quit(reply) => tally.reply(Awaited::Quit, reply.code()),
+        Event::Quit(reply) => {
+            tally.reply(Awaited::Quit, reply.code());
+            // Where all replies are 250, one too many shows at the end alone: it stands where RFC 5321 §4.3.2 has 221.
+            if reply.class() == Class::Positive && reply.code().number() != 221 {
+                tally.fault(Fault::Unexpected(Awaited::Quit, reply.code()));
+            }
+        }
         Event::NoService(reply) => standing.refuse(Awaited::Greeting, reply, tally),
         Event::HelloRefused(reply) => standing.refuse(Awaited::Hello, reply, tally),
         Event::XclientRefused(reply) => standing.refuse(Awaited::Xclient, reply, tally),

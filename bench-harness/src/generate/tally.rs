@@ -4,7 +4,7 @@
 //! and the same bounds everywhere, so that those of threads, and of machines, add up exactly.
 
 use hdrhistogram::Histogram;
-use ringmx::smtp::client::{Awaited, Code};
+use ringmx::smtp::client::{Awaited, Code, Fault};
 
 /// Longest time that is told apart, in ns: ten minutes, RFC 5321's longest patience.
 const LONGEST_NS: u64 = 600_000_000_000;
@@ -25,7 +25,7 @@ macro_rules! counts {
 
             /// What was counted since an earlier look.
             pub fn since(&self, earlier: &Self) -> Self {
-                Self { $($name: self.$name.saturating_sub(earlier.$name),)* }
+                Self { $($name: self.$name.wrapping_sub(earlier.$name),)* }
             }
 
             /// Each with its name.
@@ -69,6 +69,8 @@ counts! {
     timed_out,
     /// Octets of content of those that may have arrived.
     undecided_octets,
+    /// Sum of their CRC32C.
+    undecided_checksum_sum,
     /// Tries that were put off after a 4yz or a cut, to be made again.
     retried,
     /// Messages that were not begun because the server does not take them: their size, its limits.
@@ -87,6 +89,8 @@ counts! {
     sessions_closed,
     /// Sessions ended by something that no server may say.
     faults,
+    /// Of these: a reply that nobody had asked for, or that came before what it answers.
+    replies_out_of_turn,
     /// Sessions that were ended because the server said nothing for too long.
     sessions_timed_out,
     /// Connections that were made to misbehave.
@@ -214,6 +218,8 @@ pub struct Tally {
     /// Since the last line of progress: from the end of data to its reply.
     interval: Coalescing,
     replies: Box<[u64]>,
+    /// The first reply out of turn.
+    pub out_of_turn: Option<Fault>,
 }
 
 impl Tally {
@@ -224,6 +230,16 @@ impl Tally {
             histograms: Timed::ALL.iter().map(|_| Coalescing::new()).collect(),
             interval: Coalescing::new(),
             replies: vec![0; COMMANDS.len() * CODES].into_boxed_slice(),
+            out_of_turn: None,
+        }
+    }
+
+    /// Enters what no server may say.
+    pub fn fault(&mut self, fault: Fault) {
+        self.counts.faults += 1;
+        if let Fault::Unasked(_) | Fault::Unexpected(..) = fault {
+            self.counts.replies_out_of_turn += 1;
+            self.out_of_turn.get_or_insert(fault);
         }
     }
 
@@ -257,6 +273,7 @@ impl Tally {
     /// Adds another's.
     pub fn add(&mut self, mut other: Self) {
         self.counts.add(&other.counts);
+        self.out_of_turn = self.out_of_turn.or(other.out_of_turn);
         for (sum, more) in self.histograms.iter_mut().zip(&mut other.histograms) {
             sum.settle();
             more.settle();

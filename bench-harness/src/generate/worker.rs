@@ -85,6 +85,8 @@ pub struct Outcome {
     pub behind: u64,
     /// Processor time in all.
     pub cpu_ns: u64,
+    /// Why it came to its end before its time, if the server was gone for good.
+    pub gone: Option<String>,
 }
 
 /// What a worker is made of.
@@ -155,6 +157,8 @@ pub struct Worker<'p> {
     next_snapshot: Time,
     seconds: u64,
     window: (Option<Mark>, Option<Mark>),
+    /// Why no server is there any more.
+    gone: Option<String>,
     failure: Option<Failure>,
 }
 
@@ -213,6 +217,7 @@ impl<'p> Worker<'p> {
             next_snapshot: now,
             seconds: 0,
             window: (None, None),
+            gone: None,
             failure: None,
         })
     }
@@ -255,7 +260,7 @@ impl<'p> Worker<'p> {
             _ => 0,
         };
         let window = (self.window.0.unwrap_or(end), self.window.1.unwrap_or(end));
-        Ok(Outcome { tally: self.tally, window, behind, cpu_ns: end.cpu_ns })
+        Ok(Outcome { tally: self.tally, window, behind, cpu_ns: end.cpu_ns, gone: self.gone })
     }
 
     fn handle(&mut self, completion: Completion) {

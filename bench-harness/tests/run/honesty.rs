@@ -203,6 +203,9 @@ fn a_server_that_is_gone_for_good_ends_the_run() {
     drop(sink);
     let ran = finish(child, &json).expect(69);
     assert!(ran.text.contains("is gone: nothing was heard of it for 1.0s"), "{}", ran.text);
+    // What was true before stands in the report.
+    assert!(ran.report["partial"] == true && ran.report["gone"].is_string(), "{}", ran.text);
+    assert!(ran.count("accepted") > 0 && ran.count("connects_failed") > 0, "{}", ran.text);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn all_arrive(sink: &Sink, messages: &str, arguments: &[&str]) {
 
 #[test]
 fn shapes_of_smtp_arrive() {
-    let sink = Sink::start(&[]);
+    let sink = Sink::start(&["--checksum"]);
     for arguments in [
         &[][..],
         &["--no-pipelining", "-c", "3"],

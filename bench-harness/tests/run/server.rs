@@ -21,6 +21,8 @@ pub enum Answer {
     After(Duration),
     /// Nothing; the connection is closed.
     Close,
+    /// 250, and another one that nobody asked for.
+    Twice,
 }
 
 pub const OK: Answer = Answer::Reply("250 2.0.0 Ok");
@@ -36,6 +38,8 @@ struct State {
     /// XCLIENT commands.
     peers: Vec<String>,
     deed: Box<dyn Deed>,
+    /// A message is acknowledged when its DATA has come.
+    is_hasty: bool,
 }
 
 pub struct Server {
@@ -45,6 +49,15 @@ pub struct Server {
 
 impl Server {
     pub fn start(deed: impl Deed) -> Self {
+        Self::start_as(deed, false)
+    }
+
+    /// One that takes messages over before they have come.
+    pub fn hasty() -> Self {
+        Self::start_as(|_, _: &Message| OK, true)
+    }
+
+    fn start_as(deed: impl Deed, is_hasty: bool) -> Self {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listening.local_addr().unwrap().to_string();
         let state = Arc::new(Mutex::new(State {
@@ -52,6 +65,7 @@ impl Server {
             octets: Vec::new(),
             peers: Vec::new(),
             deed: Box::new(deed),
+            is_hasty,
         }));
         let shared = state.clone();
         // It ends with the test's process.
@@ -127,7 +141,10 @@ impl Conversation {
                     self.message.envelope.push(command);
                     self.say("250 2.1.5 Ok")
                 }
-                "DATA" => self.say("354 Go on") && self.content(),
+                "DATA" if self.state.lock().unwrap().is_hasty => {
+                    self.say("354 Go on") && self.say("250 2.0.0 Ok, whatever it is") && self.content().is_some()
+                }
+                "DATA" => self.say("354 Go on") && self.content().is_some_and(|answer| self.answer(answer)),
                 "QUIT" => {
                     self.say("221 Bye");
                     false
@@ -137,9 +154,10 @@ impl Conversation {
         }
     }
 
-    fn content(&mut self) -> bool {
+    /// Takes the content. What is to be answered, if it comes to its end.
+    fn content(&mut self) -> Option<Answer> {
         loop {
-            let Some(line) = self.line() else { return false };
+            let line = self.line()?;
             assert!(line.ends_with(b"\r\n"), "mail data has whole lines: {:?}", line.escape_ascii().to_string());
             match line.as_slice() {
                 b".\r\n" => break,
@@ -152,7 +170,10 @@ impl Conversation {
         let number = state.messages.len();
         let answer = (state.deed)(number, &message);
         state.messages.push(message);
-        drop(state);
+        Some(answer)
+    }
+
+    fn answer(&mut self, answer: Answer) -> bool {
         match answer {
             Answer::Reply(reply) => self.say(reply),
             Answer::After(time) => {
@@ -160,6 +181,7 @@ impl Conversation {
                 self.say("250 2.0.0 Ok, at last")
             }
             Answer::Close => false,
+            Answer::Twice => self.say("250 2.0.0 Ok\r\n250 2.0.0 Ok again"),
         }
     }
 }

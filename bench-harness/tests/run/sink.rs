@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use super::program::{Ran, Scratch, run};
@@ -12,7 +12,7 @@ use super::program::{Ran, Scratch, run};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Sink {
-    child: Child,
+    child: Mutex<Child>,
     pub address: String,
     stats: Scratch,
 }
@@ -40,14 +40,21 @@ impl Sink {
                 }
             }
         });
-        let mut sink = Self { child, address: String::new(), stats };
+        let mut sink = Self { child: Mutex::new(child), address: String::new(), stats };
         sink.address = ready.recv_timeout(PATIENCE).expect("the sink says where it listens");
         sink
     }
 
+    /// Its end, without a word.
+    pub fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
     /// A run against `target`, whose ledger is compared with this sink's.
     pub fn compared(&self, target: &str, arguments: &[&str]) -> Ran {
-        let pid = self.child.id().to_string();
+        let pid = self.child.lock().unwrap().id().to_string();
         let compared = ["--server-pid", &pid, "--server-stats", self.stats.text()];
         run(target, &[&compared, arguments].concat())
     }
@@ -60,7 +67,6 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

@@ -61,10 +61,109 @@ fn a_message_that_is_altered_leaves_no_figure() {
     assert!(ran.text.contains("content is altered"), "{}", ran.text);
 }
 
+/// Messages of one size, of which one octet differs: nothing but checksums can tell.
+#[test]
+fn one_altered_octet_is_told_by_checksums_alone() {
+    let sink = Sink::start(&["--checksum"]);
+    let alter = || {
+        front(&sink, |upstream, message| {
+            let mut content = message.content.clone();
+            *content.iter_mut().rfind(|octet| octet.is_ascii_lowercase()).unwrap() ^= 1;
+            upstream.send(&Message { content, ..message.clone() });
+        })
+    };
+    let ran = sink.compared(&alter().address, &["-n", MESSAGES]).expect(0);
+    assert_eq!(ran.report["ledger"], "agrees", "octets and messages are as many");
+    let ran = sink.compared(&alter().address, &["-n", MESSAGES, "--checksum"]).expect(3);
+    assert!(ran.text.contains("content is not what was sent") && !ran.text.contains("messages/s"), "{}", ran.text);
+    assert!(ran.report["rate"].is_null() && ran.report["ledger"] == "DISAGREES", "{}", ran.report);
+}
+
+/// One message is lost for each that is doubled: neither messages nor octets tell.
+#[test]
+fn a_loss_and_a_duplicate_do_not_cancel_out() {
+    let sink = Sink::start(&["--checksum"]);
+    let mut crimes = 0;
+    let server = front(&sink, move |upstream, message| {
+        crimes += 1;
+        for _ in 0..2 * (crimes % 2) {
+            upstream.send(message);
+        }
+    });
+    let ran = sink.compared(&server.address, &["-n", "400", "--checksum"]).expect(3);
+    assert!(ran.text.contains("though messages and octets are as many"), "{}", ran.text);
+    assert!(ran.report["rate"].is_null(), "{}", ran.report);
+}
+
+#[test]
+fn checksums_agree_whatever_the_shape() {
+    let sink = Sink::start(&["--checksum"]);
+    for shape in [
+        &["--size", "2-9k", "-c", "3"][..],
+        &["--size", "lognormal(3k,1)", "--depth", "8", "--bdat"],
+        &["--chunk", "700", "--depth", "3", "--size", "4k"],
+        &["--size", "600k", "-n", "20"],
+    ] {
+        let most = if shape.contains(&"-n") { &[][..] } else { &["-n", MESSAGES] };
+        let ran = sink.load(&[shape, most, &["--checksum"]].concat()).expect(0);
+        assert_eq!((&ran.report["ledger"], &ran.report["checksums"]), (&"agrees".into(), &"agree".into()), "{shape:?}");
+        assert!(ran.count("checksum_sum") > 0);
+    }
+}
+
+#[test]
+fn a_sink_that_does_not_sum_is_told_how_it_would() {
+    let sink = Sink::start(&[]);
+    let ran = sink.load(&["-n", "10", "--checksum"]).expect(69);
+    assert!(ran.text.contains("`ringmx sink --checksum`") && !ran.text.contains("messages/s"), "{}", ran.text);
+    assert_eq!(ran.report["ledger"], "not compared");
+}
+
+/// The message is larger than what sockets hold, so that its end cannot have been sent when the server takes it over.
+#[test]
+fn a_message_that_is_acknowledged_before_it_was_sent_leaves_no_figure() {
+    let server = Server::hasty();
+    let ran = run(&server.address, &["-n", "2", "-c", "1", "--size", "64m"]).expect(3);
+    assert!(ran.text.contains("replies came out of turn") && !ran.text.contains("messages/s"), "{}", ran.text);
+    assert!(ran.count("replies_out_of_turn") > 0 && ran.count("accepted") == 0, "{}", ran.text);
+    assert!(ran.report["rate"].is_null(), "{}", ran.report);
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_leaves_no_figure() {
+    for shape in [&["--depth", "1", "-n", "50"][..], &["--no-pipelining", "-n", "1"]] {
+        let server = Server::start(|_, _: &Message| Answer::Twice);
+        let ran = run(&server.address, &[shape, &["-c", "1"]].concat()).expect(3);
+        assert!(ran.text.contains("replies came out of turn") && !ran.text.contains("messages/s"), "{}", ran.text);
+    }
+}
+
+/// What a server has acknowledged goes with it: nobody can say any more whether it had it.
+#[test]
+fn a_server_that_is_killed_with_what_it_acknowledged_leaves_no_figure() {
+    let sink = std::sync::Arc::new(Sink::start(&[]));
+    let (killed, address) = (sink.clone(), sink.address.clone());
+    let mut upstream = None;
+    let server = Server::start(move |number, message: &Message| {
+        match number {
+            0..100 => upstream.get_or_insert_with(|| Upstream::connect(&address)).send(message),
+            100 => killed.kill(),
+            // The front goes on as if nothing had happened.
+            _ => {}
+        }
+        OK
+    });
+    let ran = sink.compared(&server.address, &["-n", MESSAGES]).expect(3);
+    assert_eq!(ran.count("accepted").to_string(), MESSAGES);
+    let said = ["there is no process", "300 messages that were accepted", "cannot be known"];
+    assert!(said.iter().all(|said| ran.text.contains(said)) && !ran.text.contains("messages/s"), "{}", ran.text);
+    assert!(ran.report["rate"].is_null(), "{}", ran.report);
+}
+
 /// A connection that is cut behind the end of data leaves it open whether the message is there. Both are true then.
 #[test]
 fn what_nobody_knows_is_neither_lost_nor_doubled() {
-    let sink = Sink::start(&[]);
+    let sink = Sink::start(&["--checksum"]);
     let address = sink.address.clone();
     let mut upstream = None;
     let server = Server::start(move |number, message: &Message| {
@@ -74,7 +173,10 @@ fn what_nobody_knows_is_neither_lost_nor_doubled() {
         }
         if number % 40 == 39 { Answer::Close } else { OK }
     });
-    let ran = sink.compared(&server.address, &["-n", "200", "-c", "2", "--on-tempfail", "retry"]).expect(0);
+    let shape = ["-n", "200", "-c", "2", "--on-tempfail", "retry", "--checksum"];
+    let ran = sink.compared(&server.address, &shape).expect(0);
+    assert_eq!(ran.report["checksums"], "not compared", "two of five have arrived: {}", ran.text);
+    assert!(ran.text.contains("WARNING: checksums were not compared"), "{}", ran.text);
     assert_eq!((ran.count("undecided"), ran.count("retried")), (5, 0), "{}", ran.text);
     assert_eq!(ran.count("accepted"), 195);
 }

@@ -141,7 +141,9 @@ impl Worker<'_> {
         if self.io.now() >= self.deadline_of(self.alive) {
             let silence = self.plan.patience;
             let text = format!("{} is gone: nothing was heard of it for {silence:.1?}", self.plan.target_text);
-            self.failure.get_or_insert(Failure::Unavailable(text));
+            // What was measured before stands in the report.
+            self.gone.get_or_insert(text);
+            self.gate.stop();
         }
         self.arrive(index);
         self.slots[index as usize].has_failed = true;
