@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::assertion::{Assertion, Figure};
 use super::plan::{Loop, Plan};
+use super::steps::Step;
 use super::tally::{Counts, Tally, Timed};
 use super::worker::Outcome;
 
@@ -47,6 +48,8 @@ pub struct Figures {
     pub warnings: Vec<String>,
     /// Why there is no figure: the generator was the limit.
     pub saturated: Option<String>,
+    /// Of each step of a rate that has several, and of which something was measured.
+    pub steps: Vec<Step>,
     /// Whether the checksums of content were compared, and agree.
     pub checksums_agree: bool,
     /// Why there is no figure: the ledgers do not agree.
@@ -76,6 +79,7 @@ impl Figures {
             server_ns: None,
             warnings: Vec::new(),
             saturated: None,
+            steps: Vec::new(),
             checksums_agree: false,
             void: None,
             gone: None,
@@ -92,7 +96,8 @@ impl Figures {
         let mut figures = Self { is_open_loop: plan.pace != Loop::Closed, ..Self::empty() };
         let threads = outcomes.len().max(1) as f64;
         let mut shares = Vec::new();
-        for outcome in outcomes {
+        for mut outcome in outcomes {
+            figures.add_steps(outcome.tally.steps.take().map_or_else(Vec::new, |steps| steps.into_steps()));
             let (from, to) = outcome.window;
             let ns = to.at.since_ns(from.at).max(1) as f64;
             let used = (to.cpu_ns - from.cpu_ns) as f64 / ns;
@@ -109,7 +114,22 @@ impl Figures {
             figures.gone = figures.gone.or(outcome.gone);
         }
         figures.judge(plan, &shares);
+        figures.steps.retain(|step| step.ns > 0);
+        for step in &mut figures.steps {
+            let own_lag = Duration::from_nanos(step.own_lag.value_at_quantile(0.99));
+            let is_behind = step.late > 1 && step.late as f64 > BEHIND * step.offered as f64;
+            step.is_saturated = own_lag > plan.lag_most || (is_behind && step.not_idle() > NEVER_IDLE);
+        }
         figures
+    }
+
+    /// Adds the steps of a thread, or of a machine that had the same.
+    pub fn add_steps(&mut self, steps: Vec<Step>) {
+        if self.steps.is_empty() {
+            self.steps = steps;
+        } else {
+            self.steps.iter_mut().zip(&steps).for_each(|(sum, more)| sum.add(more));
+        }
     }
 
     fn judge(&mut self, plan: &Plan, shares: &[f64]) {

@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
+use hdrhistogram::Histogram;
 use serde_json::Value;
 
 use super::arguments::MergeArguments;
 use super::figures::Figures;
 use super::report;
+use super::schedule::Span;
+use super::steps::Step;
 use super::tally::{Counts, Timed};
 use crate::failure::Failure;
 
@@ -46,6 +49,7 @@ fn read(path: &Path) -> Result<Value, Failure> {
 }
 
 fn add(sum: &mut Figures, report: &Value) -> Result<(), String> {
+    let is_first = sum.seconds == 0.0;
     let accepted = counts(&mut sum.tally.counts, &report["counts"])?;
     counts(&mut sum.window, &report["window"])?;
     let number = |name: &str| report[name].as_f64().ok_or_else(|| name.to_owned());
@@ -68,11 +72,41 @@ fn add(sum: &mut Figures, report: &Value) -> Result<(), String> {
         *place += reply["count"].as_u64().ok_or("replies")?;
     }
     for (what, name) in Timed::ALL {
-        let times = sum.tally.histogram(what);
-        for step in report["histograms_ns"][name].as_array().ok_or("histograms_ns")? {
-            let (value, count) = step[0].as_u64().zip(step[1].as_u64()).ok_or("histograms_ns")?;
-            times.saturating_record_n(value.max(1), count);
-        }
+        times(sum.tally.histogram(what), &report["histograms_ns"][name])?;
+    }
+    let steps: Vec<Step> = report["steps"].as_array().into_iter().flatten().map(step).collect::<Result<_, _>>()?;
+    // Machines that had other rates, or were stopped earlier, have no steps in common.
+    let spans = |steps: &[Step]| steps.iter().map(|step| step.span).collect::<Vec<_>>();
+    if !is_first && spans(&sum.steps) != spans(&steps) {
+        return Err("its steps are not those of the other machines".to_owned());
+    }
+    sum.add_steps(steps);
+    Ok(())
+}
+
+/// A step of the rate, as it was reported.
+fn step(report: &Value) -> Result<Step, String> {
+    let wrong = || "steps".to_owned();
+    let number = |name: &str| report[name].as_u64().ok_or_else(wrong);
+    let real = |name: &str| report[name].as_f64().ok_or_else(wrong);
+    let (from_ns, to_ns) = (number("from_ns")?, number("to_ns")?);
+    let mut step = Step::new(Span { from_ns, to_ns, from: real("from_rate")?, to: real("to_rate")? });
+    step.ns = (real("seconds")? * 1e9) as u64;
+    (step.offered, step.late, step.accepted) = (number("offered")?, number("late")?, number("accepted")?);
+    (step.busy_ns, step.thread_ns) = (number("busy_ns")?, number("thread_ns")?);
+    step.is_saturated = report["saturated"] == true;
+    let histograms = &report["histograms_ns"];
+    times(&mut step.message, &histograms["message"])?;
+    times(&mut step.lag, &histograms["lag"])?;
+    times(&mut step.own_lag, &histograms["own_lag"])?;
+    Ok(step)
+}
+
+/// Adds a histogram, as it was reported.
+fn times(sum: &mut Histogram<u64>, report: &Value) -> Result<(), String> {
+    for step in report.as_array().ok_or("histograms_ns")? {
+        let (value, count) = step[0].as_u64().zip(step[1].as_u64()).ok_or("histograms_ns")?;
+        sum.saturating_record_n(value.max(1), count);
     }
     Ok(())
 }

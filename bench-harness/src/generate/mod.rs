@@ -24,6 +24,7 @@ mod scenario;
 mod schedule;
 mod search;
 mod sizes;
+mod steps;
 mod supply;
 mod talk;
 mod tally;

@@ -14,7 +14,7 @@ use super::corpus::Corpus;
 use super::people::{Domain, People};
 use super::random::Random;
 use super::scenario::{self, Scenario};
-use super::schedule::{Rate, Spacing};
+use super::schedule::{Rate, Spacing, Span};
 use super::sizes::Sizes;
 use super::target;
 use crate::failure::Failure;
@@ -133,6 +133,8 @@ pub struct Plan {
     pub people: People,
     /// Closed or open.
     pub pace: Loop,
+    /// Parts of the time that have figures of their own.
+    pub spans: Vec<Span>,
     /// Messages in all.
     pub messages: Option<u64>,
     /// Time in all, with the warm-up.
@@ -205,6 +207,10 @@ impl Plan {
                 Loop::Open(Rate::parse(rate, seconds).map_err(usage)?, spacing(options))
             }
         };
+        let spans = match &pace {
+            Loop::Open(rate, _) => rate.spans(total.map(|total| total.as_secs_f64())),
+            Loop::Closed => Vec::new(),
+        };
         let or = |given: Vec<Domain>, name: &str| match given.is_empty() {
             true => vec![Domain { name: name.to_owned(), weight: 1 }],
             false => given,
@@ -224,6 +230,7 @@ impl Plan {
             senders: People::new(seed ^ 1, SENDERS, &or(from_domains, "from.example")),
             people: People::new(seed, options.users as usize, &or(domains, "bench.example")),
             pace,
+            spans,
             messages: if options.once { Some(1) } else { options.messages },
             duration: total,
             warm_up: options.warm_up,

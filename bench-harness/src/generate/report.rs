@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::figures::Figures;
 use super::plan::{Loop, Plan};
+use super::steps::Step;
 use super::tally::{Counts, Timed, histogram};
 use crate::failure::Failure;
 use crate::measure::machine;
@@ -46,6 +47,9 @@ fn write_table(text: &mut String, figures: &mut Figures, ledger: &str, is_partia
         (Some(_), _) => writeln!(text, "NO FIGURE: client and server do not agree, or cannot be compared")?,
         (None, Some(why)) => writeln!(text, "NO FIGURE: the generator was saturated: {why}")?,
         (None, None) => write_figures(text, figures)?,
+    }
+    if figures.void.is_none() {
+        write_steps(text, &figures.steps)?;
     }
     writeln!(text)?;
     let [q0, q1, q2, q3, q4] = QUANTILES.map(|(name, _)| name);
@@ -85,6 +89,73 @@ fn write_figures(text: &mut String, figures: &Figures) -> std::fmt::Result {
     writeln!(text, "{:<24}{:>16}", "generator busy", format!("{:.0} %", figures.busy * 100.0))
 }
 
+/// A row for each step of the rate. What the generator itself has limited is no figure.
+fn write_steps(text: &mut String, steps: &[Step]) -> std::fmt::Result {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let heading = ["seconds", "offered", "accepted", "accepted/s", "p50", "p99", "p99.9", "lag p99"];
+    writeln!(text, "\n{:<20}{}", "step, messages/s", heading.map(|name| format!("{name:>12}")).concat())?;
+    for step in steps {
+        let name = match (step.span.from, step.span.to) {
+            (from, to) if from == to => format!("{from}"),
+            (from, to) => format!("{from:.1}..{to:.1}"),
+        };
+        let shown = |times: &Histogram<u64>, share| match times.is_empty() {
+            true => "-".to_owned(),
+            false => time(times.value_at_quantile(share)),
+        };
+        let figures = match step.is_saturated {
+            true => ["-"; 4].map(str::to_owned),
+            false => [
+                grouped(step.rate() as u64),
+                shown(&step.message, 0.5),
+                shown(&step.message, 0.99),
+                shown(&step.message, 0.999),
+            ],
+        };
+        let counts = [format!("{:.3}", step.seconds()), grouped(step.offered), grouped(step.accepted)];
+        let columns: String = counts.iter().chain(&figures).map(|column| format!("{column:>12}")).collect();
+        let word = match (step.is_saturated, step.late) {
+            (true, _) => "  generator saturated".to_owned(),
+            (false, 0..=1) => String::new(),
+            (false, late) => format!("  {} begun behind it", grouped(late)),
+        };
+        writeln!(text, "{name:<20}{columns}{:>12}{word}", shown(&step.lag, 0.99))?;
+    }
+    Ok(())
+}
+
+/// A step, with its histograms, so that those of several machines can be merged.
+fn step_json(step: &Step) -> Value {
+    let mut report = json!({
+        "from_rate": step.span.from,
+        "to_rate": step.span.to,
+        "from_ns": step.span.from_ns,
+        "to_ns": step.span.to_ns,
+        "seconds": step.seconds(),
+        "offered": step.offered,
+        "late": step.late,
+        "accepted": step.accepted,
+        "saturated": step.is_saturated,
+        "busy_ns": step.busy_ns,
+        "thread_ns": step.thread_ns,
+    });
+    if !step.is_saturated {
+        report["rate"] = json!(step.rate());
+    }
+    for (times, name) in [(&step.message, "message"), (&step.lag, "lag"), (&step.own_lag, "own_lag")] {
+        report["quantiles_ns"][name] = quantiles(times);
+        report["histograms_ns"][name] = recorded(times);
+    }
+    report
+}
+
+/// Values, and how often each was recorded.
+fn recorded(times: &Histogram<u64>) -> Value {
+    times.iter_recorded().map(|step| json!([step.value_iterated_to(), step.count_at_value()])).collect()
+}
+
 /// What never happens is not shown, but for what everybody looks for.
 fn is_shown(name: &str, value: u64) -> bool {
     value > 0 || matches!(name, "accepted" | "tempfailed" | "refused" | "reset" | "undecided" | "timed_out")
@@ -92,7 +163,10 @@ fn is_shown(name: &str, value: u64) -> bool {
 
 /// What is known before a run.
 pub fn heading(plan: &Plan) -> String {
-    let mut text = format!("target {}, {} connections on {} threads", plan.target_text, plan.connections, plan.threads);
+    let at = plan.target.to_string();
+    let at = if at == plan.target_text { String::new() } else { format!(" at {at}") };
+    let mut text =
+        format!("target {}{at}, {} connections on {} threads", plan.target_text, plan.connections, plan.threads);
     let _ = match &plan.pace {
         Loop::Closed => write!(text, ", closed loop"),
         Loop::Open(_, spacing) => write!(text, ", open loop, {spacing:?} spacing"),
@@ -110,6 +184,7 @@ pub fn json(plan: &Plan, figures: &mut Figures, ledger: &str, is_partial: bool) 
     let (own, server) = figures.cpu_us();
     let mut report = json!({
         "target": plan.target_text,
+        "address": plan.target.to_string(),
         "seed": plan.seed,
         "connections": plan.connections,
         "threads": plan.threads,
@@ -147,8 +222,10 @@ pub fn json(plan: &Plan, figures: &mut Figures, ledger: &str, is_partial: bool) 
     for (what, name) in Timed::ALL {
         let times = tally.histogram(what);
         report["quantiles_ns"][name] = quantiles(times);
-        report["histograms_ns"][name] =
-            times.iter_recorded().map(|step| json!([step.value_iterated_to(), step.count_at_value()])).collect();
+        report["histograms_ns"][name] = recorded(times);
+    }
+    if figures.void.is_none() {
+        report["steps"] = figures.steps.iter().map(step_json).collect();
     }
     report
 }

@@ -7,6 +7,12 @@
 
 use super::random::Random;
 
+/// Steps of a rate: each has histograms of its own.
+const STEPS_MOST: usize = 50;
+
+/// Parts of a ramp that have figures of their own.
+const RAMP_PARTS: u32 = 10;
+
 /// How arrivals follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
@@ -28,6 +34,26 @@ struct Piece {
     to: f64,
 }
 
+/// A part of the time with a rate, or a piece of a ramp, of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// Its beginning, since the start.
+    pub from_ns: u64,
+    /// Its end, which is the next one's.
+    pub to_ns: u64,
+    /// The rate at its beginning.
+    pub from: f64,
+    /// The rate at its end.
+    pub to: f64,
+}
+
+impl Span {
+    /// Whether this time, since the start, is in it.
+    pub fn has(&self, ns: u64) -> bool {
+        (self.from_ns..self.to_ns).contains(&ns)
+    }
+}
+
 impl Rate {
     /// Always the same.
     pub fn level(rate: f64) -> Self {
@@ -46,8 +72,36 @@ impl Rate {
             return Ok(Self(vec![Piece { seconds, from: number(from)?, to: number(to)? }]));
         }
         let steps: Vec<f64> = text.split(',').map(number).collect::<Result<_, _>>()?;
+        if steps.len() > STEPS_MOST {
+            return Err(format!("'{text}' has {} steps, and {STEPS_MOST} may be", steps.len()));
+        }
         let seconds = seconds / steps.len() as f64;
         Ok(Self(steps.into_iter().map(|rate| Piece { seconds, from: rate, to: rate }).collect()))
+    }
+
+    /// Parts with figures of their own: steps, and parts of a ramp; none where the rate is always the same. Without an end the
+    /// last one has none.
+    pub fn spans(&self, end: Option<f64>) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut from_ns = 0;
+        for Piece { seconds, from, to } in &self.0 {
+            let parts = if from == to { 1 } else { RAMP_PARTS };
+            let begin = from_ns;
+            for part in 1..=parts {
+                let share = |part: u32| f64::from(part) / f64::from(parts);
+                let rate = |part: u32| from + (to - from) * share(part);
+                let to_ns = begin + (seconds * share(part) * 1e9) as u64;
+                spans.push(Span { from_ns, to_ns, from: rate(part - 1), to: rate(part) });
+                from_ns = to_ns;
+            }
+        }
+        if spans.len() < 2 {
+            return Vec::new();
+        }
+        if let (Some(last), None) = (spans.last_mut(), end) {
+            last.to_ns = u64::MAX;
+        }
+        spans
     }
 
     /// The time, in s, by which so many arrivals have come.
@@ -165,6 +219,22 @@ mod tests {
         for wrong in ["", "0", "-1", "1..", "1,,2", "x", "1e99"] {
             assert!(Rate::parse(wrong, 1.0).unwrap_err().contains("a ramp"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn steps_and_ramps_have_parts() {
+        let spans = |text: &str, end| Rate::parse(text, 10.0).unwrap().spans(end);
+        assert_eq!(spans("100", Some(10.0)), []);
+        let steps = spans("100,300", Some(10.0));
+        let [first, last] = steps[..] else { panic!("{steps:?}") };
+        assert_eq!((first.from_ns, first.to_ns, last.to_ns), (0, 5_000_000_000, 10_000_000_000));
+        assert_eq!((first.from, first.to, last.from, last.to), (100.0, 100.0, 300.0, 300.0));
+        assert!(first.has(4_999_999_999) && !first.has(5_000_000_000) && last.has(5_000_000_000));
+        assert_eq!(spans("100,300", None)[1].to_ns, u64::MAX, "the last rate stays");
+        let ramp = spans("100..200", Some(10.0));
+        assert_eq!((ramp.len(), ramp[3].from, ramp[3].to, ramp[9].to), (10, 130.0, 140.0, 200.0));
+        assert!(ramp.windows(2).all(|pair| pair[0].to_ns == pair[1].from_ns));
+        assert!(Rate::parse(&["1"; 51].join(","), 1.0).unwrap_err().contains("50 may be"));
     }
 
     /// Gaps of a Poisson process have a deviation as large as their mean; the superposition of threads is one too.

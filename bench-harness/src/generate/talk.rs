@@ -279,6 +279,7 @@ impl<'p> Talk<'p> {
                 counts.accepted_octets += flight.octets;
                 counts.accepted_recipients += u64::from(recipients);
                 counts.checksum_sum = counts.checksum_sum.wrapping_add(u64::from(flight.checksum));
+                ear.tally.accepted(flight.intended, ear.now);
                 if flight.is_measured {
                     ear.tally.time(Timed::Message, ear.now.since_ns(flight.begun));
                     ear.tally.time(Timed::MessageCorrected, ear.now.since_ns(flight.intended));

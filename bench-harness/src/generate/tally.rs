@@ -4,7 +4,10 @@
 //! and the same bounds everywhere, so that those of threads, and of machines, add up exactly.
 
 use hdrhistogram::Histogram;
+use ringmx::reactor::io::Time;
 use ringmx::smtp::client::{Awaited, Code, Fault};
+
+use super::steps::Steps;
 
 /// Longest time that is told apart, in ns: ten minutes, RFC 5321's longest patience.
 const LONGEST_NS: u64 = 600_000_000_000;
@@ -218,6 +221,8 @@ pub struct Tally {
     /// Since the last line of progress: from the end of data to its reply.
     interval: Coalescing,
     replies: Box<[u64]>,
+    /// Of each step of a rate that has several.
+    pub steps: Option<Box<Steps>>,
     /// The first reply out of turn.
     pub out_of_turn: Option<Fault>,
 }
@@ -230,6 +235,7 @@ impl Tally {
             histograms: Timed::ALL.iter().map(|_| Coalescing::new()).collect(),
             interval: Coalescing::new(),
             replies: vec![0; COMMANDS.len() * CODES].into_boxed_slice(),
+            steps: None,
             out_of_turn: None,
         }
     }
@@ -249,6 +255,14 @@ impl Tally {
         self.histograms[what as usize].record(ns);
         if what == Timed::EndOfDataCorrected {
             self.interval.record(ns);
+        }
+    }
+
+    /// Enters into its step that a message was accepted.
+    #[inline]
+    pub fn accepted(&mut self, intended: Time, now: Time) {
+        if let Some(steps) = &mut self.steps {
+            steps.accept(intended, now);
         }
     }
 

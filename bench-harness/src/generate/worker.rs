@@ -260,6 +260,9 @@ impl<'p> Worker<'p> {
             _ => 0,
         };
         let window = (self.window.0.unwrap_or(end), self.window.1.unwrap_or(end));
+        if let Some(steps) = &mut self.tally.steps {
+            steps.end(window.1);
+        }
         Ok(Outcome { tally: self.tally, window, behind, cpu_ns: end.cpu_ns, gone: self.gone })
     }
 

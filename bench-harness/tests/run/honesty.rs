@@ -50,6 +50,35 @@ fn a_rate_is_kept_and_its_arrivals_are_counted() {
     }
 }
 
+/// 150 messages of 100, 400 and 200 a second are taken, and then none for 1.2 s: until the middle of the last step.
+#[test]
+fn each_step_of_a_rate_has_figures_of_its_own() {
+    let stall = |number, _: &Message| if number == 150 { Answer::After(Duration::from_millis(1200)) } else { OK };
+    let server = Server::start(stall);
+    let steps = ["--rate", "100,400,200", "-t", "3s", "-c", "1", "--threads", "1", "--lag-most", "60s"];
+    let ran = run(&server.address, &steps).expect(0);
+    let steps = ran.report["steps"].as_array().unwrap();
+    let counts = |name: &str| steps.iter().map(|step| step[name].as_u64().unwrap()).collect::<Vec<_>>();
+    // What is meant to be sent in a step depends on nothing; the last one may be due in the moment of the end.
+    let offered = counts("offered");
+    assert!(offered.iter().zip([100_u64, 400, 200]).all(|(one, other)| one.abs_diff(other) <= 1), "{offered:?}");
+    // From 1.125 s on nothing was taken before 2.325 s, whatever else the machine did.
+    let (accepted, late) = (counts("accepted"), counts("late"));
+    assert!(accepted[0] <= 101 && accepted[1] <= 151 && late[1] >= 349, "{accepted:?} {late:?}");
+    let p50 = steps[1]["quantiles_ns"]["message"]["p50"].as_u64().unwrap();
+    assert!(p50 >= 325_000_000, "half of the second step waited for 2.325 s: {p50}");
+    assert!(steps.iter().all(|step| step["rate"].is_number() && step["saturated"] == false), "{steps:?}");
+    let row = ran.text.lines().find(|line| line.starts_with("400 ")).expect("a row for the second step");
+    assert!(row.contains("begun behind it"), "{row}");
+
+    // A ramp has ten parts; a level rate has none.
+    let parts = |rate: &str| {
+        let ran = run(&server.address, &["--rate", rate, "-t", "1s", "--lag-most", "60s"]).expect(0);
+        (ran.report["steps"].as_array().unwrap().len(), ran.text.contains("step, messages/s"))
+    };
+    assert_eq!((parts("50..150"), parts("100")), ((10, true), (0, false)));
+}
+
 #[test]
 fn a_warm_up_is_in_the_ledger_and_not_in_the_figures() {
     let sink = Sink::start(&[]);
@@ -131,6 +160,16 @@ fn what_is_not_there_is_said() {
     assert!(ran.text.contains("no session could be opened") && ran.text.contains("500 to EHLO"), "{}", ran.text);
     let ran = run(&server.address, &["-n", "1", "--bdat"]).expect(69);
     assert!(ran.text.contains("does not offer CHUNKING"), "{}", ran.text);
+}
+
+/// A name may have addresses at which nobody is; where it has only one, that is the one.
+#[test]
+fn the_address_of_a_name_is_said() {
+    let server = Server::start(|_, _: &Message| OK);
+    let port = server.address.rsplit_once(':').unwrap().1;
+    let ran = run(&format!("localhost:{port}"), &["-n", "1"]).expect(0);
+    assert_eq!(ran.report["address"], server.address.as_str());
+    assert!(ran.text.contains(&format!("target localhost:{port} at {}", server.address)), "{}", ran.text);
 }
 
 #[test]

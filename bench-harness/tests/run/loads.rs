@@ -131,8 +131,14 @@ fn one_message_shows_its_dialogue() {
 fn reports_of_machines_are_added_up() {
     let sink = Sink::start(&[]);
     let (one, other) = (Scratch::new(), Scratch::new());
-    for (report, messages) in [(&one, "300"), (&other, "500")] {
-        let ran = finish(start(&sink.address, &["-n", messages, "--seed", messages], report), report).expect(0);
+    // 200 messages of each are due in the first 4 s, the others soon behind; there are as many s more to get them through.
+    let steps = ["--rate", "50,2000", "-t", "8s", "--lag-most", "60s"];
+    let started = [(&one, "300"), (&other, "500")].map(|(report, messages)| {
+        let arguments = [&["-n", messages, "--seed", messages], &steps[..]].concat();
+        (start(&sink.address, &arguments, report), report, messages)
+    });
+    for (child, report, messages) in started {
+        let ran = finish(child, report).expect(0);
         assert_eq!(ran.count("accepted").to_string(), messages);
     }
     let merge = |assertion: &str| {
@@ -143,6 +149,12 @@ fn reports_of_machines_are_added_up() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     let counted = |line: &str| line.split_whitespace().any(|word| word == "800");
+    let steps = ["50 ", "2000 "].map(|step| text.lines().find(|line| line.starts_with(step)).unwrap_or_default());
+    let offered = steps.map(|row| row.split_whitespace().nth(2).and_then(|offered| offered.parse::<u64>().ok()));
+    assert!(
+        offered[0].zip(offered[1]).is_some_and(|(one, other)| one.abs_diff(400) <= 2 && one + other == 800),
+        "{text}"
+    );
     for row in ["accepted ", "end of data ", "message ", "MAIL "] {
         assert!(text.lines().any(|line| line.starts_with(row) && counted(line)), "{row}in\n{text}");
     }

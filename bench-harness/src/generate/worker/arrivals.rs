@@ -54,9 +54,13 @@ impl Worker<'_> {
     /// A fresh message has begun: how late, and by whose fault?
     pub fn on_arrival(&mut self, intended: Time, now: Time) {
         self.tally.counts.offered += 1;
+        let (lag, own_lag) = (now.since_ns(intended), now.since_ns(intended.max(self.roomy_since)));
         if intended >= self.measure_from {
-            self.tally.time(Timed::Lag, now.since_ns(intended));
-            self.tally.time(Timed::OwnLag, now.since_ns(intended.max(self.roomy_since)));
+            self.tally.time(Timed::Lag, lag);
+            self.tally.time(Timed::OwnLag, own_lag);
+        }
+        if let Some(steps) = &mut self.tally.steps {
+            steps.begin(intended, now, lag, own_lag);
         }
         if let (Some(start), Some(arrivals)) = (self.start, &mut self.arrivals) {
             self.next_arrival = Some(Time(start.0.saturating_add(arrivals.next_ns())));
@@ -66,10 +70,15 @@ impl Worker<'_> {
     /// Fresh messages whose time had come by then and which had not begun.
     pub fn arrivals_by(&mut self, end: Time) -> u64 {
         let (Some(start), Some(arrivals)) = (self.start, &mut self.arrivals) else { return 0 };
-        let mut behind = 1;
+        let mut behind = 0;
+        let mut next = self.next_arrival;
         // BOUND: what was asked for in all.
-        while start.0.saturating_add(arrivals.next_ns()) < end.0 && behind < 1 << 30 {
+        while let Some(intended) = next.filter(|next| *next < end && behind < 1 << 30) {
             behind += 1;
+            if let Some(steps) = &mut self.tally.steps {
+                steps.leave_out(intended);
+            }
+            next = Some(Time(start.0.saturating_add(arrivals.next_ns())));
         }
         behind
     }

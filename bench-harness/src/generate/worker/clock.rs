@@ -4,6 +4,7 @@ use ringmx::reactor::io::{Io, Time};
 
 use super::{GRACE_MS, LOOK_MS, Mark, Snapshot, Worker};
 use crate::failure::Failure;
+use crate::generate::steps::Steps;
 use crate::measure::processor;
 
 impl Worker<'_> {
@@ -23,10 +24,16 @@ impl Worker<'_> {
             self.next_snapshot = start.plus_ms(1000);
             self.next_arrival = self.arrivals.as_mut().map(|arrivals| Time(start.0 + arrivals.next_ns()));
             self.roomy_since = start;
+            if !self.plan.spans.is_empty() {
+                self.tally.steps = Some(Box::new(Steps::new(&self.plan.spans, start, self.measure_from)));
+            }
             self.list_all();
         }
         if self.start.is_some() && self.window.0.is_none() && now >= self.measure_from {
             self.window.0 = Some(self.mark());
+        }
+        if self.window.1.is_none() && self.tally.steps.as_ref().is_some_and(|steps| steps.wants_mark(now)) {
+            self.mark_steps(Steps::mark);
         }
         while self.start.is_some() && now >= self.next_snapshot {
             self.snapshot();
@@ -97,6 +104,14 @@ impl Worker<'_> {
             earlier(self.supply.next_retry().filter(|retry| *retry > now));
         }
         until
+    }
+
+    /// Tells the steps of the rate, if there are any, of the thread's account.
+    pub fn mark_steps(&mut self, tell: impl FnOnce(&mut Steps, Mark)) {
+        let mark = self.mark();
+        if let Some(steps) = &mut self.tally.steps {
+            tell(steps, mark);
+        }
     }
 
     pub fn mark(&self) -> Mark {
