@@ -121,6 +121,9 @@ pub const SUBMISSION_ENTRIES: u32 = 1024;
 pub const COMPLETION_ENTRIES: u32 = 32768;
 const _: () = assert!(COMPLETION_ENTRIES >= 4 * SUBMISSION_ENTRIES);
 
+/// Alarms of a ring that are set at the same time. With more, waits have time-outs of their own.
+pub const ALARMS: usize = 32;
+
 /// Completions for which a shard has room from the start; the room grows when more come at once.
 pub const COMPLETIONS_PREPARED: usize = 1024;
 

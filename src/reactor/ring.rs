@@ -18,12 +18,13 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Sub
 use rustix::io::Errno;
 
 use crate::limits;
-use crate::reactor::address::Address;
+use crate::reactor::alarms::Alarms;
 use crate::reactor::buffers::{BufferGroup, GroupShape};
 use crate::reactor::connecting::Route;
 use crate::reactor::io::{
     Completion, GroupId, Io, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
 };
+use crate::reactor::peer::Address;
 use crate::reactor::setup::SetupError;
 
 /// What a ring is made for.
@@ -98,6 +99,7 @@ pub struct Ring {
     limits_receives: bool,
     wake: OwnedFd,
     wake_count: Box<u64>,
+    alarms: Alarms,
 
     /// Shutdowns for which there was no plain descriptor, to be started anew.
     unshut: Vec<Token>,
@@ -154,6 +156,7 @@ impl Ring {
             limits_receives: limits_receives(),
             wake,
             wake_count: Box::new(0),
+            alarms: Alarms::default(),
             unshut: Vec::new(),
             silent: Vec::with_capacity(limits::COMPLETIONS_PREPARED),
             ready: VecDeque::with_capacity(limits::COMPLETIONS_PREPARED),
@@ -174,20 +177,48 @@ impl Ring {
         }
     }
 
-    /// One system call: submits, and waits for one completion until the time given.
+    /// Ends waits at that time, too. To a caller who knows when it will wait no longer, and for several times to come, one
+    /// after the other costs more.
+    pub fn wake_at(&mut self, at: Time) {
+        if let Some(entry) = self.alarms.set(at) {
+            self.push(&entry);
+        }
+    }
+
+    /// Submits, and waits for one completion until the time given: one system call, or more where an alarm that was set for
+    /// another wait goes off before.
     fn enter(&mut self, until: Option<Time>) {
+        loop {
+            let now = clock();
+            let mut until = until.filter(|until| *until > now);
+            if let Some(at) = until
+                && !self.alarms.covers(at)
+            {
+                self.wake_at(at);
+                // There was perhaps no room for another entry, and something has completed.
+                until = until.filter(|_| self.ready.is_empty());
+            }
+            self.enter_once(until);
+            if self.reap(until) {
+                return;
+            }
+        }
+    }
+
+    fn enter_once(&mut self, until: Option<Time>) {
         self.submissions.sync();
         self.counts.enters += 1;
+        let entries = self.submissions.len() as u32;
         let entered = match until {
-            Some(until) => {
+            Some(until) if !self.alarms.covers(until) => {
                 let wait_ns = until.since_ns(clock());
                 let timeout = Timespec::new().sec(wait_ns / 1_000_000_000).nsec((wait_ns % 1_000_000_000) as u32);
                 self.submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
             }
-            None => {
-                let entries = self.submissions.len() as u32;
+            _ => {
+                let least = u32::from(until.is_some());
                 // SAFETY: no argument is passed; GETEVENTS runs the deferred work that completions come from.
-                unsafe { self.submitter.enter::<libc::sigset_t>(entries, 0, EnterFlags::GETEVENTS.bits(), None) }
+                unsafe { self.submitter.enter::<libc::sigset_t>(entries, least, EnterFlags::GETEVENTS.bits(), None) }
             }
         };
         self.submissions.sync();
@@ -199,21 +230,26 @@ impl Ring {
                 _ => panic!("io_uring_enter: {error}"),
             }
         }
-        self.reap();
     }
 
-    /// Moves all completions out of the queue, those that the kernel kept too.
-    fn reap(&mut self) {
+    /// Moves all completions out of the queue, those that the kernel kept too. Returns whether the wait is over: an alarm
+    /// that goes off before its time, and nothing else, does not end it.
+    fn reap(&mut self, until: Option<Time>) -> bool {
+        let (mut alarms, mut others) = (0, 0);
         loop {
             self.completions.sync();
             while let Some(entry) = self.completions.next() {
                 if let Some(token) = Token::from_user_data(entry.user_data()) {
+                    others += 1;
                     if token.kind == Kind::Shutdown && self.lacks_descriptor(token.slot, entry.result()) {
                         self.unshut.push(token);
                         continue;
                     }
                     let completion = self.convert(token, &entry);
                     self.ready.push_back(completion);
+                } else {
+                    self.alarms.complete(entry.user_data());
+                    alarms += 1;
                 }
             }
             self.completions.sync();
@@ -226,6 +262,9 @@ impl Ring {
             if flushed.is_err_and(|error| error.kind() != std::io::ErrorKind::Interrupted) {
                 break;
             }
+        }
+        if alarms > 0 && others == 0 && until.is_some_and(|until| clock() < until) {
+            return false;
         }
         // Every entry was taken and every completion reaped: what was silent has succeeded.
         if self.submissions.is_empty() && !self.submissions.cq_overflow() {
@@ -244,6 +283,7 @@ impl Ring {
         while let Some(token) = self.unshut.pop() {
             self.push(&opcode::Shutdown::new(Fixed(token.slot), libc::SHUT_WR).build().user_data(token.to_user_data()));
         }
+        true
     }
 
     /// Whether a shutdown failed for want of a plain descriptor; then it is the ring's from now on.
@@ -530,7 +570,7 @@ mod tests {
     use crate::handoff::mailbox::mailbox;
     use crate::reactor::listening::Bind;
     use std::io::{Read, Write};
-    use std::net::{IpAddr, TcpListener, TcpStream};
+    use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
     /// With queues far too small for it, every connection is accepted, every octet comes once, every send is done.
     #[test]

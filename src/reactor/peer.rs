@@ -1,4 +1,4 @@
-//! Where the kernel writes who has connected.
+//! Who has connected: the address that the kernel writes when it accepts.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
