@@ -31,6 +31,7 @@ use super::supply::{Due, Supply};
 use super::talk::{Begin, Start};
 use super::tally::{Counts, Tally};
 use crate::failure::Failure;
+use arrivals::Foresight;
 use mischief::Mischief;
 use slots::{Phase, Slot};
 
@@ -144,6 +145,8 @@ pub struct Worker<'p> {
     arrivals: Option<Arrivals>,
     /// Of the next fresh message, when the clock has started.
     next_arrival: Option<Time>,
+    /// The same arrivals, further on.
+    foresight: Option<Foresight>,
     /// When the server was heard for the last time.
     alive: Time,
     /// Connections made, for peers to be named.
@@ -206,6 +209,7 @@ impl<'p> Worker<'p> {
             supply: Supply::new(thread, plan.threads, plan.messages, may_return),
             arrivals,
             next_arrival: None,
+            foresight: None,
             alive: now,
             connections_made: 0,
             tally: Tally::new(),

@@ -1,9 +1,44 @@
 //! The open loop of a worker: messages begin when their time has come, on connections with room in turn.
 
+use ringmx::limits;
 use ringmx::reactor::io::{Io, Time};
 
 use super::{BEGUN_PER_TURN, Worker};
+use crate::generate::schedule::Arrivals;
 use crate::generate::tally::Timed;
+
+/// Arrivals that the kernel is told of at once.
+const FORESEEN: usize = limits::ALARMS / 2;
+
+/// How far ahead these may lie, in ms: beyond that a wait is rather ended by something else.
+const FORESEEN_MS: u64 = 50;
+
+/// An arrival that follows another one so closely, in ns, mostly finds the thread awake.
+const CLOSE_NS: u64 = 100_000;
+
+/// Arrivals that lie ahead. *Why*: a timer of the kernel that is the processor's next sets the hardware, which is dear in a
+/// virtual machine, and is the process's cost when the process sets it. When many are set at once, only the first of them is
+/// such a one; the kernel goes from one to the next by itself.
+pub struct Foresight {
+    arrivals: Arrivals,
+    start: Time,
+    /// The first that the kernel was not told of.
+    next: Time,
+}
+
+impl Foresight {
+    /// Of a clock that starts then.
+    pub fn new(mut arrivals: Arrivals, start: Time) -> Self {
+        let next = Time(start.0.saturating_add(arrivals.next_ns()));
+        Self { arrivals, start, next }
+    }
+
+    /// Goes on to the next one, and gives this one's time.
+    fn pass(&mut self) -> Time {
+        let next = Time(self.start.0.saturating_add(self.arrivals.next_ns()));
+        std::mem::replace(&mut self.next, next)
+    }
+}
 
 impl Worker<'_> {
     /// The connection is among those that messages are begun on, if it has room.
@@ -42,6 +77,24 @@ impl Worker<'_> {
             if self.failure.is_some() {
                 return;
             }
+        }
+    }
+
+    /// Tells the kernel of the arrivals to come, when all that it was told of have come.
+    pub fn foresee(&mut self, now: Time) {
+        let (Some(foresight), Some(next)) = (&mut self.foresight, self.next_arrival) else { return };
+        if next < foresight.next || self.is_ending || self.roomy.is_empty() {
+            return;
+        }
+        let (mut before, mut told) = (now, 0);
+        // BOUND: what was asked for in FORESEEN_MS, and each of it once.
+        while told < FORESEEN && foresight.next < now.plus_ms(FORESEEN_MS) {
+            let at = foresight.pass();
+            if at.since_ns(before) >= CLOSE_NS {
+                self.io.wake_at(at);
+                told += 1;
+            }
+            before = at;
         }
     }
 

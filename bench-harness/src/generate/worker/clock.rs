@@ -2,6 +2,7 @@
 
 use ringmx::reactor::io::{Io, Time};
 
+use super::arrivals::Foresight;
 use super::{GRACE_MS, LOOK_MS, Mark, Snapshot, Worker};
 use crate::failure::Failure;
 use crate::generate::steps::Steps;
@@ -22,6 +23,7 @@ impl Worker<'_> {
             self.measure_from = Time(start.0 + self.plan.warm_up.as_nanos() as u64);
             self.deadline = self.plan.duration.map(|duration| Time(start.0 + duration.as_nanos() as u64));
             self.next_snapshot = start.plus_ms(1000);
+            self.foresight = self.arrivals.clone().map(|arrivals| Foresight::new(arrivals, start));
             self.next_arrival = self.arrivals.as_mut().map(|arrivals| Time(start.0 + arrivals.next_ns()));
             self.roomy_since = start;
             if !self.plan.spans.is_empty() {
@@ -87,6 +89,7 @@ impl Worker<'_> {
         if self.start.is_none() && self.gate.start().is_some() {
             return now;
         }
+        self.foresee(now);
         // Where the clock has not started, another thread may start it.
         let mut until = now.plus_ms(if self.start.is_none() && self.opening == 0 { 1 } else { LOOK_MS });
         let mut earlier = |time: Option<Time>| {
