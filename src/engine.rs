@@ -1,7 +1,8 @@
 //! Starts the shards, reloads them, asks them, and stops them.
 //!
-//! *Invariant*: [`Engine::start`] returns when every address is listened on and every shard turns, or nothing runs. A reload
-//! is done whole or not at all. *Does not* set signal handlers, limits of the process, an allocator, or where logs go.
+//! *Invariant*: [`Engine::start_with`] returns when every address is listened on and every shard turns, or nothing runs. A
+//! reload is done whole or not at all. *Does not* set signal handlers, limits of the process, an allocator, or where logs go.
+//! *Does not* know what the sinks are: each is moved into its shard's thread, which is made for its type.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,7 @@ use crossbeam::utils::CachePadded;
 use rustix::io::Errno;
 
 use crate::config::{Bind, Listener, Plan, SocketOptions};
-use crate::handoff::mailbox::{self, Receiver, Sender};
+use crate::handoff::mailbox::{self, Sender};
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
@@ -26,6 +27,7 @@ use crate::reactor::setup::SetupError;
 use crate::shard::balance::{Load, Neighbours};
 use crate::shard::control::{Control, Door, SessionInfo};
 use crate::shard::{Shard, ShardOptions, slots_for};
+use crate::sink::Sink;
 use crate::sink::blackhole::Blackhole;
 
 /// Why the engine did not start, or did not take a new plan.
@@ -96,8 +98,55 @@ impl Address {
 }
 
 impl Engine {
-    /// Opens every address of the plan, and starts its shards. `takeover` shares addresses that other processes have.
+    /// Opens every address of the plan, and starts its shards, whose mail is discarded. `takeover` shares addresses that other
+    /// processes have.
     pub fn start(plan: Plan, takeover: bool) -> Result<Self, EngineError> {
+        Self::start_with(plan, takeover, |_| Blackhole)
+    }
+
+    /// The same, with sinks of the caller's: `make` is asked for one for each shard, by the shard's number. A sink is moved
+    /// into its shard's thread and dropped there when the shard has ended. It must never block.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use ringmx::config::{Plan, SinkOptions};
+    /// use ringmx::engine::Engine;
+    /// use ringmx::policy::decision::{Decision, Ticket};
+    /// use ringmx::sink::Sink;
+    /// use ringmx::smtp::session::{Ended, Outcome};
+    ///
+    /// /// Counts lines.
+    /// struct Lines(Arc<AtomicU64>);
+    ///
+    /// impl Sink for Lines {
+    ///     fn content(&mut self, _slot: u32, piece: &[u8]) {
+    ///         self.0.fetch_add(piece.iter().filter(|octet| **octet == b'\n').count() as u64, Ordering::Relaxed);
+    ///     }
+    ///     fn abort(&mut self, _slot: u32) {}
+    ///     fn end(&mut self, _ticket: Ticket, _message: &Ended<'_>) -> Decision {
+    ///         Decision::Now(Outcome::Accept)
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lines = Arc::new(AtomicU64::new(0));
+    /// let binds = vec!["127.0.0.1:0".parse()?];
+    /// let plan = Plan::sink(SinkOptions { binds, shards: 1, connections_per_shard: 16, ..SinkOptions::default() })?;
+    /// let engine = Engine::start_with(plan, false, |_shard| Lines(lines.clone()))?;
+    /// for (_, address) in engine.listening() {
+    ///     println!("send mail to {address}");
+    /// }
+    /// let report = engine.stop();
+    /// assert_eq!((report.total("messages"), lines.load(Ordering::Relaxed)), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn start_with<S>(plan: Plan, takeover: bool, mut make: impl FnMut(u16) -> S) -> Result<Self, EngineError>
+    where
+        S: Sink + Send + 'static,
+    {
         let mut engine = Self {
             shards: Vec::new(),
             addresses: Vec::new(),
@@ -122,7 +171,8 @@ impl Engine {
             let processor = processors.get(number % processors.len().max(1)).copied();
             let number = number as u16;
             let neighbours = Neighbours::new(number, Arc::clone(&loads), Arc::clone(&mailboxes));
-            let shard = StartingShard { number, connections: plan.connections_per_shard(), messages, neighbours };
+            let connections = plan.connections_per_shard();
+            let shard = StartingShard { number, sink: make(number), connections, messages, neighbours };
             starting.push(shard.start(mailboxes[usize::from(number)].clone(), wake, processor)?);
         }
         let mut waited = Vec::new();
@@ -327,14 +377,15 @@ impl RunningShard {
 type Starting = (RunningShard, mpsc::Receiver<Result<(), SetupError>>);
 
 /// What a shard's thread is given.
-struct StartingShard {
+struct StartingShard<S> {
     number: u16,
+    sink: S,
     connections: u32,
     messages: Receiver<Control<OwnedFd>>,
     neighbours: Neighbours<OwnedFd, OwnedFd>,
 }
 
-impl StartingShard {
+impl<S: Sink + Send + 'static> StartingShard<S> {
     fn start(
         self,
         control: Sender<Control<OwnedFd>>,
@@ -362,10 +413,10 @@ impl StartingShard {
     }
 
     fn run(self, ring: Ring, counters: Arc<CachePadded<Counters>>) -> Box<Histograms> {
-        let Self { number, connections, messages, neighbours } = self;
+        let Self { number, sink, connections, messages, neighbours } = self;
         let session_octets = limits::SESSION_MEMORY_OCTETS;
         let options = ShardOptions { number, connections, control: messages, neighbours, counters, session_octets };
-        match Shard::new(ring, Blackhole, options).run() {
+        match Shard::new(ring, sink, options).run() {
             Ok(histograms) => histograms,
             Err(errno) => panic!("the ring of shard {number} failed: {errno}"),
         }

@@ -34,6 +34,7 @@ pub fn sink(options: &SinkArguments) -> Result<(), Failure> {
         shards: options.shards,
         connections_per_shard: options.connections,
         discards_mail: options.discards_mail,
+        keeps_envelope: false,
     })?;
     let watch = Watch::new(options.stats_json.clone())?;
     say::out(&show::plan(&plan));

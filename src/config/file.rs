@@ -52,6 +52,8 @@ pub(super) struct Listener {
     pub(super) enable: Option<Spanned<bool>>,
     pub(super) durability: Option<Spanned<Durability>>,
     pub(super) discards_mail: Option<Spanned<bool>>,
+    /// No key of a file: said by whoever brings a sink that looks at envelopes.
+    pub(super) keeps_envelope: bool,
     pub(super) banner: Option<Spanned<String>>,
     pub(super) extensions: Option<Spanned<Vec<Spanned<Extension>>>>,
     pub(super) default_domain: Option<Spanned<String>>,
@@ -181,6 +183,7 @@ impl Listener {
             enable: table.read("enable", value::boolean),
             durability: table.read("durability", value::word(&vocabulary::DURABILITY)),
             discards_mail: table.read("discards_mail", value::boolean),
+            keeps_envelope: false,
             banner: table.read("banner", value::banner),
             extensions: table.read_list("extensions", value::extension),
             default_domain: table.read("default_domain", value::hostname),

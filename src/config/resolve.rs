@@ -66,6 +66,7 @@ fn listener(
             Protocol::Smtp => Dialect::Smtp,
             Protocol::Lmtp => Dialect::Lmtp,
         },
+        keeps_envelope: file.keeps_envelope,
         banner: banner(file.banner, protocol, hostname, &file.path, report),
         extensions: file.extensions.map_or_else(Extensions::unconditional, |list| all(list).collect()),
         message_size_bytes: said(file.message_size_bytes, || limits::BLACKHOLE_MESSAGE_OCTETS),

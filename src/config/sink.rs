@@ -38,6 +38,8 @@ pub struct SinkOptions {
     pub connections_per_shard: u32,
     /// Whether it may listen where real mail arrives: port 25, 465 or 587 of an address that other machines reach.
     pub discards_mail: bool,
+    /// Whether sinks are told the envelope of each message: see [`Ended::record`](crate::smtp::session::Ended).
+    pub keeps_envelope: bool,
 }
 
 impl Default for SinkOptions {
@@ -51,6 +53,7 @@ impl Default for SinkOptions {
             shards: 0,
             connections_per_shard: limits::CONNECTIONS_PER_SHARD,
             discards_mail: false,
+            keeps_envelope: false,
         }
     }
 }
@@ -77,6 +80,7 @@ impl Plan {
             protocol: said(options.protocol),
             bind: options.binds.into_iter().map(|bind| Spanned::new(0..0, bind)).collect(),
             discards_mail: said(options.discards_mail),
+            keeps_envelope: options.keeps_envelope,
             proxy_protocol: said(options.proxy_protocol),
             checksum: said(options.checksum),
             ..file::Listener::default()
@@ -110,11 +114,17 @@ mod tests {
         assert_eq!((sink.name(), sink.kind(), sink.binds().len()), ("sink", Kind::Blackhole, 3));
         assert!(sink.scope().settings.terms().discards);
         assert_eq!((sink.protocol(), sink.scope().proxy_timeout_ms), (Protocol::Smtp, None));
-        assert!(!sink.scope().sums_content);
-        let told = SinkOptions { protocol: Protocol::Lmtp, proxy_protocol: true, checksum: true, ..options.clone() };
+        assert!(!sink.scope().sums_content && !sink.scope().settings.terms().keeps_record());
+        let told = SinkOptions {
+            protocol: Protocol::Lmtp,
+            proxy_protocol: true,
+            checksum: true,
+            keeps_envelope: true,
+            ..options.clone()
+        };
         let plan = Plan::sink(told).unwrap();
         let scope = plan.listeners()[0].scope();
-        assert!(scope.sums_content);
+        assert!(scope.sums_content && scope.settings.terms().keeps_record());
         assert_eq!((scope.settings.terms().dialect, scope.proxy_timeout_ms), (Dialect::Lmtp, Some(5_000)));
 
         let mail = SinkOptions { binds: vec![bind(":25")], ..SinkOptions::default() };

@@ -87,6 +87,8 @@ pub struct Terms {
     pub line_octets: Option<u32>,
     /// Whether accepted messages are thrown away; the greeting and every 250 then say so.
     pub discards: bool,
+    /// Whether a session keeps the envelope even of messages that are thrown away, for a sink that looks at it.
+    pub keeps_envelope: bool,
 }
 
 impl Terms {
@@ -113,6 +115,7 @@ impl Terms {
             received_fields: Some(limits::RECEIVED_FIELDS),
             line_octets: None,
             discards: false,
+            keeps_envelope: false,
         }
     }
 
@@ -124,6 +127,7 @@ impl Terms {
     /// Whether the session keeps what its client said, and looks into the lines of content. Not where nobody would read it.
     pub fn keeps_record(&self) -> bool {
         !self.discards
+            || self.keeps_envelope
             || self.recipient_domains_per_message.is_some()
             || self.received_fields.is_some()
             || self.line_octets.is_some()
