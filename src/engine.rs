@@ -16,7 +16,7 @@ use crossbeam::utils::CachePadded;
 use rustix::io::Errno;
 
 use crate::config::{Bind, Listener, Plan, SocketOptions};
-use crate::handoff::mailbox::{self, Sender};
+use crate::handoff::mailbox::{self, Receiver, Sender};
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;

@@ -9,6 +9,7 @@ use ringmx::config::Bind;
 use crate::ceiling::byte_sink::Answer;
 use crate::compare::scenario::Scenario;
 use crate::generate::arguments::{MergeArguments, RUN_HELP, RunArguments};
+use crate::through::arguments::{THROUGH_HELP, ThroughArguments};
 
 /// Loads SMTP and LMTP servers, and measures ringmx against what the machine can do, and against others.
 ///
@@ -38,6 +39,9 @@ pub enum Command {
     /// Loads a server: closed or open loop, every reply counted, every time in a histogram
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArguments>),
+    /// Loads a server that relays to a sink of this program, and follows each message to its arrival there
+    #[command(after_help = THROUGH_HELP)]
+    Through(Box<ThroughArguments>),
     /// Adds up the reports of several machines that loaded a server together
     Merge(MergeArguments),
     /// Measures a scenario of PERFORMANCE.md: servers in turn, ratios of pairs

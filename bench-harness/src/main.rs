@@ -1,10 +1,11 @@
 //! The benchmark instrument: ceilings to measure against, a load to measure with, comparisons in one run.
 //!
 //! `measure` reads the kernel's accounts and does the arithmetic · `ceiling` is what the machine can do when nothing is
-//! parsed: floor and byte sink, on the engine's own reactor · `generate` is the load generator · `load` is the client of comparisons · `compare` starts servers in turn, loads
+//! parsed: floor and byte sink, on the engine's own reactor · `generate` is the load generator · `through` follows its messages through a server into a
+//! sink of its own · `load` is the client of comparisons · `compare` starts servers in turn, loads
 //! each, checks both ledgers and prints ratios · `idle` holds connections that say nothing.
 //!
-//! *Invariants*: loopback only, but for `run`; every wait has a limit; a run whose ledgers disagree has no figure (exit status 3).
+//! *Invariants*: loopback only, but for `run` and `through`; every wait has a limit; a run whose ledgers disagree has no figure (exit status 3).
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod generate;
 mod idle;
 mod load;
 mod measure;
+mod through;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,7 @@ fn go(command: Command) -> Result<(), Failure> {
         Command::Floor(options) => ceiling::floor::serve(&options),
         Command::ByteSink(options) => ceiling::byte_sink::serve(&options),
         Command::Run(options) => generate::run(&options),
+        Command::Through(options) => through::run(&options),
         Command::Merge(options) => generate::merge::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Idle(options) => idle::run(&options),

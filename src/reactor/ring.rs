@@ -683,7 +683,7 @@ mod tests {
     fn a_connect_that_waits_is_cancelled() {
         let mut ring = small_ring();
         let listening = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listening.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listening.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listening.listen(0).unwrap();
         let to = Bind::Tcp(listening.local_addr().unwrap().as_socket().unwrap());
         for slot in 0..8 {

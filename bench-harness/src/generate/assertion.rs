@@ -18,6 +18,46 @@ pub enum Figure {
     Goodput,
     /// A count.
     Count(&'static str),
+    /// What `through` alone knows.
+    Delivery(Delivery),
+}
+
+/// A figure of what happened behind the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delivery {
+    /// The time from when a message was meant to be sent to its arrival that this share does not exceed, in ns.
+    EndToEnd(f64),
+    /// Deliveries that arrived per second.
+    ArrivalRate,
+    /// The most that were taken over and had not arrived.
+    Backlog,
+    /// From the last reply to the last arrival, in ns.
+    Drain,
+    /// A count.
+    Count(&'static str),
+}
+
+impl Delivery {
+    /// Counts that can be held to a condition.
+    pub const COUNTS: [&'static str; 6] =
+        ["lost", "duplicates", "altered", "misaddressed", "foreign", "unacknowledged"];
+
+    /// Whether it is a time.
+    pub fn is_time(self) -> bool {
+        matches!(self, Self::EndToEnd(_) | Self::Drain)
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        if let Some(quantile) = name.strip_prefix("e2e.") {
+            return share(quantile).map(Self::EndToEnd);
+        }
+        match name {
+            "arrival_rate" => Some(Self::ArrivalRate),
+            "backlog" => Some(Self::Backlog),
+            "drain" => Some(Self::Drain),
+            _ => Self::COUNTS.into_iter().find(|count| *count == name).map(Self::Count),
+        }
+    }
 }
 
 /// See the module.
@@ -33,6 +73,11 @@ pub struct Assertion {
 }
 
 impl Assertion {
+    /// Whether it is about what happened behind the server.
+    pub fn is_of_delivery(&self) -> bool {
+        matches!(self.figure, Figure::Delivery(_))
+    }
+
     /// Whether it holds.
     pub fn holds(&self, value: f64) -> bool {
         if self.is_less { value < self.bound } else { value > self.bound }
@@ -50,7 +95,8 @@ impl FromStr for Assertion {
             wrong("the figure is p50, p99.9 or max (of `message`, or as in mail.p99), rate, goodput, or a count of the report")
         })?;
         let bound = match figure {
-            Figure::Quantile(..) => time(bound).ok().map(|time: Duration| time.as_nanos() as f64),
+            Figure::Quantile(..) => nanoseconds(bound),
+            Figure::Delivery(delivery) if delivery.is_time() => nanoseconds(bound),
             _ => bound.parse::<f64>().ok().filter(|bound| bound.is_finite()),
         };
         let bound =
@@ -65,11 +111,28 @@ impl fmt::Display for Assertion {
     }
 }
 
+fn nanoseconds(text: &str) -> Option<f64> {
+    time(text).ok().map(|time: Duration| time.as_nanos() as f64)
+}
+
+/// `max` or `p99.9`.
+fn share(quantile: &str) -> Option<f64> {
+    if quantile == "max" {
+        return Some(1.0);
+    }
+    let percent: f64 = quantile.strip_prefix('p')?.parse().ok()?;
+    let share = (percent * 1e6).round() / 1e8;
+    (0.0..=1.0).contains(&share).then_some(share)
+}
+
 fn figure(name: &str) -> Option<Figure> {
     match name {
         "rate" => return Some(Figure::Rate),
         "goodput" => return Some(Figure::Goodput),
         _ => {}
+    }
+    if let Some(delivery) = Delivery::of(name) {
+        return Some(Figure::Delivery(delivery));
     }
     if let Some((count, _)) = Counts::default().each().into_iter().find(|(count, _)| *count == name) {
         return Some(Figure::Count(count));
@@ -112,6 +175,19 @@ mod tests {
         let rate = read("rate>100000");
         assert!(rate.figure == Figure::Rate && rate.holds(100_001.0) && !rate.holds(99_999.0));
         assert_eq!(read("refused<1").figure, Figure::Count("refused"));
+        for (text, figure, bound) in [
+            ("e2e.p99.9<5s", Delivery::EndToEnd(0.999), 5e9),
+            ("e2e.max<1ms", Delivery::EndToEnd(1.0), 1e6),
+            ("drain<2s", Delivery::Drain, 2e9),
+            ("arrival_rate>5", Delivery::ArrivalRate, 5.0),
+            ("backlog<70", Delivery::Backlog, 70.0),
+            ("foreign<1", Delivery::Count("foreign"), 1.0),
+        ] {
+            assert_eq!((read(text).figure, read(text).bound), (Figure::Delivery(figure), bound));
+        }
+        for wrong in ["e2e<5s", "e2e.99<5s", "e2e.p101<5s", "e2e.p99<5", "drain<5"] {
+            assert!(wrong.parse::<Assertion>().is_err(), "{wrong}");
+        }
         for wrong in
             ["", "p99", "p99=5ms", "p99<5", "p101<5ms", "rate>fast", "99<5ms", "nothing.p99<1s", "x<1", ".max<1s"]
         {

@@ -16,6 +16,7 @@ use ringmx::smtp::command::{MailCommand, RcptCommand};
 use super::corpus::Corpus;
 use super::plan::{Class, Dates, Plan, Texts};
 use super::random::Random;
+use crate::through::stamp::{Scan, Stamp, Sum};
 
 /// Octets of the text that bodies are cut from: little enough to stay near the processor.
 const POOL_OCTETS: usize = 32 * 1024;
@@ -101,12 +102,16 @@ pub struct Maker<'p> {
     /// The second that was rendered last.
     second: u64,
     date: Vec<u8>,
+    /// Where the stamp stands in the header that was made last, and what sums the body.
+    stamp_at: usize,
+    scan: Scan,
 }
 
 impl<'p> Maker<'p> {
     /// From a pool of text and of people, which all threads share.
     pub fn new(plan: &'p Plan, pool: &'p [u8], senders: &'p [Mailbox<'p>], recipients: &'p [RcptCommand<'p>]) -> Self {
-        Self { plan, pool, senders, recipients, second: u64::MAX, date: Vec::new() }
+        let scan = Scan::new(plan.stamp.unwrap_or_default());
+        Self { plan, pool, senders, recipients, second: u64::MAX, date: Vec::new(), stamp_at: 0, scan }
     }
 
     /// Once in a turn: the time that messages show.
@@ -142,8 +147,12 @@ impl<'p> Maker<'p> {
         let recipients = &self.recipients[first..first + count];
         let body = match &class.texts {
             Texts::Generated(sizes) => {
-                let octets = sizes.draw(&mut random);
+                let mut octets = sizes.draw(&mut random);
                 self.header(number, from, recipients, header);
+                if self.plan.stamp.is_some() {
+                    // It must be known again: it is as large as that takes.
+                    octets = octets.max(header.len() as u64 + 2);
+                }
                 // A message in which the fields do not fit has none.
                 if octets < header.len() as u64 + 2 {
                     header.clear();
@@ -160,10 +169,27 @@ impl<'p> Maker<'p> {
             None => Transfer::Data,
             Some(chunk_octets) => Transfer::Chunks { octets, chunk_octets },
         };
-        Made { from, recipients, transfer, body, octets }
+        let made = Made { from, recipients, transfer, body, octets };
+        if let Some(run) = self.plan.stamp {
+            let body = self.sum(&made, header);
+            let stamp = Stamp { run, number: number as u32, body, first: first as u32, recipients: count as u32 };
+            stamp.write(&mut header[self.stamp_at..self.stamp_at + Stamp::OCTETS]);
+        }
+        made
     }
 
-    fn header(&self, number: u64, from: Mailbox<'_>, recipients: &[RcptCommand<'_>], header: &mut Vec<u8>) {
+    /// Looks at the content as whoever receives it will.
+    fn sum(&mut self, made: &Made<'_>, header: &[u8]) -> Sum {
+        let mut at = 0;
+        while at < made.octets {
+            let piece = made.piece(header, at);
+            self.scan.feed(piece);
+            at += piece.len() as u64;
+        }
+        self.scan.end().1
+    }
+
+    fn header(&mut self, number: u64, from: Mailbox<'_>, recipients: &[RcptCommand<'_>], header: &mut Vec<u8>) {
         header.extend_from_slice(b"From: <");
         mailbox(from, header);
         header.extend_from_slice(b">\r\nTo: <");
@@ -178,7 +204,11 @@ impl<'p> Maker<'p> {
     }
 
     /// Those that every message has for itself.
-    fn fields(&self, number: u64, from: Mailbox<'_>, header: &mut Vec<u8>) {
+    fn fields(&mut self, number: u64, from: Mailbox<'_>, header: &mut Vec<u8>) {
+        if self.plan.stamp.is_some() {
+            self.stamp_at = header.len();
+            header.extend_from_slice(&[b' '; Stamp::OCTETS]);
+        }
         header.extend_from_slice(b"Date: ");
         header.extend_from_slice(&self.date);
         header.extend_from_slice(b"\r\nMessage-ID: <");

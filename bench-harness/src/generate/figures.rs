@@ -210,6 +210,8 @@ impl Figures {
             Figure::Rate => self.rate(),
             Figure::Goodput => self.goodput(),
             Figure::Count(name) => self.tally.counts.by_name(name).copied().unwrap_or(0) as f64,
+            // Nothing here knows it; `through` judges it, and `run` does not take it.
+            Figure::Delivery(_) => f64::NAN,
         }
     }
 
@@ -217,6 +219,10 @@ impl Figures {
     pub fn failing(&mut self, assertions: &[Assertion]) -> Vec<String> {
         let mut failing = Vec::new();
         for assertion in assertions {
+            if assertion.is_of_delivery() {
+                failing.push(format!("{assertion}: only `through` can know it"));
+                continue;
+            }
             let value = self.value(assertion.figure);
             let is_known = match assertion.figure {
                 Figure::Quantile(what, _) => !self.tally.histogram(what).is_empty(),

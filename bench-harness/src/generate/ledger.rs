@@ -92,6 +92,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What it comes to.
+    pub fn into_result(self) -> Result<(), Failure> {
+        match self {
+            Self::Fails(failure) => Err(failure),
+            Self::Agrees { .. } | Self::NotCompared => Ok(()),
+        }
+    }
+
     /// For reports.
     pub fn words(&self) -> &'static str {
         match self {

@@ -3,23 +3,24 @@
 //! `plan` is what is asked for (`arguments`, `scenario`, `target`, `sizes`, `people`, `assertion` read it) · `content` makes
 //! message n (`corpus` has real ones, `random` decides) · `schedule` says when messages are meant to be sent, `supply` which is
 //! next · `talk` is one session, `worker` a thread of them with its ring, `gate` what threads share · `tally` is what is true,
-//! `ledger` whether the server says so too, `figures` what it comes to, `report` how it is told.
+//! `ledger` whether the server says so too, `figures` what it comes to, `report` how it is told. `witness` is for who follows
+//! messages further.
 //!
 //! *Invariants*: nothing is allocated for a message in the steady state. Every message that was begun ends as one outcome. A
 //! run whose ledgers disagree has no figure, nor has one whose generator was saturated.
 
 pub mod arguments;
-mod assertion;
+pub mod assertion;
 mod content;
 mod corpus;
-mod figures;
+pub mod figures;
 mod gate;
 mod ledger;
 pub mod merge;
 mod people;
-mod plan;
+pub mod plan;
 mod random;
-mod report;
+pub mod report;
 mod scenario;
 mod schedule;
 mod search;
@@ -29,6 +30,7 @@ mod supply;
 mod talk;
 mod tally;
 mod target;
+pub mod witness;
 mod worker;
 
 use std::collections::VecDeque;
@@ -72,9 +74,12 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
+    /// All was sent, or the time was over.
     Done,
+    /// Somebody has stopped it.
     Interrupted,
+    /// A condition has.
     Aborted,
     /// The server is gone for good.
     Gone,
@@ -82,6 +87,10 @@ enum End {
 
 /// The command `run`.
 pub fn run(options: &RunArguments) -> Result<(), Failure> {
+    if let Some(assertion) = options.assertions.iter().chain(&options.slo).find(|assertion| assertion.is_of_delivery())
+    {
+        return Err(Failure::Usage(format!("'{assertion}' is known behind the server only: use `through`")));
+    }
     let plan = Plan::new(options)?;
     let writes_json_only = options.json.as_deref() == Some(Path::new("-"));
     if !writes_json_only && !options.once {
@@ -176,10 +185,10 @@ fn tell(
 }
 
 /// Figures, how the run ended, and whether the ledgers agree.
-type Measured = (Figures, End, Verdict);
+pub type Measured = (Figures, End, Verdict);
 
 /// One run, with what surrounds it: the server's counters and account, the network's.
-fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
+pub fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure> {
     // Sockets are the rings' and not the process's, but no ring may have more than a process.
     descriptors::raise(plan.connections_of(0) as u64 + DESCRIPTORS_SPARE)?;
     let server = options.server_stats.as_deref().zip(options.server_pid);
@@ -282,7 +291,9 @@ impl<'p> Progress<'p> {
             shows: std::io::stdout().is_terminal()
                 && !is_taken(&options.json)
                 && !is_taken(&options.ndjson)
-                && !plan.verbose,
+                && !plan.verbose
+                // Whoever follows messages further shows more.
+                && plan.witness.is_none(),
             earlier: vec![Counts::default(); plan.threads],
             open: VecDeque::new(),
         })

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringmx::reactor::listening::Bind;
@@ -17,6 +18,7 @@ use super::scenario::{self, Scenario};
 use super::schedule::{Rate, Spacing, Span};
 use super::sizes::Sizes;
 use super::target;
+use super::witness::Witness;
 use crate::failure::Failure;
 
 /// Without --duration and --messages.
@@ -163,6 +165,10 @@ pub struct Plan {
     pub checksum: bool,
     /// Whether the dialogue is shown.
     pub verbose: bool,
+    /// The run that each message says it is of, where it is looked at again behind the server.
+    pub stamp: Option<u64>,
+    /// Who hears of each message.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl Plan {
@@ -245,6 +251,8 @@ impl Plan {
             misbehaving_per_thousand: options.misbehave,
             checksum: options.checksum,
             verbose: options.verbose,
+            stamp: None,
+            witness: None,
         })
     }
 
@@ -266,6 +274,11 @@ impl Plan {
     /// All classes.
     pub fn classes(&self) -> &[Class] {
         &self.classes
+    }
+
+    /// Most recipients of a message.
+    pub fn recipients_most(&self) -> u32 {
+        self.classes.iter().map(|class| class.recipients.most).max().unwrap_or(1)
     }
 
     /// Connections of a thread.
@@ -312,7 +325,7 @@ fn sources(target: &Bind, given: &[IpAddr], connections: u32) -> Vec<Option<IpAd
 }
 
 /// From the randomness that every hash map is made with.
-fn random_seed() -> u64 {
+pub fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::measure::machine;
 
 /// Shares that are shown.
-const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+pub const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 /// The table.
 pub fn table(figures: &mut Figures, ledger: &str, is_partial: bool) -> String {
@@ -235,7 +235,8 @@ fn counts_json(counts: &Counts) -> Value {
     Value::Object(counts.each().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect())
 }
 
-fn quantiles(times: &Histogram<u64>) -> Value {
+/// The shares of times, by name.
+pub fn quantiles(times: &Histogram<u64>) -> Value {
     let values = QUANTILES.iter().map(|(name, share)| ((*name).to_owned(), json!(times.value_at_quantile(*share))));
     Value::Object(values.collect())
 }

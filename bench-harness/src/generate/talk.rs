@@ -13,6 +13,7 @@ use super::content::Made;
 use super::ledger::Page;
 use super::supply::{Due, Supply};
 use super::tally::{Tally, Timed};
+use super::witness::Witness;
 
 /// Octets that are written before they are sent.
 pub const OUT_MOST: usize = 256 * 1024;
@@ -27,6 +28,8 @@ struct Flight {
     given: Time,
     octets: u64,
     checksum: u32,
+    /// Those that were tried.
+    recipients: u32,
     is_measured: bool,
 }
 
@@ -48,6 +51,8 @@ pub struct Ear<'a> {
     pub supply: &'a mut Supply,
     /// Hears of each message that was taken over.
     pub ledger: Option<&'a mut Page>,
+    /// So does this, of each recipient.
+    pub witness: Option<&'a dyn Witness>,
 }
 
 /// Whether a message was begun.
@@ -84,6 +89,8 @@ pub struct Talk<'p> {
     /// What is to be sent.
     pub out: Vec<u8>,
     flights: VecDeque<Flight>,
+    /// Recipients of the first one that were refused.
+    refused: Vec<u32>,
     writing: Option<Writing<'p>>,
     /// Whether there is more to be written as soon as there is room, whatever the server says.
     pub has_more: bool,
@@ -126,6 +133,7 @@ impl<'p> Talk<'p> {
             session,
             out,
             flights,
+            refused: Vec::new(),
             writing: None,
             has_more: false,
             header,
@@ -161,8 +169,17 @@ impl<'p> Talk<'p> {
         tally.counts.recipients_cut += made.message().recipients.len() as u64 - u64::from(begun.recipients);
         self.messages += 1;
         let Start { due, intended, now, is_measured } = start;
-        let octets = made.octets();
-        self.flights.push_back(Flight { due, intended, begun: now, given: now, octets, checksum: 0, is_measured });
+        let (octets, recipients) = (made.octets(), begun.recipients);
+        self.flights.push_back(Flight {
+            due,
+            intended,
+            begun: now,
+            given: now,
+            octets,
+            checksum: 0,
+            recipients,
+            is_measured,
+        });
         self.writing = Some(Writing { made, at: 0, checksum: 0 });
         Begin::Begun
     }
@@ -233,7 +250,10 @@ impl<'p> Talk<'p> {
                     reply.code(),
                     ear,
                 ),
-                Event::Recipient { reply, .. } => {
+                Event::Recipient { reply, recipient, .. } => {
+                    if reply.class() != Class::Positive {
+                        self.refused.push(recipient);
+                    }
                     timing(&self.flights, &self.standing, self.asked).enter(
                         Timed::Rcpt,
                         Awaited::Rcpt,
@@ -252,9 +272,12 @@ impl<'p> Talk<'p> {
                         ear,
                     );
                 }
-                Event::EndOfData { reply, .. } => {
+                Event::EndOfData { reply, recipient, .. } => {
                     if let Some(flight) = self.flights.front() {
                         flight.hear_end_of_data(reply, ear);
+                        if reply.class() == Class::Positive {
+                            flight.tell_accepted(recipient, &self.refused, ear);
+                        }
                     }
                 }
                 Event::Ended(ended) => self.end(ended, ear),
@@ -268,6 +291,7 @@ impl<'p> Talk<'p> {
 
     fn end(&mut self, Ended { outcome, .. }: Ended, ear: &mut Ear<'_>) {
         let Some(flight) = self.flights.pop_front() else { return };
+        self.refused.clear();
         if self.flights.is_empty() {
             // It was the last one that was begun; nothing more is sent of it.
             self.writing = None;
@@ -352,6 +376,15 @@ impl Flight {
         if let (Some(ledger), Class::Positive) = (&mut ear.ledger, reply.class()) {
             ledger.acknowledge(self.due.number, self.octets, self.checksum, reply);
         }
+    }
+
+    /// It was taken over for one recipient, or for all that were not refused.
+    fn tell_accepted(&self, recipient: Option<u32>, refused: &[u32], ear: &Ear<'_>) {
+        let Some(witness) = ear.witness else { return };
+        let all = recipient.map_or(0..self.recipients, |one| one..one + 1);
+        // Replies come in the order of the recipients.
+        all.filter(|one| refused.binary_search(one).is_err())
+            .for_each(|one| witness.accept(self.due.number, one, ear.now));
     }
 }
 

@@ -416,6 +416,11 @@ impl<'p> Worker<'p> {
         match talk.begin(start, |header| maker.make(due.number, header), &mut self.tally) {
             Begin::Begun => {
                 self.supply.take(due);
+                if let Some(witness) = &self.plan.witness
+                    && due.tries == 0
+                {
+                    witness.begin(due.number, intended, is_measured);
+                }
                 talk.transmit(now, self.plan.checksum);
                 if self.arrivals.is_none() && due.tries == 0 {
                     self.tally.counts.offered += 1;

@@ -199,7 +199,13 @@ impl Worker<'_> {
         if self.plan.verbose {
             show("S: ", octets);
         }
-        let mut ear = Ear { now, tally: &mut self.tally, supply: &mut self.supply, ledger: self.page.as_mut() };
+        let mut ear = Ear {
+            now,
+            tally: &mut self.tally,
+            supply: &mut self.supply,
+            ledger: self.page.as_mut(),
+            witness: self.plan.witness.as_deref(),
+        };
         if let Some(talk) = &mut self.slots[index as usize].talk {
             lend(&mut self.spare, &mut talk.out);
             talk.hear(octets, &mut ear);
@@ -224,7 +230,13 @@ impl Worker<'_> {
     /// The connection is over: what was under way on it ends.
     fn hear_end(&mut self, index: u32) {
         let now = self.io.now();
-        let mut ear = Ear { now, tally: &mut self.tally, supply: &mut self.supply, ledger: self.page.as_mut() };
+        let mut ear = Ear {
+            now,
+            tally: &mut self.tally,
+            supply: &mut self.supply,
+            ledger: self.page.as_mut(),
+            witness: self.plan.witness.as_deref(),
+        };
         if let Some(talk) = &mut self.slots[index as usize].talk {
             if !talk.session.is_closed() && !talk.standing.is_ready {
                 self.slots[index as usize].has_failed = true;
