@@ -48,6 +48,9 @@ pub enum Command {
     Compare(CompareArguments),
     /// Opens connections that say EHLO and then nothing, and tells what they cost the server
     Idle(IdleArguments),
+    /// The engine as a child of comparisons, until SIGTERM
+    #[command(hide = true)]
+    Engine(EngineArguments),
 }
 
 const CEILING_HELP: &str = "\
@@ -72,22 +75,39 @@ pub struct ByteSinkArguments {
     #[command(flatten)]
     pub ceiling: CeilingArguments,
 
-    /// Answer the first so many octets of a connection, as `OCTETS=[TIMES*]REPLY,REPLY…` with ringmx's names of replies, such
-    /// as 20=Ehlo; repeated for what comes after
+    /// Answer the first so many octets of a connection, as `OCTETS=REPLY,REPLY…` with ringmx's names of replies, such as
+    /// 20=Ehlo; repeated for what comes after
     #[arg(long, value_name = "OCTETS=REPLIES")]
     pub opening: Vec<Answer>,
 
-    /// Answer every so many octets behind the opening, such as 135008=32*MailOk,RcptOk,Discarded
-    #[arg(long, value_name = "OCTETS=REPLIES")]
-    pub unit: Answer,
-
-    /// Answer so many octets that are left when the client shuts its side
-    #[arg(long, value_name = "OCTETS=REPLIES")]
-    pub ending: Answer,
+    /// Behind the opening, answer every so many octets, such as 4209=MailOk,RcptOk,Discarded; repeated for what a message
+    /// consists of, in turn
+    #[arg(long = "unit", value_name = "OCTETS=REPLIES", required = true)]
+    pub units: Vec<Answer>,
 
     /// Sum the CRC32C of all octets, as `ringmx sink --checksum` does of content
     #[arg(long)]
     pub checksum: bool,
+}
+
+/// Of `engine`: what `ringmx sink` understands too.
+#[derive(Debug, Args)]
+pub struct EngineArguments {
+    /// Where to listen
+    #[arg(value_name = "ADDRESS", value_parser = loopback_bind)]
+    pub bind: Bind,
+
+    /// Threads; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shards: u16,
+
+    /// Connections of each
+    #[arg(long, value_name = "N", default_value_t = ringmx::limits::CONNECTIONS_PER_SHARD)]
+    pub connections: u32,
+
+    /// Where to write counters, on SIGUSR1 and at the end
+    #[arg(long, value_name = "FILE")]
+    pub stats_json: Option<PathBuf>,
 }
 
 /// Of `compare`.
@@ -105,7 +125,7 @@ pub struct CompareArguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub shards: u16,
 
-    /// The ringmx to measure; without it $RINGMX_BIN, or the one beside this program
+    /// The ringmx to measure; without it $RINGMX_BIN, or else the engine within this program
     #[arg(long, value_name = "FILE")]
     pub ringmx: Option<PathBuf>,
 
@@ -129,9 +149,14 @@ pub struct IdleArguments {
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub connections: u32,
 
-    /// Source addresses that they come from: 127.0.1.1, 127.0.1.2, …
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=250))]
-    pub sources: u8,
+    /// Threads that hold them, each with a ring of its own: a ring may have as many descriptors as a process; 0 is one for each
+    /// core
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub threads: u16,
+
+    /// Come from these addresses in turn; from 127.0.1.1 on by itself where one has too few ports
+    #[arg(long = "source", value_name = "ADDRESS")]
+    pub sources: Vec<IpAddr>,
 
     /// The server's process, whose memory is looked at
     #[arg(long, value_name = "PID")]

@@ -1,11 +1,12 @@
 //! The benchmark instrument: ceilings to measure against, a load to measure with, comparisons in one run.
 //!
 //! `measure` reads the kernel's accounts and does the arithmetic · `ceiling` is what the machine can do when nothing is
-//! parsed: floor and byte sink, on the engine's own reactor · `generate` is the load generator · `through` follows its messages through a server into a
-//! sink of its own · `load` is the client of comparisons · `compare` starts servers in turn, loads
-//! each, checks both ledgers and prints ratios · `idle` holds connections that say nothing.
+//! parsed: floor and byte sink, on the engine's own reactor · `generate` is the load generator, and makes every load · `through`
+//! follows its messages through a server into a sink of its own · `compare` starts servers in turn, loads each, checks both
+//! ledgers and prints ratios · `idle` holds connections that say nothing.
 //!
-//! *Invariants*: loopback only, but for `run` and `through`; every wait has a limit; a run whose ledgers disagree has no figure (exit status 3).
+//! *Invariants*: loopback only, but for `run` and `through`; every wait has a limit; a run whose ledgers disagree has no figure
+//! (exit status 3).
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,6 @@ mod compare;
 mod failure;
 mod generate;
 mod idle;
-mod load;
 mod measure;
 mod through;
 
@@ -50,5 +50,6 @@ fn go(command: Command) -> Result<(), Failure> {
         Command::Merge(options) => generate::merge::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Idle(options) => idle::run(&options),
+        Command::Engine(options) => compare::own::serve(&options),
     }
 }

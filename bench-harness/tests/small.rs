@@ -22,6 +22,12 @@ fn bench(arguments: &[&str]) -> Output {
     command.args(arguments).env("RINGMX_BIN", ringmx()).stdin(Stdio::null()).output().unwrap()
 }
 
+/// Without any other program than the instrument itself.
+fn bench_alone(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmx-bench"));
+    command.args(arguments).env_remove("RINGMX_BIN").stdin(Stdio::null()).output().unwrap()
+}
+
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -72,12 +78,46 @@ fn compare(scenario: &str, expected: &[&str]) {
 
 #[test]
 fn p1_agrees_with_the_byte_sink() {
-    compare("p1", &["P1: 20 connections", "ringmx ÷ byte sink", "durability discard", "commit", "machine"]);
+    let expected =
+        ["P1: run --depth 32 --bdat", "ringmx ÷ byte sink", "durability none", "commit", "machine", "/ringmx\n"];
+    compare("p1", &expected);
 }
 
 #[test]
 fn p2_agrees_with_the_byte_sink() {
-    compare("p2", &["P2: 20 connections", "ringmx ÷ byte sink"]);
+    compare("p2", &["P2: run --depth 2", "ringmx ÷ byte sink"]);
+}
+
+#[test]
+fn the_engine_within_is_measured_when_no_other_is_named() {
+    let output = bench_alone(&["compare", "p1", "--small"]);
+    let text = text(&output);
+    assert!(output.status.success() && text.contains("the engine within this program"), "{text}");
+}
+
+#[test]
+fn p9_agrees_with_the_byte_sink_about_large_messages() {
+    compare("p9", &["ringmx ÷ byte sink, BDAT, 100 KiB", "ringmx ÷ byte sink, DATA, 10 MiB"]);
+}
+
+#[test]
+fn p10_weighs_idle_connections() {
+    compare("p10", &["P10: 500 idle connections", "every connection was still answered", "RssAnon"]);
+}
+
+#[test]
+fn p11_counts_only_those_that_work() {
+    compare("p11", &["ringmx, 100 beside 9,900 idle ÷ ringmx, 20 connections: CPU/message"]);
+}
+
+#[test]
+fn p18_runs_on_two_shards_and_on_one() {
+    compare("p18", &["ringmx, 2 shards ÷ ringmx, 1 shard: CPU/message", "open loop"]);
+}
+
+#[test]
+fn p20_times_an_open_loop() {
+    compare("p20", &["ringmx ÷ floor: p99.9 of the reply", "open loop at 50 %"]);
 }
 
 #[test]
@@ -87,7 +127,7 @@ fn p3_agrees_with_floor_and_smtp_sink() {
 
 #[test]
 fn p4_agrees_with_floor_and_smtp_sink() {
-    compare("p4", &["smtp-source -s 20", "ringmx ÷ smtp-sink, messages/s"]);
+    compare("p4", &["smtp-source -s 20", "ringmx ÷ smtp-sink: messages/s"]);
 }
 
 #[test]
@@ -99,7 +139,21 @@ fn p17_reads_what_the_engine_counts() {
 fn idle_connections_are_held_and_weighed() {
     let sink = Sink::start(&["--shards", "1"]);
     let pid = sink.child.id().to_string();
-    let small = ["--connections", "300", "--sources", "3", "--messages", "400", "--hold", "0.1", "--active"];
+    let small = [
+        "--connections",
+        "300",
+        "--threads",
+        "3",
+        "--source",
+        "127.0.1.1",
+        "--source",
+        "127.0.1.2",
+        "--messages",
+        "400",
+        "--hold",
+        "0.1",
+        "--active",
+    ];
     let output = bench(&[&["idle", &sink.address, "--pid", &pid], &small[..]].concat());
     let text = text(&output);
     assert!(output.status.success(), "{text}");

@@ -1,13 +1,13 @@
 //! One run of one server: its processor time, the machine's, the rate; and whether client and server agree.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::scenario::{Contestant, Scenario};
-use super::server::{Counted, Server};
+use super::scenario::{Contestant, Program};
+use super::server::{Counted, Engine, Server};
 use super::stats::Stats;
 use super::traffic::Sent;
 use crate::failure::Failure;
+use crate::generate::load::Held;
 use crate::measure::processor::{self, ProcessTime, Source};
 
 /// How long a server is left alone before its account is read: connections close, threads fall asleep.
@@ -33,12 +33,12 @@ pub const COUNTERS: [&str; 12] = [
 /// What all runs of a comparison have in common.
 #[derive(Clone, Debug)]
 pub struct Bench {
-    /// The scenario.
-    pub scenario: Scenario,
-    /// Threads of each server that has them.
+    /// The ringmx to measure.
+    pub engine: Engine,
+    /// Threads of each server that has them; 0 is one for each core.
     pub shards: u16,
-    /// The program to measure.
-    pub ringmx: PathBuf,
+    /// Whether ringmx is looked at in the steady state.
+    pub looks: bool,
 }
 
 /// What a run has shown.
@@ -54,30 +54,42 @@ pub struct Run {
     pub others: f64,
     /// Messages per second.
     pub rate: f64,
+    /// 99.9 % of the times from the end of data to its reply, in µs; 0 where the client does not know.
+    pub tail_us: f64,
     /// What ringmx counted meanwhile, where the scenario asks for it.
     pub steady: Option<Stats>,
 }
 
 impl Bench {
-    /// Runs a server once with so many messages. Without agreement there is no figure.
-    pub fn run(&self, contestant: Contestant, messages: u64) -> Result<Run, Failure> {
-        let traffic = self.scenario.traffic();
-        let before = self.scenario.messages_before();
-        let looks = self.scenario == Scenario::P17 && contestant == Contestant::Ringmx;
+    /// Runs a server once with so many messages, at this rate if there is one. Without agreement there is no figure.
+    pub fn run(&self, contestant: &Contestant, messages: u64, rate: Option<f64>) -> Result<Run, Failure> {
+        let before = contestant.messages_before();
+        let looks = self.looks && contestant.program == Program::Ringmx;
+        let shards = contestant.shards.unwrap_or(self.shards);
 
-        let server = Server::start(self, contestant, before + messages)?;
-        let warmed = traffic.send(server.address(), before)?;
+        let server = Server::start(&self.engine, contestant, shards, before + messages)?;
+        let held = match contestant.held {
+            0 => None,
+            held => Some(Held::open(server.address(), held, 0, "")?),
+        };
+        let warmed = contestant.traffic.send(server.address(), before, rate)?;
         std::thread::sleep(SETTLING);
         let steady = if looks { Some(server.look()?) } else { None };
         let account = Account::read(server.pid())?;
-        let sent = traffic.send(server.address(), messages)?;
+        let sent = contestant.traffic.send(server.address(), messages, rate)?;
         std::thread::sleep(SETTLING);
         let used = Account::read(server.pid())?.since(&account);
         let steady = match steady {
             Some(earlier) => Some(server.look()?.since(&earlier)),
             None => None,
         };
+        // Their octets are in no ledger of the load's.
+        let are_others = held.is_some();
+        if let Some(held) = held {
+            held.release()?;
+        }
         let all = warmed.and(sent);
+        let all = Sent { octets: all.octets.filter(|_| !are_others), ..all };
         agree(contestant, &all, &server.stop(all.messages)?)?;
 
         let each_us = |ns: u64| ns as f64 / 1000.0 / messages as f64;
@@ -86,7 +98,8 @@ impl Bench {
             source: used.source,
             machine_us: each_us(used.machine_ns),
             others: used.others(),
-            rate: messages as f64 / sent.elapsed.as_secs_f64(),
+            rate: sent.rate,
+            tail_us: sent.tail_ns.unwrap_or(0) as f64 / 1000.0,
             steady,
         })
     }
@@ -143,7 +156,7 @@ impl Used {
 }
 
 /// Counts always agree; octets wherever both sides count them.
-fn agree(contestant: Contestant, sent: &Sent, counted: &Counted) -> Result<(), Failure> {
+fn agree(contestant: &Contestant, sent: &Sent, counted: &Counted) -> Result<(), Failure> {
     let mut wrong = counted.complaints.clone();
     if sent.messages != counted.messages {
         wrong.push(format!("{} messages were accepted and {} counted", sent.messages, counted.messages));
@@ -168,12 +181,14 @@ fn agree(contestant: Contestant, sent: &Sent, counted: &Counted) -> Result<(), F
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::scenario::Scenario;
 
     #[test]
     fn ledgers_must_agree() {
         let sent = Sent { messages: 10, content_octets: (100, 120), octets: Some(300), ..Sent::default() };
         let counted = Counted { messages: 10, content_octets: Some(110), octets: Some(300), ..Counted::default() };
-        let check = |sent: &Sent, counted: &Counted| agree(Contestant::Ringmx, sent, counted);
+        let contestant = &Scenario::P1.contestants()[0];
+        let check = |sent: &Sent, counted: &Counted| agree(contestant, sent, counted);
         assert_eq!(check(&sent, &counted), Ok(()));
         for wrong in [
             Counted { messages: 9, ..counted.clone() },

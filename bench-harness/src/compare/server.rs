@@ -11,16 +11,56 @@ use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 
 use super::process::Process;
-use super::round::Bench;
-use super::scenario::Contestant;
+use super::scenario::{Contestant, Program};
 use super::stats::Stats;
-use super::traffic::{Traffic, postfix_tool};
+use super::traffic::postfix_tool;
+use crate::ceiling::byte_sink::Answer;
 use crate::failure::Failure;
-use crate::load;
-use crate::load::script::{Mode, Script, Shape};
+use crate::generate::load::Load;
 
 /// How long a server may take to start, or to stop.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Connections of a shard of ringmx where many are held: 100,000 spread over eight shards as chance has it, and some.
+const MANY_CONNECTIONS: &str = "14000";
+
+/// The ringmx that is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The engine within this program.
+    Own,
+    /// A program of its own.
+    Program(PathBuf),
+}
+
+impl Engine {
+    /// The one that was named, here or with RINGMX_BIN; else our own.
+    pub fn find(named: Option<&Path>) -> Result<Self, Failure> {
+        let named = named.map(Path::to_owned).or_else(|| std::env::var_os("RINGMX_BIN").map(PathBuf::from));
+        match named {
+            None => Ok(Self::Own),
+            Some(path) if path.is_file() => Ok(Self::Program(path)),
+            Some(path) => Err(Failure::Unavailable(format!("there is no ringmx at {}", path.display()))),
+        }
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Own => "the engine within this program".to_owned(),
+            Self::Program(path) => path.display().to_string(),
+        }
+    }
+
+    fn command(&self) -> Result<Command, Failure> {
+        let (mut command, word) = match self {
+            Self::Own => (this_program()?, "engine"),
+            Self::Program(path) => (Command::new(path), "sink"),
+        };
+        command.arg(word);
+        Ok(command)
+    }
+}
 
 /// What a server says that it got.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,7 +78,7 @@ pub struct Counted {
 /// See the module.
 #[derive(Debug)]
 pub struct Server {
-    contestant: Contestant,
+    program: Program,
     process: Process,
     address: SocketAddr,
     /// Where ringmx writes its counters.
@@ -58,29 +98,38 @@ impl Drop for StatsFile {
 
 impl Server {
     /// Starts one that will get so many messages in all.
-    pub fn start(bench: &Bench, contestant: Contestant, messages: u64) -> Result<Self, Failure> {
-        let stats = StatsFile(stats_path());
-        let shards = bench.shards.to_string();
-        let (process, address) = match contestant {
-            Contestant::Ringmx => {
-                let mut command = Command::new(&bench.ringmx);
-                command.args(["sink", "127.0.0.1:0", "--shards", &shards, "--stats-json"]).arg(&stats.0);
-                announced(Process::start("ringmx", &mut command)?)?
-            }
-            Contestant::Floor => {
+    pub fn start(engine: &Engine, contestant: &Contestant, shards: u16, messages: u64) -> Result<Self, Failure> {
+        let program = contestant.program;
+        let (process, address) = match program {
+            Program::Ringmx => return Self::ringmx(engine, shards, contestant.held > 0),
+            Program::Floor => {
                 let mut command = this_program()?;
-                command.args(["floor", "127.0.0.1:0", "--shards", &shards]);
+                command.args(["floor", "127.0.0.1:0", "--shards", &shards.to_string()]);
                 announced(Process::start("floor", &mut command)?)?
             }
-            Contestant::ByteSink => {
+            Program::ByteSink => {
                 let mut command = this_program()?;
-                command.args(["byte-sink", "127.0.0.1:0", "--shards", &shards]);
-                command.args(counts_of(bench.scenario.traffic())?);
+                command.args(["byte-sink", "127.0.0.1:0", "--shards", &shards.to_string()]);
+                let script = contestant.traffic.script()?;
+                let said = |option: &'static str| move |answer: &Answer| [option.to_owned(), answer.to_string()];
+                command.args(script.opening.iter().flat_map(said("--opening")));
+                command.args(script.units.iter().flat_map(said("--unit")));
                 announced(Process::start("byte-sink", &mut command)?)?
             }
-            Contestant::SmtpSink => start_smtp_sink(messages)?,
+            Program::SmtpSink => start_smtp_sink(messages)?,
         };
-        Ok(Self { contestant, process, address, stats })
+        Ok(Self { program, process, address, stats: StatsFile(stats_path()) })
+    }
+
+    /// Starts ringmx, with room for many connections or for the usual number.
+    pub fn ringmx(engine: &Engine, shards: u16, has_many: bool) -> Result<Self, Failure> {
+        let stats = StatsFile(stats_path());
+        let mut command = engine.command()?;
+        command.args(["127.0.0.1:0", "--shards", &shards.to_string()]);
+        command.args(if has_many { &["--connections", MANY_CONNECTIONS][..] } else { &[] });
+        command.arg("--stats-json").arg(&stats.0);
+        let (process, address) = announced(Process::start("ringmx", &mut command)?)?;
+        Ok(Self { program: Program::Ringmx, process, address, stats })
     }
 
     /// Where it listens.
@@ -100,26 +149,25 @@ impl Server {
 
     /// Stops it and takes its ledger.
     pub fn stop(mut self, messages: u64) -> Result<Counted, Failure> {
-        match self.contestant {
-            Contestant::Ringmx => {
+        match self.program {
+            Program::Ringmx => {
                 self.process.signal(Signal::TERM);
                 self.process.finish(PATIENCE)?;
                 ringmx_ledger(&Stats::read(&self.stats.0)?)
             }
-            Contestant::Floor | Contestant::ByteSink => {
+            Program::Floor | Program::ByteSink => {
                 self.process.end_input();
                 let lines = self.process.finish(PATIENCE)?;
-                ceiling_ledger(&lines, self.contestant)
+                ceiling_ledger(&lines, self.program)
             }
-            Contestant::SmtpSink => {
+            Program::SmtpSink => {
                 let refused = |text: &str| Counted { complaints: vec![text.to_owned()], ..Counted::default() };
                 if self.process.is_over() {
                     return Ok(refused("smtp-sink has counted more messages than were sent"));
                 }
                 // It ends with the message after the last one: if it does, it has counted as we did. It does so before it
                 // answers, so this one fails.
-                let shape = Shape { mode: Mode::Data, depth: 1, size: 512, recipients: 1 };
-                let _ = load::send(self.address, 1, 1, &shape);
+                let _ = Load::new("--connections 1 --size 512 --patience 5s").send(self.address, 1);
                 match self.process.finish(Duration::from_secs(5)) {
                     Ok(_) => Ok(Counted { messages, ..Counted::default() }),
                     Err(_) => Ok(refused("smtp-sink has counted fewer messages than were sent")),
@@ -145,37 +193,21 @@ fn ringmx_ledger(stats: &Stats) -> Result<Counted, Failure> {
     })
 }
 
-fn ceiling_ledger(lines: &[String], contestant: Contestant) -> Result<Counted, Failure> {
+fn ceiling_ledger(lines: &[String], program: Program) -> Result<Counted, Failure> {
     let json = lines.iter().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
     let number = |name: &str| json.as_ref().and_then(|json| json[name].as_u64());
-    let missing = || Failure::System(format!("the {} has not told what it counted", contestant.name()));
+    let missing = || Failure::System(format!("the {} has not told what it counted", program.name()));
     let octets = number("octets").ok_or_else(missing)?;
     let mismatches = number("mismatches").ok_or_else(missing)?;
     Ok(Counted {
         messages: number("messages").ok_or_else(missing)?,
-        content_octets: (contestant == Contestant::Floor).then_some(octets),
-        octets: (contestant == Contestant::ByteSink).then_some(octets),
+        content_octets: (program == Program::Floor).then_some(octets),
+        octets: (program == Program::ByteSink).then_some(octets),
         complaints: match mismatches {
             0 => Vec::new(),
             _ => vec![format!("{mismatches} connections did not end as the byte sink was told")],
         },
     })
-}
-
-/// What the byte sink is told of the load.
-fn counts_of(traffic: Traffic) -> Result<Vec<String>, Failure> {
-    let Traffic::Load { shape, .. } = traffic else {
-        return Err(Failure::Usage("the byte sink answers only loads whose octets are known".to_owned()));
-    };
-    // How many messages there are does not matter to the exchanges.
-    let script = Script::new(&shape, shape.depth)?;
-    let mut counts = Vec::new();
-    for opening in [Some(&script.hello), script.opening.as_ref()].into_iter().flatten() {
-        counts.extend(["--opening".to_owned(), opening.answer().to_string()]);
-    }
-    counts.extend(["--unit".to_owned(), script.unit.answer().to_string()]);
-    counts.extend(["--ending".to_owned(), script.ending.answer().to_string()]);
-    Ok(counts)
 }
 
 fn this_program() -> Result<Command, Failure> {
@@ -239,9 +271,9 @@ mod tests {
     fn ledgers_of_ceilings_are_read() {
         let lines = ["ringmx-bench: ready on 127.0.0.1:1", r#"{"messages": 3, "octets": 9, "mismatches": 1}"#];
         let lines = lines.map(str::to_owned);
-        let counted = ceiling_ledger(&lines, Contestant::ByteSink).unwrap();
+        let counted = ceiling_ledger(&lines, Program::ByteSink).unwrap();
         assert_eq!((counted.messages, counted.octets, counted.content_octets), (3, Some(9), None));
         assert_eq!(counted.complaints.len(), 1);
-        assert!(ceiling_ledger(&lines[..1], Contestant::Floor).is_err());
+        assert!(ceiling_ledger(&lines[..1], Program::Floor).is_err());
     }
 }

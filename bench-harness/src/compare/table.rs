@@ -3,30 +3,31 @@
 use std::fmt::Write as _;
 
 use super::round::{Bench, Run};
-use super::scenario::{Figure, Goal, Scenario};
+use super::scenario::{Contestant, Figure, Goal, Scenario};
 use crate::failure::Failure;
+use crate::measure::machine;
 use crate::measure::statistics::Spread;
 
 /// Share of the machine's time above which other processes are said to disturb.
 const NOISE_PERCENT: f64 = 5.0;
 
 /// What is measured, on what.
-pub fn heading(bench: &Bench, machine: &str, commit: &str) -> String {
+pub fn heading(title: &str, bench: &Bench) -> String {
     let shards = match bench.shards {
         0 => "one for each core".to_owned(),
         shards => shards.to_string(),
     };
     format!(
-        "{}: {}\ndurability discard (blackhole without disk), shards {shards}\nmachine {machine}\ncommit {commit}, {}\n",
-        bench.scenario.name(),
-        bench.scenario.title(),
-        bench.ringmx.display(),
+        "{title}\ndurability none: mail is discarded, no disk; shards {shards}\nmachine {}\ncommit {}, {}\n",
+        machine::describe(),
+        machine::commit(),
+        bench.engine.describe(),
     )
 }
 
-/// The figures: each server's runs, in the order of the scenario's contestants.
-pub fn figures(scenario: Scenario, runs: &[Vec<Run>]) -> String {
-    let mut text = absolute(scenario, runs);
+/// The figures: each contestant's runs, in their order.
+pub fn figures(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
+    let mut text = absolute(scenario, contestants, runs);
     text.push('\n');
     match scenario {
         Scenario::P17 => match steady(&runs[0]) {
@@ -34,29 +35,46 @@ pub fn figures(scenario: Scenario, runs: &[Vec<Run>]) -> String {
             // Names of counters are tested; this is for a ringmx of another age.
             Err(failure) => text.push_str(&format!("{failure}\n")),
         },
-        _ => text.push_str(&ratios(scenario, runs)),
+        _ => text.push_str(&ratios(scenario, contestants, runs)),
+    }
+    if scenario == Scenario::P18 {
+        text.push_str(
+            "Messages that cross shards: none. A shard shares nothing with another that a message could go through.\n",
+        );
     }
     text
 }
 
-fn absolute(scenario: Scenario, runs: &[Vec<Run>]) -> String {
+fn absolute(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
     let mut text =
-        format!("{:<12} {:>26} {:>28} {:>26}\n", "server", "CPU µs/message", "messages/s", "machine CPU µs/message");
-    for (contestant, runs) in scenario.contestants().iter().zip(runs) {
+        format!("{:<28} {:>26} {:>28} {:>26}", "server", "CPU µs/message", "messages/s", "machine CPU µs/message");
+    let has_tail = scenario.goals().iter().any(|goal| goal.figure == Figure::Tail);
+    if has_tail {
+        text.push_str(&format!(" {:>26}", "p99.9 end of data, µs"));
+    }
+    text.push('\n');
+    for (contestant, runs) in contestants.iter().zip(runs) {
         let spread = |of: fn(&Run) -> f64| Spread::of(runs.iter().map(of));
-        let (Some(cpu), Some(rate), Some(machine)) =
-            (spread(|run| run.cpu_us), spread(|run| run.rate), spread(|run| run.machine_us))
+        let (Some(cpu), Some(rate), Some(machine), Some(tail)) =
+            (spread(|run| run.cpu_us), spread(|run| run.rate), spread(|run| run.machine_us), spread(|run| run.tail_us))
         else {
             continue;
         };
         let (cpu, rate, machine) = (format!("{cpu:.2}"), format!("{rate:.0}"), format!("{machine:.2}"));
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:<12} {cpu:>26} {rate:>28} {machine:>26}", contestant.name());
+        let _ = write!(text, "{:<28} {cpu:>26} {rate:>28} {machine:>26}", contestant.name());
+        let _ = if has_tail { writeln!(text, " {:>26}", format!("{tail:.0}")) } else { writeln!(text) };
     }
+    text.push_str(&footing(runs));
+    text
+}
+
+/// Where figures come from, and what disturbed them.
+pub fn footing(runs: &[Vec<Run>]) -> String {
     let mut sources: Vec<String> = runs.iter().flatten().map(|run| run.source.to_string()).collect();
     sources.sort();
     sources.dedup();
-    let _ = writeln!(text, "median (least–most); CPU of the server is user+system from {}", sources.join(" or "));
+    let mut text = format!("median (least–most); CPU of the server is user+system from {}\n", sources.join(" or "));
     if let Some(others) = Spread::of(runs.iter().flatten().map(|run| 100.0 * run.others)) {
         let noise = match others.median > NOISE_PERCENT {
             true => ": absolute figures are too high, and ratios wide",
@@ -67,27 +85,29 @@ fn absolute(scenario: Scenario, runs: &[Vec<Run>]) -> String {
     text
 }
 
-fn ratios(scenario: Scenario, runs: &[Vec<Run>]) -> String {
-    let mut text = format!("{:<32} {:>20} {:>22} {:>22}\n", "ratio of pairs", "median", "goal", "stretch");
-    for goal in scenario.goals() {
-        let figure = |run: &Run| match goal.figure {
-            Figure::Cpu => run.cpu_us,
-            Figure::Rate => run.rate,
-        };
-        let values = |runs: &[Run]| runs.iter().map(figure).collect::<Vec<_>>();
-        let other = scenario.contestants().iter().zip(runs).find(|(contestant, _)| **contestant == goal.against);
-        let Some(ratio) = other.and_then(|(_, other)| Spread::of_ratios(&values(&runs[0]), &values(other))) else {
-            continue;
-        };
-        let what = match goal.figure {
-            Figure::Cpu => "CPU/message",
-            Figure::Rate => "messages/s",
-        };
-        let name = format!("ringmx ÷ {}, {what}", goal.against.name());
+/// The ratio of pairs that a goal is about.
+pub fn ratio(goal: &Goal, runs: &[Vec<Run>]) -> Option<Spread> {
+    let figure = |run: &Run| match goal.figure {
+        Figure::Cpu => run.cpu_us,
+        Figure::Rate => run.rate,
+        Figure::Tail => run.tail_us,
+    };
+    let values = |at: usize| runs[at].iter().map(figure).collect::<Vec<_>>();
+    Spread::of_ratios(&values(goal.above), &values(goal.below))
+}
+
+fn ratios(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
+    let mut text = format!("{:<64} {:>20} {:>16} {:>16}\n", "ratio of pairs", "median", "goal", "stretch");
+    for goal in &scenario.goals() {
+        let Some(ratio) = ratio(goal, runs) else { continue };
+        let (above, below) = (&contestants[goal.above], &contestants[goal.below]);
+        // What is said of both is said once.
+        let above = if above.remark == below.remark { above.program.name().to_owned() } else { above.name() };
+        let name = format!("{above} ÷ {}: {}", below.name(), goal.figure.name());
         let median = format!("{ratio:.2}");
         let _ = writeln!(
             text,
-            "{name:<32} {median:>20} {:>22} {:>22}",
+            "{name:<64} {median:>20} {:>16} {:>16}",
             verdict(goal, ratio.median, goal.goal),
             verdict(goal, ratio.median, goal.stretch)
         );
@@ -97,7 +117,7 @@ fn ratios(scenario: Scenario, runs: &[Vec<Run>]) -> String {
 
 fn verdict(goal: &Goal, ratio: f64, bound: f64) -> String {
     let sign = match goal.figure {
-        Figure::Cpu => '≤',
+        Figure::Cpu | Figure::Tail => '≤',
         Figure::Rate => '≥',
     };
     format!("{sign} {bound:.2} {}", if goal.is_met(ratio, bound) { "met" } else { "missed" })
@@ -136,7 +156,15 @@ mod tests {
     use crate::measure::processor::Source;
 
     fn run(cpu_us: f64, rate: f64) -> Run {
-        Run { cpu_us, source: Source::Schedstat, machine_us: 2.0 * cpu_us, others: 0.25, rate, steady: None }
+        Run {
+            cpu_us,
+            source: Source::Schedstat,
+            machine_us: 2.0 * cpu_us,
+            others: 0.25,
+            rate,
+            tail_us: 0.0,
+            steady: None,
+        }
     }
 
     #[test]
@@ -146,7 +174,7 @@ mod tests {
             vec![run(10.0, 12_000.0), run(10.0, 12_000.0), run(10.0, 12_000.0)],
             vec![run(20.0, 10_000.0), run(20.0, 10_000.0), run(20.0, 10_000.0)],
         ];
-        let text = figures(Scenario::P4, &runs);
+        let text = figures(Scenario::P4, &Scenario::P4.contestants(), &runs);
         for expected in [
             "12.00 (11.50–13.00)",
             "1.20 (1.15–1.30)",

@@ -1,4 +1,4 @@
-//! The load of a scenario: our own client within this process, or Postfix's smtp-source as a child.
+//! The load of a scenario: our own generator within this process, or Postfix's smtp-source as a child.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::process::Process;
 use crate::failure::Failure;
-use crate::load;
-use crate::load::script::{Mode, Shape};
+use crate::generate::load::Load;
+use crate::generate::rehearsal::Script;
 
 /// How long a run of smtp-source may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -15,18 +15,31 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Octets that smtp-source's header may add to a message: its lines are short, and differ with host name and numbers.
 const SOURCE_HEADER_OCTETS_MOST: u64 = 512;
 
+/// By how much a generator on the same cores may be late by its own fault. Times count from when messages were meant to begin,
+/// on both sides; beyond this they would tell of the generator alone.
+const LAG_MOST: &str = "100ms";
+
 /// Where Debian has smtp-source and smtp-sink.
 pub const POSTFIX_TOOLS: &str = "/usr/sbin";
 
+/// Whether messages wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// They do.
+    Closed,
+    /// They come at this share of the rate that the slowest contestant reaches when they do.
+    OfHighest(f64),
+}
+
 /// See the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Traffic {
     /// Our own.
-    Load {
-        /// Connections.
-        connections: u64,
-        /// Of what they send.
-        shape: Shape,
+    Run {
+        /// In the generator's words.
+        load: Load,
+        /// Closed or open loop.
+        pace: Pace,
     },
     /// smtp-source.
     Source {
@@ -48,12 +61,14 @@ pub struct Sent {
     pub content_octets: (u64, u64),
     /// All octets, if it counts them.
     pub octets: Option<u64>,
-    /// How long it took.
-    pub elapsed: Duration,
+    /// Messages per second.
+    pub rate: f64,
+    /// 99.9 % of the times from the end of data to its reply, in ns, if it knows them.
+    pub tail_ns: Option<u64>,
 }
 
 impl Sent {
-    /// Both together; the time is that of the later.
+    /// Both together; rate and times are those of the later.
     pub fn and(self, later: Self) -> Self {
         Self {
             messages: self.messages + later.messages,
@@ -62,7 +77,7 @@ impl Sent {
                 self.content_octets.1 + later.content_octets.1,
             ),
             octets: self.octets.zip(later.octets).map(|(earlier, later)| earlier + later),
-            elapsed: later.elapsed,
+            ..later
         }
     }
 }
@@ -71,13 +86,13 @@ impl Traffic {
     /// In words.
     pub fn title(&self) -> String {
         match self {
-            Self::Load { connections, shape } => {
-                let Shape { mode, depth, size, .. } = shape;
-                match mode {
-                    Mode::Bdat => format!("{connections} connections, BDAT pipelined {depth} deep, {size} octets"),
-                    Mode::Data => format!(
-                        "{connections} connections, end of data and next MAIL/RCPT/DATA in one segment, {size} octets"
-                    ),
+            Self::Run { load, pace } => {
+                let words = format!("run {}", load.words());
+                match pace {
+                    Pace::Closed => words,
+                    Pace::OfHighest(share) => {
+                        format!("{words}, open loop at {:.0} % of the highest rate", 100.0 * share)
+                    }
                 }
             }
             Self::Source { sessions, size, connection_each } => {
@@ -86,16 +101,31 @@ impl Traffic {
         }
     }
 
-    /// Sends so many messages.
-    pub fn send(&self, target: SocketAddr, messages: u64) -> Result<Sent, Failure> {
+    /// What a connection will say, if that is known.
+    pub fn script(&self) -> Result<Script, Failure> {
         match self {
-            Self::Load { connections, shape } => {
-                let ledger = load::send(target, *connections, messages, shape)?;
+            Self::Run { load, .. } => load.script(),
+            Self::Source { .. } => {
+                Err(Failure::Usage("the byte sink answers only loads whose octets are known".to_owned()))
+            }
+        }
+    }
+
+    /// Sends so many messages; at this rate, if there is one.
+    pub fn send(&self, target: SocketAddr, messages: u64, rate: Option<f64>) -> Result<Sent, Failure> {
+        match self {
+            Self::Run { load, .. } => {
+                let load = match rate {
+                    Some(rate) => load.with(&format!("--rate {rate:.0} --lag-most {LAG_MOST}")),
+                    None => load.clone(),
+                };
+                let sent = load.send(target, messages)?;
                 Ok(Sent {
-                    messages: ledger.messages,
-                    content_octets: (ledger.content_octets, ledger.content_octets),
-                    octets: Some(ledger.octets_sent),
-                    elapsed: ledger.elapsed,
+                    messages: sent.counts.accepted,
+                    content_octets: (sent.counts.accepted_octets, sent.counts.accepted_octets),
+                    octets: Some(sent.counts.octets_sent),
+                    rate: sent.rate,
+                    tail_ns: Some(sent.tail_ns),
                 })
             }
             Self::Source { sessions, size, connection_each } => {
@@ -112,7 +142,8 @@ impl Traffic {
                     messages,
                     content_octets: (octets, octets + messages * SOURCE_HEADER_OCTETS_MOST),
                     octets: None,
-                    elapsed: began.elapsed(),
+                    rate: messages as f64 / began.elapsed().as_secs_f64(),
+                    tail_ns: None,
                 })
             }
         }

@@ -119,6 +119,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = time)]
     pub lag_most: Duration,
 
+    /// Hold the connections: each says EHLO, and QUIT when the time is over
+    #[arg(long, conflicts_with_all = ["rate", "messages", "messages_per_connection", "find_max", "once"])]
+    pub idle: bool,
+
     /// Churn: close a connection after so many messages, and open another one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub messages_per_connection: Option<u64>,

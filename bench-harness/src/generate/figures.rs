@@ -93,7 +93,7 @@ impl Figures {
 
     /// From what threads came to.
     pub fn new(plan: &Plan, outcomes: Vec<Outcome>) -> Self {
-        let mut figures = Self { is_open_loop: plan.pace != Loop::Closed, ..Self::empty() };
+        let mut figures = Self { is_open_loop: matches!(plan.pace, Loop::Open(..)), ..Self::empty() };
         let threads = outcomes.len().max(1) as f64;
         let mut shares = Vec::new();
         for mut outcome in outcomes {

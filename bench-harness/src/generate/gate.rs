@@ -11,6 +11,7 @@ pub struct Gate {
     opening: AtomicUsize,
     start_ns: AtomicU64,
     stop: AtomicBool,
+    finish: AtomicBool,
     has_session: AtomicBool,
 }
 
@@ -21,6 +22,7 @@ impl Gate {
             opening: AtomicUsize::new(threads),
             start_ns: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            finish: AtomicBool::new(false),
             has_session: AtomicBool::new(false),
         }
     }
@@ -47,7 +49,17 @@ impl Gate {
         self.has_session.load(Ordering::Acquire)
     }
 
-    /// No further message is begun.
+    /// The time is over: what is under way comes to its end.
+    pub fn finish(&self) {
+        self.finish.store(true, Ordering::Release);
+    }
+
+    /// Whether that was said.
+    pub fn is_finished(&self) -> bool {
+        self.finish.load(Ordering::Acquire)
+    }
+
+    /// No further message is begun, and what is under way has not long to live.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }

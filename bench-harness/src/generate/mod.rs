@@ -3,8 +3,8 @@
 //! `plan` is what is asked for (`arguments`, `scenario`, `target`, `sizes`, `people`, `assertion` read it) · `content` makes
 //! message n (`corpus` has real ones, `random` decides) · `schedule` says when messages are meant to be sent, `supply` which is
 //! next · `talk` is one session, `worker` a thread of them with its ring, `gate` what threads share · `tally` is what is true,
-//! `ledger` whether the server says so too, `figures` what it comes to, `report` how it is told. `witness` is for who follows
-//! messages further.
+//! `ledger` whether the server says so too, `figures` what it comes to, `report` how it is told. `load` is all of this for other
+//! commands of this program, `rehearsal` what a connection will say; `witness` is for who follows messages further.
 //!
 //! *Invariants*: nothing is allocated for a message in the steady state. Every message that was begun ends as one outcome. A
 //! run whose ledgers disagree has no figure, nor has one whose generator was saturated.
@@ -16,10 +16,12 @@ mod corpus;
 pub mod figures;
 mod gate;
 mod ledger;
+pub mod load;
 pub mod merge;
 mod people;
 pub mod plan;
 mod random;
+pub mod rehearsal;
 pub mod report;
 mod scenario;
 mod schedule;
@@ -83,6 +85,25 @@ pub enum End {
     Aborted,
     /// The server is gone for good.
     Gone,
+}
+
+/// What whoever started a run may see of it and say to it meanwhile.
+#[derive(Debug, Default)]
+struct Reins {
+    is_open: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Reins {
+    /// Whether all connections were opened, or tried.
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    /// It is to end as if its time were over.
+    fn finish(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
 }
 
 /// The command `run`.
@@ -198,7 +219,7 @@ pub fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure>
     let account_before = options.server_pid.map(account).transpose()?;
     let network_before = Network::read();
 
-    let (outcomes, end) = perform(plan, options)?;
+    let (outcomes, end) = perform(plan, options, &Reins::default())?;
 
     let mut figures = Figures::new(plan, outcomes);
     let end = if end == End::Done && figures.gone.is_some() { End::Gone } else { end };
@@ -227,7 +248,7 @@ pub fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure>
 }
 
 /// Runs the threads, and shows what they tell meanwhile.
-fn perform(plan: &Plan, options: &RunArguments) -> Result<(Vec<Outcome>, End), Failure> {
+fn perform(plan: &Plan, options: &RunArguments, reins: &Reins) -> Result<(Vec<Outcome>, End), Failure> {
     let pool = content::pool(plan.seed);
     let (senders, recipients) = (plan.senders.senders(), plan.people.recipients());
     let gate = Gate::new(plan.threads);
@@ -260,7 +281,7 @@ fn perform(plan: &Plan, options: &RunArguments) -> Result<(Vec<Outcome>, End), F
             threads.push(spawned.map_err(Failure::while_doing("cannot start a thread"))?);
         }
         drop(tell);
-        let end = progress.watch(&told, &gate, &interrupted);
+        let end = progress.watch(&told, &gate, &interrupted, reins);
         let joined = threads.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|_| Err(Failure::System("a thread of the generator has panicked".to_owned())))
         });
@@ -300,7 +321,13 @@ impl<'p> Progress<'p> {
     }
 
     /// Until every thread is done.
-    fn watch(&mut self, told: &Receiver<Snapshot>, gate: &Gate, interrupted: &AtomicBool) -> Result<End, Failure> {
+    fn watch(
+        &mut self,
+        told: &Receiver<Snapshot>,
+        gate: &Gate,
+        interrupted: &AtomicBool,
+        reins: &Reins,
+    ) -> Result<End, Failure> {
         let mut end = End::Done;
         loop {
             match told.recv_timeout(LOOK) {
@@ -312,6 +339,10 @@ impl<'p> Progress<'p> {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            reins.is_open.store(gate.start().is_some(), Ordering::Release);
+            if reins.is_over.load(Ordering::Acquire) {
+                gate.finish();
             }
             if interrupted.load(Ordering::Relaxed) && end == End::Done {
                 end = End::Interrupted;

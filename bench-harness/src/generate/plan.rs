@@ -108,6 +108,8 @@ pub enum Loop {
     Closed,
     /// They come when they come.
     Open(Rate, Spacing),
+    /// There are none: connections are held.
+    Idle,
 }
 
 /// See the module.
@@ -207,6 +209,7 @@ impl Plan {
         };
         let total = duration.map(|duration| duration + options.warm_up);
         let pace = match &options.rate {
+            None if options.idle => Loop::Idle,
             None => Loop::Closed,
             Some(rate) => {
                 let seconds = total.unwrap_or(DURATION).as_secs_f64();
@@ -215,7 +218,7 @@ impl Plan {
         };
         let spans = match &pace {
             Loop::Open(rate, _) => rate.spans(total.map(|total| total.as_secs_f64())),
-            Loop::Closed => Vec::new(),
+            Loop::Closed | Loop::Idle => Vec::new(),
         };
         let or = |given: Vec<Domain>, name: &str| match given.is_empty() {
             true => vec![Domain { name: name.to_owned(), weight: 1 }],

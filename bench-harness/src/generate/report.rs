@@ -169,6 +169,7 @@ pub fn heading(plan: &Plan) -> String {
         format!("target {}{at}, {} connections on {} threads", plan.target_text, plan.connections, plan.threads);
     let _ = match &plan.pace {
         Loop::Closed => write!(text, ", closed loop"),
+        Loop::Idle => write!(text, ", held open"),
         Loop::Open(_, spacing) => write!(text, ", open loop, {spacing:?} spacing"),
     };
     let _ = writeln!(text, ", {} in flight, seed {}", plan.terms.depth, plan.seed);

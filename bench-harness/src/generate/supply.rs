@@ -50,6 +50,11 @@ impl Supply {
         }
     }
 
+    /// No message ever; but it is not exhausted, so that connections stay.
+    pub fn of_nothing() -> Self {
+        Self { outstanding: 1, ..Self::new(0, 1, Some(0), true) }
+    }
+
     /// A message that waits to be tried again, if its time has come.
     pub fn peek_retry(&self, now: Time) -> Option<Due> {
         self.waiting.front().filter(|waiting| waiting.from <= now).map(|waiting| waiting.due)
@@ -110,6 +115,13 @@ mod tests {
         }
         all.sort_unstable();
         assert_eq!(all, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nothing_is_never_exhausted() {
+        let supply = Supply::of_nothing();
+        assert!(supply.peek_fresh().is_none() && supply.peek_retry(Time(u64::MAX)).is_none());
+        assert!(!supply.is_exhausted());
     }
 
     #[test]

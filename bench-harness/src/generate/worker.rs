@@ -178,7 +178,7 @@ impl<'p> Worker<'p> {
             (0..count).map(|number| Slot::new(Mischief::of(number, plan.misbehaving_per_thousand))).collect();
         let working = slots.iter().filter(|slot| slot.mischief.is_none()).count();
         let arrivals = match &plan.pace {
-            Loop::Closed => None,
+            Loop::Closed | Loop::Idle => None,
             Loop::Open(rate, spacing) => Some(Arrivals::new(rate, *spacing, plan.seed, thread, plan.threads)),
         };
         let may_return = plan.on_tempfail == super::arguments::OnTempfail::Retry;
@@ -206,7 +206,10 @@ impl<'p> Worker<'p> {
             open: count,
             roomy: VecDeque::with_capacity(count),
             roomy_since: now,
-            supply: Supply::new(thread, plan.threads, plan.messages, may_return),
+            supply: match plan.pace {
+                Loop::Idle => Supply::of_nothing(),
+                _ => Supply::new(thread, plan.threads, plan.messages, may_return),
+            },
             arrivals,
             next_arrival: None,
             foresight: None,

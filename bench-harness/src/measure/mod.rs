@@ -5,4 +5,5 @@ pub mod machine;
 pub mod memory;
 pub mod network;
 pub mod processor;
+pub mod progress;
 pub mod statistics;

@@ -42,12 +42,6 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The value that this share of the sorted values does not exceed; 0 of none.
-pub fn quantile(sorted: &[u64], share: f64) -> u64 {
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,13 +59,5 @@ mod tests {
     fn ratios_are_taken_within_pairs() {
         let ratio = Spread::of_ratios(&[10.0, 100.0, 12.0], &[5.0, 50.0, 4.0]).unwrap();
         assert_eq!((ratio.median, ratio.least, ratio.most), (2.0, 2.0, 3.0));
-    }
-
-    #[test]
-    fn quantiles_are_values() {
-        let sorted: Vec<u64> = (1..=100).collect();
-        assert_eq!((quantile(&sorted, 0.5), quantile(&sorted, 0.99), quantile(&sorted, 1.0)), (50, 99, 100));
-        assert_eq!(quantile(&[7], 0.99), 7);
-        assert_eq!(quantile(&[], 0.5), 0);
     }
 }

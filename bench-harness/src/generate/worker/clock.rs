@@ -40,7 +40,7 @@ impl Worker<'_> {
         while self.start.is_some() && now >= self.next_snapshot {
             self.snapshot();
         }
-        let is_late = self.deadline.is_some_and(|deadline| now >= deadline);
+        let is_late = self.deadline.is_some_and(|deadline| now >= deadline) || self.gate.is_finished();
         let is_stopped = self.gate.is_stopped();
         if !self.is_ending && (is_late || is_stopped || (self.start.is_some() && self.supply.is_exhausted())) {
             self.is_ending = true;
