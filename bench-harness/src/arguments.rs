@@ -8,6 +8,7 @@ use ringmx::config::Bind;
 
 use crate::ceiling::byte_sink::Answer;
 use crate::compare::scenario::Scenario;
+use crate::compare::servers::arguments::CompareCommand;
 use crate::generate::arguments::{MergeArguments, RUN_HELP, RunArguments};
 use crate::through::arguments::{THROUGH_HELP, ThroughArguments};
 
@@ -44,8 +45,8 @@ pub enum Command {
     Through(Box<ThroughArguments>),
     /// Adds up the reports of several machines that loaded a server together
     Merge(MergeArguments),
-    /// Measures a scenario of PERFORMANCE.md: servers in turn, ratios of pairs
-    Compare(CompareArguments),
+    /// Measures a scenario of PERFORMANCE.md, or the mail servers that are installed: servers in turn, ratios of pairs
+    Compare(CompareCommand),
     /// Opens connections that say EHLO and then nothing, and tells what they cost the server
     Idle(IdleArguments),
     /// The engine as a child of comparisons, until SIGTERM
@@ -175,7 +176,8 @@ pub struct IdleArguments {
     pub hold: f64,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+/// A number of seconds that a run may last.
+pub fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.05..=600.0).contains(&seconds) => Ok(seconds),
         _ => Err(format!("'{text}' is not a number of seconds from 0.05 to 600")),

@@ -4,6 +4,8 @@
 //! (`own` is the engine as one) · `traffic` loads one · `round` measures one run and checks both ledgers · `stats` reads what
 //! ringmx counted · `table` prints.
 //!
+//! `servers` compares the mail servers that are installed, and stands for itself.
+//!
 //! Each run has a server of its own, which gets a small load before its account is opened, so that its memory is touched.
 
 pub mod own;
@@ -11,6 +13,7 @@ mod process;
 pub mod round;
 pub mod scenario;
 pub mod server;
+pub mod servers;
 pub mod stats;
 pub mod table;
 pub mod traffic;
@@ -22,13 +25,22 @@ use crate::measure::progress::Progress;
 use round::{Bench, Run};
 use scenario::{Contestant, Scenario};
 use server::Engine;
+use servers::arguments::{CompareCommand, Other};
 use traffic::{Pace, Traffic};
 
 /// Messages a second of a small run in an open loop.
 const RATE_SMALL: f64 = 2_000.0;
 
 /// The command `compare`.
-pub fn run(options: &CompareArguments) -> Result<(), Failure> {
+pub fn run(command: &CompareCommand) -> Result<(), Failure> {
+    match (&command.other, &command.scenario) {
+        (Some(Other::Servers(options)), _) => servers::run(options),
+        (None, Some(options)) => run_scenario(options),
+        (None, None) => Err(Failure::Usage("nothing is said to be compared".to_owned())),
+    }
+}
+
+fn run_scenario(options: &CompareArguments) -> Result<(), Failure> {
     let scenario = options.scenario;
     let engine = Engine::find(options.ringmx.as_deref())?;
     let bench = Bench { engine, shards: options.shards, looks: scenario == Scenario::P17 };

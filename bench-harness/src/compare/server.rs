@@ -52,7 +52,8 @@ impl Engine {
         }
     }
 
-    fn command(&self) -> Result<Command, Failure> {
+    /// Starts it as a sink; an address and options are to follow.
+    pub fn command(&self) -> Result<Command, Failure> {
         let (mut command, word) = match self {
             Self::Own => (this_program()?, "engine"),
             Self::Program(path) => (Command::new(path), "sink"),

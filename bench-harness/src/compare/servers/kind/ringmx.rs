@@ -1,0 +1,77 @@
+//! `ringmx sink`: the engine on its blackhole.
+
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::{Contender, Home, Kind, PATIENCE, Places, Promise, told};
+use crate::compare::process::Process;
+use crate::compare::server::Engine;
+use crate::compare::stats::Stats;
+use crate::failure::Failure;
+
+/// The blackhole discards content as it comes (src/sink): nothing is kept.
+pub const KIND: Kind =
+    Kind { name: "ringmx", promise: Promise::Nothing, install: "cargo build --release --workspace", find };
+
+/// Where it writes its counters.
+const STATS: &str = "stats.json";
+
+/// Counters that must be 0.
+const NEVER: [&str; 4] = ["messages_void", "connections_lost_in_transaction", "stale_completions", "accept_failures"];
+
+#[derive(Debug)]
+struct Ringmx {
+    engine: Engine,
+    shards: u16,
+    options: Vec<String>,
+}
+
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+    let Places(asked) = places;
+    let engine = Engine::find(asked.ringmx.as_deref()).map_err(|failure| failure.to_string())?;
+    let options = asked.ringmx_options.clone();
+    if matches!(engine, Engine::Own) && !options.is_empty() {
+        return Err("options are those of a program, which --ringmx or RINGMX_BIN names".to_owned());
+    }
+    Ok(Box::new(Ringmx { engine, shards: asked.shards, options }))
+}
+
+impl Contender for Ringmx {
+    fn version(&self) -> String {
+        let version = match &self.engine {
+            Engine::Own => format!("ringmx {}, {}", env!("CARGO_PKG_VERSION"), self.engine.describe()),
+            Engine::Program(program) => told(Command::new(program).arg("--version")).unwrap_or_default(),
+        };
+        let options: String = self.options.iter().map(|option| format!(" {option}")).collect();
+        format!("{version}{options}")
+    }
+
+    fn prepare(&self, home: &Home) -> Result<Command, Failure> {
+        let mut command = self.engine.command()?;
+        command.args(["127.0.0.1:0", "--stats-json"]).arg(home.directory.join(STATS));
+        // Said once only, so that the options may say it.
+        if !self.options.iter().any(|option| option.starts_with("--shards")) {
+            command.args(["--shards", &self.shards.to_string()]);
+        }
+        command.args(&self.options);
+        Ok(command)
+    }
+
+    fn announces_itself(&self) -> bool {
+        true
+    }
+
+    fn stop(&self, process: Process, home: &Home) -> Result<Option<u64>, Failure> {
+        process.signal(Signal::TERM);
+        process.finish(PATIENCE)?;
+        let stats = Stats::read(&home.directory.join(STATS))?;
+        for name in NEVER {
+            let count = stats.total(name)?;
+            if count > 0 {
+                return Err(Failure::Disagreement(format!("ringmx counted {name} {count}")));
+            }
+        }
+        stats.total("messages").map(Some)
+    }
+}
