@@ -25,14 +25,14 @@ pub struct Sent {
 }
 
 /// Sends so many messages. All must be accepted.
-pub fn send(asked: &ServersArguments, target: SocketAddr, messages: u64) -> Result<Sent, Failure> {
+pub fn send(asked: &ServersArguments, target: SocketAddr, patience: &str, messages: u64) -> Result<Sent, Failure> {
     let this = std::env::current_exe().map_err(Failure::while_doing("cannot find this program"))?;
     let mut command = Command::new(this);
     // No more connections than messages: each of them is to have one.
     let connections = u64::from(asked.connections).min(messages);
     command.args(["run", &target.to_string(), "--json", "-", "-n", &messages.to_string()]);
     command.args(["--connections", &connections.to_string(), "--size", &asked.size]);
-    command.args(asked.load.options());
+    command.args(["--patience", patience]).args(asked.load.options());
     let lines = Process::start("the generator", &mut command)?.finish(PATIENCE)?;
     let report = lines.iter().find_map(|line| serde_json::from_str::<Value>(line).ok());
     read(&report.ok_or_else(|| Failure::System("the generator has written no report".to_owned()))?, messages)

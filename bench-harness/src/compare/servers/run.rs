@@ -191,7 +191,10 @@ pub fn run(
     };
     let server = Running::start(asked, kind, contender, expected)?;
     let offers_pipelining = server.offers_pipelining;
-    let send = |messages| load::send(asked, server.home.address, messages).map_err(|failure| named(kind, failure));
+    let send = |messages| {
+        let sent = load::send(asked, server.home.address, contender.patience(), messages);
+        sent.map_err(|failure| named(kind, failure))
+    };
     let warmed = send(warming)?;
     server.await_empty_queue()?;
     std::thread::sleep(SETTLING);

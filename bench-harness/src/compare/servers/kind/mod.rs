@@ -85,6 +85,11 @@ pub trait Contender: Debug {
         false
     }
 
+    /// How long a client waits for a reply of it, as the generator's `--patience`.
+    fn patience(&self) -> &'static str {
+        "60s"
+    }
+
     /// Whether it has nothing left to do for the messages that it took over.
     fn is_done(&self, _home: &Home) -> Result<bool, Failure> {
         Ok(true)

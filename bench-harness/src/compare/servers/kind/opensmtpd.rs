@@ -81,6 +81,12 @@ impl Contender for Opensmtpd {
         Ok(command)
     }
 
+    /// Its listening socket has a backlog of 5: of many that connect at once the kernel loses some, which are never greeted. They
+    /// are to be given up soon, and to come again.
+    fn patience(&self) -> &'static str {
+        "3s"
+    }
+
     fn is_done(&self, home: &Home) -> Result<bool, Failure> {
         Ok(home.is_empty("spool/smtpd/incoming")? && home.is_empty("spool/smtpd/queue")?)
     }
