@@ -87,9 +87,9 @@ pub struct RunArguments {
     #[arg(long = "from-domain", value_name = "DOMAIN", value_parser = parse_domain)]
     pub sender_domains: Vec<Domain>,
 
-    /// Different recipients, user000000 and so on
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub users: u32,
+    /// Different recipients, user000000 and so on, drawn at random; 1000, or as many as a message can have, unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub users: Option<u32>,
 
     /// A TOML file with classes of messages, domains, and their weights (README)
     #[arg(long, value_name = "FILE", conflicts_with_all = SCENARIO_HAS)]

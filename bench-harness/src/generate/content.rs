@@ -142,8 +142,7 @@ impl<'p> Maker<'p> {
         // Everybody in turn: neighbours in memory, which chance would miss.
         let from = self.senders[(number % self.senders.len() as u64) as usize];
         let count = class.recipients.draw(&mut random) as usize;
-        let first = number.wrapping_mul(u64::from(class.recipients.most)) % (self.recipients.len() - count + 1) as u64;
-        let first = first as usize;
+        let first = random.below(self.plan.people.len() as u64) as usize;
         let recipients = &self.recipients[first..first + count];
         let body = match &class.texts {
             Texts::Generated(sizes) => {
@@ -295,8 +294,8 @@ mod tests {
     /// The whole content of messages, taken in pieces.
     fn contents(plan: &Plan, numbers: impl Iterator<Item = u64>) -> Vec<Vec<u8>> {
         let pool = pool(plan.seed);
-        let people = People::new(1, 100, &[parse_domain("to.test").unwrap()]);
-        let (senders, recipients) = (people.senders(), people.recipients());
+        let people = People::new(1, 100, &[parse_domain("from.test").unwrap()]);
+        let (senders, recipients) = (people.senders(), plan.people.recipients(plan.recipients_most()));
         let mut maker = Maker::new(plan, &pool, &senders, &recipients);
         let mut header = Vec::new();
         let content = |number| {
@@ -336,6 +335,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Everybody is drawn as often, and nobody twice for a message.
+    #[test]
+    fn recipients_are_drawn_at_random() {
+        let plan = plan(&["--users", "10", "--recipients", "1-10"]);
+        let (pool, people) = (pool(plan.seed), People::new(1, 100, &[parse_domain("from.test").unwrap()]));
+        let (senders, recipients) = (people.senders(), plan.people.recipients(plan.recipients_most()));
+        let mut maker = Maker::new(&plan, &pool, &senders, &recipients);
+        let mut header = Vec::new();
+        let mut counts = std::collections::BTreeMap::new();
+        let mut drawn = 0_u32;
+        for number in 0..10_000 {
+            let made = maker.make(number, &mut header);
+            let names: std::collections::BTreeSet<String> =
+                made.recipients.iter().map(|recipient| format!("{:?}", recipient.forward_path)).collect();
+            assert_eq!(names.len(), made.recipients.len(), "nobody twice");
+            drawn += names.len() as u32;
+            names.into_iter().for_each(|name| *counts.entry(name).or_insert(0_u32) += 1);
+        }
+        let mean = drawn / 10;
+        assert_eq!(counts.len(), 10);
+        assert!(counts.values().all(|count| count.abs_diff(mean) < mean / 20), "{counts:?}");
     }
 
     #[test]

@@ -250,7 +250,7 @@ pub fn measure(plan: &Plan, options: &RunArguments) -> Result<Measured, Failure>
 /// Runs the threads, and shows what they tell meanwhile.
 fn perform(plan: &Plan, options: &RunArguments, reins: &Reins) -> Result<(Vec<Outcome>, End), Failure> {
     let pool = content::pool(plan.seed);
-    let (senders, recipients) = (plan.senders.senders(), plan.people.recipients());
+    let (senders, recipients) = (plan.senders.senders(), plan.people.recipients(plan.recipients_most()));
     let gate = Gate::new(plan.threads);
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

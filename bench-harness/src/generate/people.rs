@@ -24,11 +24,16 @@ pub fn parse_domain(text: &str) -> Result<Domain, String> {
     }
 }
 
-/// See the module. Every local-part is another one, so that any run of them are different recipients.
+/// Octets of a local-part.
+const LOCAL_PART_OCTETS: usize = "user000000".len();
+
+/// See the module. Every local-part is another one, so that any run of them are different recipients; their numbers are
+/// shuffled, so that neighbours have nothing in common.
 #[derive(Clone, Debug)]
 pub struct People {
     domains: Vec<Domain>,
-    local_parts: Vec<String>,
+    /// One behind the other: whom chance picks is rarely near the processor, and should take little room.
+    local_parts: String,
     /// Which domain each is in.
     homes: Vec<usize>,
 }
@@ -47,25 +52,36 @@ impl People {
             });
             home.unwrap_or(0)
         };
-        Self {
-            homes: (0..count).map(|_| draw()).collect(),
-            local_parts: (0..count).map(|number| format!("user{number:06}")).collect(),
-            domains: domains.to_vec(),
+        let homes: Vec<usize> = (0..count).map(|_| draw()).collect();
+        let mut numbers: Vec<usize> = (0..count).collect();
+        for left in (1..count).rev() {
+            numbers.swap(left, random.below(left as u64 + 1) as usize);
         }
+        let local_parts: String = numbers.iter().map(|number| format!("user{number:06}")).collect();
+        assert_eq!(local_parts.len(), count * LOCAL_PART_OCTETS, "a million is the most");
+        Self { domains: domains.to_vec(), local_parts, homes }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.homes.len()
     }
 
     fn mailbox(&self, number: usize) -> Mailbox<'_> {
+        let at = number * LOCAL_PART_OCTETS;
         Mailbox {
-            local_part: self.local_parts[number].as_bytes(),
+            local_part: &self.local_parts.as_bytes()[at..at + LOCAL_PART_OCTETS],
             domain: self.domains[self.homes[number]].name.as_bytes(),
         }
     }
 
-    /// Everybody, as recipients.
-    pub fn recipients(&self) -> Vec<RcptCommand<'_>> {
+    /// Everybody, as recipients. Behind the last stand the first ones again, so that from each place on there are `most` different
+    /// ones in a row: a row at a random place is drawn without putting back, and costs nothing to find.
+    pub fn recipients(&self, most: u32) -> Vec<RcptCommand<'_>> {
         let recipient =
             |number| RcptCommand { forward_path: Path::Mailbox(self.mailbox(number)), parameters: Default::default() };
-        (0..self.homes.len()).map(recipient).collect()
+        let again = (most as usize).saturating_sub(1).min(self.len());
+        (0..self.len()).chain(0..again).map(recipient).collect()
     }
 
     /// Everybody, as senders.
@@ -82,12 +98,19 @@ mod tests {
     fn domains_have_their_weights() {
         let domains = ["a.test=3", "b.test"].map(|text| parse_domain(text).unwrap());
         let people = People::new(1, 10_000, &domains);
-        let recipients = people.recipients();
+        let recipients = people.recipients(1);
         let of_a = people.senders().iter().filter(|mailbox| mailbox.domain == b"a.test").count();
         assert!((7_200..7_800).contains(&of_a), "{of_a}");
         let different: std::collections::BTreeSet<String> =
             recipients.iter().map(|recipient| format!("{:?}", recipient.forward_path)).collect();
         assert_eq!(different.len(), 10_000);
+        // Neighbours have nothing in common, and there is no gap at the end.
+        let senders = people.senders();
+        let are_in_order = senders.windows(2).filter(|pair| pair[0].local_part < pair[1].local_part).count();
+        assert!((4_500..5_500).contains(&are_in_order), "{are_in_order}");
+        let rows = people.recipients(50);
+        assert_eq!(rows.len(), 10_049);
+        assert!(rows[..10_000] == recipients && rows[10_000..] == recipients[..49]);
         for wrong in ["", "a b", "a.test=", "a.test=0", "a.test=x"] {
             assert!(parse_domain(wrong).unwrap_err().contains("example.test=3"), "{wrong}");
         }
