@@ -1,15 +1,19 @@
 //! What can be said on the command line.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ringmx::config::Bind;
 
 use crate::ceiling::byte_sink::Answer;
 use crate::compare::scenario::Scenario;
 use crate::compare::servers::arguments::CompareCommand;
+use crate::failure::Failure;
 use crate::generate::arguments::{MergeArguments, RUN_HELP, RunArguments};
+use crate::generate::scenario;
 use crate::through::arguments::{THROUGH_HELP, ThroughArguments};
 
 /// Loads SMTP and LMTP servers, and measures ringmx against what the machine can do, and against others.
@@ -22,6 +26,38 @@ pub struct Arguments {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Why arguments cannot be used.
+#[derive(Debug)]
+pub enum Misuse {
+    /// They are wrong, or help was asked for.
+    Arguments(clap::Error),
+    /// The scenario that they name is.
+    Scenario(Failure),
+}
+
+/// Reads the command line. What a scenario of `run` says, and the command line does not, is read as if it stood there.
+pub fn parse(mut line: Vec<OsString>) -> Result<Arguments, Misuse> {
+    let read = |line: &[OsString]| {
+        let matches = Arguments::command().try_get_matches_from(line)?;
+        Arguments::from_arg_matches(&matches).map(|arguments| (arguments, matches))
+    };
+    let (arguments, matches) = read(&line).map_err(Misuse::Arguments)?;
+    let (Command::Run(options), Some(("run", matches))) = (&arguments.command, matches.subcommand()) else {
+        return Ok(arguments);
+    };
+    let Some(file) = &options.scenario else { return Ok(arguments) };
+    let is_given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let more = scenario::arguments(file, is_given).map_err(Misuse::Scenario)?;
+    // Behind the name of the subcommand, which is the first.
+    line.splice(2..2, more.into_iter().map(OsString::from));
+    let wrong = |error: clap::Error| {
+        let text = error.to_string();
+        let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Misuse::Scenario(Failure::Usage(format!("{}: {said}", file.display())))
+    };
+    read(&line).map(|(arguments, _)| arguments).map_err(wrong)
 }
 
 const AFTER_HELP: &str = "\
@@ -207,7 +243,6 @@ fn is_loopback(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_grammar_is_sound() {

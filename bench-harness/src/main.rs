@@ -21,19 +21,18 @@ mod through;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use arguments::{Arguments, Command};
+use arguments::{Command, Misuse};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match arguments::parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
-        Err(error) => {
+        Err(Misuse::Arguments(error)) => {
             // Help goes to standard output; nobody is left to hear that it could not be written.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS };
         }
+        Err(Misuse::Scenario(failure)) => return failure.report(),
     };
     match go(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,21 +1,16 @@
 //! The instrument in its small size: both sides agree, and what is wrong is said to be wrong.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+// Shared with tests/run, which needs all of it.
+#[allow(dead_code, reason = "shared")]
+#[path = "run/program.rs"]
+mod program;
+#[allow(dead_code, reason = "shared")]
+#[path = "run/sink.rs"]
+mod sink;
 
-/// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(10);
+use std::process::{Command, Output, Stdio};
 
-/// The engine, which `cargo test --workspace` and `cargo build` put beside the instrument.
-fn ringmx() -> PathBuf {
-    let beside = PathBuf::from(env!("CARGO_BIN_EXE_ringmx-bench")).with_file_name("ringmx");
-    let path = std::env::var_os("RINGMX_BIN").map_or(beside, PathBuf::from);
-    assert!(path.is_file(), "there is no ringmx at {}: run cargo build first, or set RINGMX_BIN", path.display());
-    path
-}
+use sink::{Sink, ringmx};
 
 fn bench(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmx-bench"));
@@ -30,40 +25,6 @@ fn bench_alone(arguments: &[&str]) -> Output {
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// A sink that ends with the test.
-struct Sink {
-    child: Child,
-    address: String,
-}
-
-impl Sink {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(ringmx());
-        command.args(["sink", "127.0.0.1:0"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (tell, ready) = mpsc::channel();
-        // It reads on to the end, so that the sink never waits for a reader.
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if let Some((_, address)) = line.split_once("ready on ") {
-                    let _ = tell.send(address.to_owned());
-                }
-            }
-        });
-        let mut sink = Self { child, address: String::new() };
-        sink.address = ready.recv_timeout(PATIENCE).expect("the sink says where it listens");
-        sink
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[track_caller]
@@ -137,8 +98,8 @@ fn p17_reads_what_the_engine_counts() {
 
 #[test]
 fn idle_connections_are_held_and_weighed() {
-    let sink = Sink::start(&["--shards", "1"]);
-    let pid = sink.child.id().to_string();
+    let sink = Sink::start(&[]);
+    let pid = sink.pid();
     let small = [
         "--connections",
         "300",

@@ -23,7 +23,7 @@ pub mod plan;
 mod random;
 pub mod rehearsal;
 pub mod report;
-mod scenario;
+pub mod scenario;
 mod schedule;
 mod search;
 mod sizes;

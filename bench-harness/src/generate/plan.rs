@@ -286,11 +286,6 @@ impl Plan {
         &self.classes
     }
 
-    /// Most recipients of a message.
-    pub fn recipients_most(&self) -> u32 {
-        self.classes.iter().map(|class| class.recipients.most).max().unwrap_or(1)
-    }
-
     /// Connections of a thread.
     pub fn connections_of(&self, thread: usize) -> usize {
         self.connections / self.threads + usize::from(thread < self.connections % self.threads)

@@ -32,7 +32,7 @@ pub fn rehearse(plan: &Plan) -> Result<Script, Failure> {
         .map_err(|errors| Failure::System(errors.to_string()))?;
     let settings = &sink.listeners()[0].scope().settings;
     let pool = content::pool(plan.seed);
-    let (senders, recipients) = (plan.senders.senders(), plan.people.recipients());
+    let (senders, recipients) = (plan.senders.senders(), plan.people.recipients(plan.recipients_most()));
     let mut stage = Stage {
         settings,
         maker: Maker::new(plan, &pool, &senders, &recipients),

@@ -1,6 +1,12 @@
-//! A scenario: classes of messages, and domains of their recipients and senders, with weights, from a TOML file.
+//! A scenario: classes of messages, domains of their recipients and senders, with weights, and the load itself, from a TOML file.
+//!
+//! *Idea*: what the command line can say of a load has the same name and the same values here; it is read by the command line's
+//! own rules. What the command line says stands over it.
 //!
 //! ```toml
+//! connections = 100
+//! rate = "1000,2000,5000"
+//! duration = "3m"
 //! domains = ["example.test=3", "other.test"]
 //! from_domains = ["from.test"]
 //! [[class]]
@@ -17,21 +23,79 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use toml::Value;
 
 use super::people::{Domain, parse_domain};
 use super::plan::{Class, Texts, check, corpus};
 use super::sizes::{Sizes, octets};
 use crate::failure::Failure;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    domains: Vec<String>,
-    #[serde(default)]
-    from_domains: Vec<String>,
-    class: Vec<Written>,
+macro_rules! file {
+    ($($key:ident $id:ident,)*) => {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            #[serde(default)]
+            domains: Vec<String>,
+            #[serde(default)]
+            from_domains: Vec<String>,
+            class: Vec<Written>,
+            $($key: Option<Value>,)*
+        }
+
+        impl File {
+            /// What it says of the load: key, the command line's name for it, value.
+            fn load(self) -> Vec<(&'static str, &'static str, Value)> {
+                let all = [$((stringify!($key), stringify!($id), self.$key),)*];
+                all.into_iter().filter_map(|(key, id, value)| Some((key, id, value?))).collect()
+            }
+        }
+
+        /// The names of arguments that a file can say.
+        #[cfg(test)]
+        const LOAD: &[&str] = &[$(stringify!($id),)*];
+    };
 }
+
+// Each key, and the argument's name.
+file! {
+    connections connections,
+    threads threads,
+    depth depth,
+    no_pipelining no_pipelining,
+    lmtp lmtp,
+    users users,
+    messages messages,
+    duration duration,
+    warm_up warm_up,
+    rate rate,
+    poisson poisson,
+    lag_most lag_most,
+    messages_per_connection messages_per_connection,
+    source sources,
+    misbehave misbehave,
+    on_tempfail on_tempfail,
+    reset_between reset_between,
+    patience patience,
+    helo helo,
+    seed seed,
+    proxy proxy,
+    xclient xclient,
+    peers peers,
+    checksum checksum,
+    assert assertions,
+    abort_on abort_on,
+}
+
+/// What gives way to an argument that it cannot stand beside.
+const GIVES_WAY: [(&str, &[&str]); 6] = [
+    ("connections", &["once"]),
+    ("threads", &["once"]),
+    ("rate", &["once", "find_max"]),
+    ("messages", &["once", "find_max"]),
+    ("depth", &["no_pipelining"]),
+    ("no_pipelining", &["depth"]),
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,14 +127,57 @@ pub struct Scenario {
 
 /// Reads a file. Paths in it are taken from where it stands.
 pub fn read(path: &Path) -> Result<Scenario, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Unavailable(format!("cannot read {}: {error}", path.display())))?;
-    parse(&text, path.parent().unwrap_or(Path::new(".")))
-        .map_err(|failure| Failure::Usage(format!("{}: {failure}", path.display())))
+    parse(&text(path)?, path.parent().unwrap_or(Path::new("."))).map_err(|failure| of(path, failure))
+}
+
+/// What a file says of the load, as arguments; `is_given` says of which the command line has said it.
+pub fn arguments(path: &Path, is_given: impl Fn(&str) -> bool) -> Result<Vec<String>, Failure> {
+    let file = file(&text(path)?).map_err(|failure| of(path, failure))?;
+    let gives_way = |id: &str| GIVES_WAY.iter().any(|(other, to)| *other == id && to.iter().any(|to| is_given(to)));
+    let mut arguments = Vec::new();
+    for (key, id, value) in file.load() {
+        if is_given(id) || gives_way(id) {
+            continue;
+        }
+        let flag = format!("--{}", key.replace('_', "-"));
+        let values = match value {
+            Value::Array(values) => values,
+            value => vec![value],
+        };
+        for value in values {
+            match value {
+                Value::Boolean(true) => arguments.push(flag.clone()),
+                Value::Boolean(false) => {}
+                Value::String(text) => arguments.push(format!("{flag}={text}")),
+                Value::Integer(number) => arguments.push(format!("{flag}={number}")),
+                Value::Float(number) => arguments.push(format!("{flag}={number}")),
+                _ => {
+                    return Err(of(
+                        path,
+                        Failure::Usage(format!("{key} is a text, a number, true, or a list of these")),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(arguments)
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Unavailable(format!("cannot read {}: {error}", path.display())))
+}
+
+fn of(path: &Path, failure: Failure) -> Failure {
+    Failure::Usage(format!("{}: {failure}", path.display()))
+}
+
+fn file(text: &str) -> Result<File, Failure> {
+    toml::from_str(text).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 fn parse(text: &str, beside: &Path) -> Result<Scenario, Failure> {
-    let file: File = toml::from_str(text).map_err(|error| Failure::Usage(error.to_string()))?;
+    let file = file(text)?;
     if file.class.is_empty() {
         return Err(Failure::Usage("there is no [[class]]".to_owned()));
     }
@@ -125,6 +232,42 @@ mod tests {
         assert_eq!((classes[1].weight, classes[1].chunk_octets), (1, Some(65_536)));
     }
 
+    /// Each key is an argument's name, and no argument is forgotten.
+    #[test]
+    fn what_can_be_said_of_a_load_can_be_written_down() {
+        use clap::CommandFactory as _;
+        let command = crate::arguments::Arguments::command();
+        let run = command.find_subcommand("run").unwrap();
+        let elsewhere = [
+            "target",
+            "bdat",
+            "chunk",
+            "size",
+            "corpus",
+            "recipients",
+            "domains",
+            "sender_domains",
+            "scenario",
+            "find_max",
+            "slo",
+            "once",
+            "verbose",
+            "json",
+            "ndjson",
+            "ledger",
+            "server_stats",
+            "server_pid",
+            "i_operate",
+        ];
+        let names: Vec<&str> = run.get_arguments().map(|argument| argument.get_id().as_str()).collect();
+        for name in names.iter().filter(|name| !["help", "version"].contains(name)) {
+            assert!(LOAD.contains(name) != elsewhere.contains(name), "{name}");
+        }
+        for name in LOAD {
+            assert!(names.contains(name), "{name}");
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         for (text, expected) in [
@@ -133,6 +276,7 @@ mod tests {
             ("domains = [\"a b\"]\n[[class]]\nname = \"a\"\nsize = \"1k\"", "'a b' is no domain"),
             ("[[class]]\nname = \"a\"", "either size or corpus"),
             ("[[class]]\nname = \"a\"\nsize = \"1k\"\nsise = 3", "sise"),
+            ("conections = 3\n[[class]]\nname = \"a\"\nsize = \"1k\"", "conections"),
             ("[[class]]\nname = \"a\"\nsize = \"1k\"\nweight = 0", "class a: its weight"),
             ("[[class]]\nname = \"a\"\nsize = \"1k\"\ntransfer = \"fast\"", "'fast' is no transfer"),
         ] {

@@ -118,6 +118,37 @@ fn a_scenario_mixes_its_classes() {
 }
 
 #[test]
+fn a_scenario_says_the_load_and_the_command_line_stands_over_it() {
+    let file = Scratch::new();
+    let class = "[[class]]\nname = \"small\"\nsize = \"500\"\n";
+    let written = |load: &str| fs::write(&file.0, format!("{load}\n{class}")).unwrap();
+    let server = Server::start(|_, _: &Message| OK);
+    let load = |arguments: &[&str]| run(&server.address, &[&["--scenario", file.text()], arguments].concat());
+    written(
+        "connections = 3\nmessages = 40\nmessages_per_connection = 5\nusers = 2\nseed = 7\nassert = [\"accepted>39\"]\npoisson = false",
+    );
+    let ran = load(&[]).expect(0);
+    assert_eq!((ran.count("accepted"), &ran.report["connections"], &ran.report["seed"]), (40, &3.into(), &7.into()));
+    let people: std::collections::BTreeSet<String> =
+        server.messages().into_iter().flat_map(|message| message.envelope.into_iter().skip(1)).collect();
+    assert_eq!(people.len(), 2, "{people:?}");
+    let ran = load(&["-c", "1", "-n", "10", "--assert", "accepted<11"]).expect(0);
+    assert_eq!((ran.count("accepted"), &ran.report["connections"]), (10, &1.into()));
+    // What cannot stand beside an argument gives way to it.
+    assert_eq!(load(&["--once"]).expect(4).count("accepted"), 1);
+    for (wrong, said) in [
+        ("conections = 3", "conections"),
+        ("connections = 0", "invalid value '0' for '--connections <N>'"),
+        ("rate = \"fast\"", "'fast' is no rate"),
+        ("users = { many = 1 }", "users is a text, a number, true, or a list"),
+    ] {
+        written(wrong);
+        let ran = load(&["-n", "1"]).expect(64);
+        assert!(ran.text.contains(said), "{wrong}: {}", ran.text);
+    }
+}
+
+#[test]
 fn one_message_shows_its_dialogue() {
     let sink = Sink::start(&[]);
     let ran = sink.load(&["--once", "-v"]).expect(0);

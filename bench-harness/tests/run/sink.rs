@@ -11,6 +11,14 @@ use super::program::{Ran, Scratch, run};
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The engine, which `cargo test --workspace` and `cargo build` put beside the instrument.
+pub fn ringmx() -> PathBuf {
+    let beside = PathBuf::from(env!("CARGO_BIN_EXE_ringmx-bench")).with_file_name("ringmx");
+    let path = std::env::var_os("RINGMX_BIN").map_or(beside, PathBuf::from);
+    assert!(path.is_file(), "there is no ringmx at {}: run cargo build first, or set RINGMX_BIN", path.display());
+    path
+}
+
 pub struct Sink {
     child: Mutex<Child>,
     pub address: String,
@@ -24,10 +32,7 @@ impl Sink {
 
     pub fn start_at(address: &str, arguments: &[&str]) -> Self {
         let stats = Scratch::new();
-        let beside = PathBuf::from(env!("CARGO_BIN_EXE_ringmx-bench")).with_file_name("ringmx");
-        let path = std::env::var_os("RINGMX_BIN").map_or(beside, PathBuf::from);
-        assert!(path.is_file(), "there is no ringmx at {}: run cargo build first, or set RINGMX_BIN", path.display());
-        let mut command = Command::new(path);
+        let mut command = Command::new(ringmx());
         command.args(["sink", address, "--shards", "1", "--stats-json", stats.text()]).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -45,6 +50,11 @@ impl Sink {
         sink
     }
 
+    /// Its process.
+    pub fn pid(&self) -> String {
+        self.child.lock().unwrap().id().to_string()
+    }
+
     /// Its end, without a word.
     pub fn kill(&self) {
         let mut child = self.child.lock().unwrap();
@@ -54,8 +64,7 @@ impl Sink {
 
     /// A run against `target`, whose ledger is compared with this sink's.
     pub fn compared(&self, target: &str, arguments: &[&str]) -> Ran {
-        let pid = self.child.lock().unwrap().id().to_string();
-        let compared = ["--server-pid", &pid, "--server-stats", self.stats.text()];
+        let compared = ["--server-pid", &self.pid(), "--server-stats", self.stats.text()];
         run(target, &[&compared, arguments].concat())
     }
 
