@@ -27,6 +27,8 @@ pub mod scenario;
 mod schedule;
 mod search;
 mod sizes;
+#[cfg(test)]
+mod steady;
 mod steps;
 mod supply;
 mod talk;
@@ -267,6 +269,8 @@ fn perform(plan: &Plan, options: &RunArguments, reins: &Reins) -> Result<(Vec<Ou
             let maker = Maker::new(plan, &pool, &senders, &recipients);
             let page = book.as_ref().map(|book| book.page(plan.seed));
             let work = move || -> Result<Outcome, Failure> {
+                #[cfg(test)]
+                crate::allocations::count_here();
                 let options = RingOptions {
                     groups: vec![BUFFERS],
                     ..RingOptions::for_sockets(plan.connections_of(number) as u32)
