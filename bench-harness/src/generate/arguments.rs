@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::assertion::Assertion;
+use super::login::Login;
 use super::people::{Domain, parse_domain};
 use super::plan::Share;
 use super::sizes::{self, Sizes};
@@ -163,6 +164,19 @@ pub struct RunArguments {
     #[arg(long)]
     pub xclient: bool,
 
+    /// Log in with AUTH PLAIN on each connection. Only to loopback, private addresses and Unix sockets, as there is no TLS; what
+    /// stands here can be seen by all who see processes
+    #[arg(long, value_name = "USER:PASSWORD", value_parser = login)]
+    pub auth: Option<Login>,
+
+    /// The same, from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "auth")]
+    pub auth_file: Option<PathBuf>,
+
+    /// The same, from a variable of the environment
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["auth", "auth_file"])]
+    pub auth_env: Option<String>,
+
     /// Peers that --proxy and --xclient name: addresses from 198.18.0.0/15
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=131_072))]
     pub peers: u32,
@@ -249,6 +263,10 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
+}
+
+fn login(text: &str) -> Result<Login, String> {
+    text.parse()
 }
 
 fn octets(text: &str) -> Result<u64, String> {

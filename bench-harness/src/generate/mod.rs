@@ -1,10 +1,11 @@
 //! `run`: the load generator, on the engine's reactor and the engine's own client session.
 //!
-//! `plan` is what is asked for (`arguments`, `scenario`, `target`, `sizes`, `people`, `assertion` read it) · `content` makes
+//! `plan` is what is asked for (`arguments`, `scenario`, `target`, `login`, `sizes`, `people`, `assertion` read it) · `content` makes
 //! message n (`corpus` has real ones, `random` decides) · `schedule` says when messages are meant to be sent, `supply` which is
 //! next · `talk` is one session, `worker` a thread of them with its ring, `gate` what threads share · `tally` is what is true,
-//! `ledger` whether the server says so too, `figures` what it comes to, `report` how it is told. `load` is all of this for other
-//! commands of this program, `rehearsal` what a connection will say; `witness` is for who follows messages further.
+//! `ledger` whether the server says so too, `figures` what it comes to (`steps`: in each step of a rate), `report` how it is
+//! told. `load` is all of this for other commands of this program, `rehearsal` what a connection will say; `witness` is for who
+//! follows messages further.
 //!
 //! *Invariants*: nothing is allocated for a message in the steady state. Every message that was begun ends as one outcome. A
 //! run whose ledgers disagree has no figure, nor has one whose generator was saturated.
@@ -17,6 +18,7 @@ pub mod figures;
 mod gate;
 mod ledger;
 pub mod load;
+mod login;
 pub mod merge;
 mod people;
 pub mod plan;

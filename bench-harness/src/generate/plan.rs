@@ -12,6 +12,7 @@ use ringmx::smtp::client::{Protocol, Terms};
 
 use super::arguments::{OnTempfail, ProxyVersion, RunArguments};
 use super::corpus::Corpus;
+use super::login::Login;
 use super::people::{Domain, People};
 use super::random::Random;
 use super::scenario::{self, Scenario};
@@ -163,6 +164,8 @@ pub struct Plan {
     pub proxy: Option<ProxyVersion>,
     /// XCLIENT on each connection.
     pub xclient: bool,
+    /// AUTH on each connection.
+    pub login: Option<Login>,
     /// Peers that these name.
     pub peers: u32,
     /// Connections of a thousand that misbehave.
@@ -181,6 +184,14 @@ impl Plan {
     /// What the arguments ask for.
     pub fn new(options: &RunArguments) -> Result<Self, Failure> {
         let target = target::resolve(&options.target, options.i_operate.as_deref())?;
+        let login = Login::of(options)?;
+        if let (Some(_), Bind::Tcp(address)) = (&login, &target)
+            && !target::is_private(address.ip())
+        {
+            let text =
+                format!("{} is outside of private address space, and --auth would go there in the clear", address.ip());
+            return Err(Failure::Usage(text));
+        }
         let Scenario { domains, from_domains, classes } = match &options.scenario {
             Some(file) => scenario::read(file)?,
             None => Scenario {
@@ -252,6 +263,7 @@ impl Plan {
             dates: if options.seed.is_some() { Dates::From(DATES_FROM_S) } else { Dates::Now },
             proxy: options.proxy,
             xclient: options.xclient,
+            login,
             peers: options.peers,
             misbehaving_per_thousand: options.misbehave,
             checksum: options.checksum,

@@ -258,6 +258,9 @@ mod tests {
             "server_stats",
             "server_pid",
             "i_operate",
+            "auth",
+            "auth_file",
+            "auth_env",
         ];
         let names: Vec<&str> = run.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in names.iter().filter(|name| !["help", "version"].contains(name)) {

@@ -110,10 +110,12 @@ pub struct Talk<'p> {
 pub struct Standing {
     /// Whether the server takes no more messages here.
     pub is_spent: bool,
-    /// Whether EHLO is answered, for the first time or behind XCLIENT.
+    /// Whether EHLO is answered, for the first time or behind XCLIENT, and AUTH where it was sent.
     pub is_ready: bool,
     /// Whether XCLIENT was sent.
     pub is_introduced: bool,
+    /// Whether AUTH was sent.
+    pub is_authenticated: bool,
     /// Whether commands are sent in groups.
     pub pipelines: bool,
     /// Whether the server said nothing for too long.
@@ -414,6 +416,11 @@ fn hear_opening(event: Event<'_>, asked: &mut Time, standing: &mut Standing, ear
                 tally.fault(Fault::Unexpected(Awaited::Quit, reply.code()));
             }
         }
+        Event::Authenticated(reply) => {
+            tally.reply(Awaited::Auth, reply.code());
+            standing.is_ready = true;
+        }
+        Event::AuthRefused(reply) => standing.refuse(Awaited::Auth, reply, tally),
         Event::NoService(reply) => standing.refuse(Awaited::Greeting, reply, tally),
         Event::HelloRefused(reply) => standing.refuse(Awaited::Hello, reply, tally),
         Event::XclientRefused(reply) => standing.refuse(Awaited::Xclient, reply, tally),
@@ -421,7 +428,7 @@ fn hear_opening(event: Event<'_>, asked: &mut Time, standing: &mut Standing, ear
             tally.counts.sessions_closed += 1;
             standing.is_spent = true;
         }
-        // Nothing here asks for TLS or AUTH; the rest is heard elsewhere.
+        // Nothing here asks for TLS; the rest is heard elsewhere.
         _ => {}
     }
 }

@@ -199,7 +199,7 @@ impl Coalescing {
 
 const CODES: usize = 400;
 /// Rows of the table of replies.
-const COMMANDS: [(Awaited, &str); 10] = [
+const COMMANDS: [(Awaited, &str); 11] = [
     (Awaited::Greeting, "greeting"),
     (Awaited::Hello, "EHLO"),
     (Awaited::Xclient, "XCLIENT"),
@@ -210,6 +210,7 @@ const COMMANDS: [(Awaited, &str); 10] = [
     (Awaited::EndOfData, "end of data"),
     (Awaited::Reset, "RSET"),
     (Awaited::Quit, "QUIT"),
+    (Awaited::Auth, "AUTH"),
 ];
 
 /// See the module.
@@ -271,7 +272,7 @@ impl Tally {
     pub fn reply(&mut self, to: Awaited, code: Code) {
         let row = match to {
             Awaited::Greeting => 0,
-            Awaited::Hello | Awaited::StartTls | Awaited::Auth => 1,
+            Awaited::Hello | Awaited::StartTls => 1,
             Awaited::Xclient => 2,
             Awaited::Mail => 3,
             Awaited::Rcpt => 4,
@@ -280,6 +281,7 @@ impl Tally {
             Awaited::EndOfData => 7,
             Awaited::Reset => 8,
             Awaited::Quit => 9,
+            Awaited::Auth => 10,
         };
         self.replies[row * CODES + usize::from(code.number()) - 200] += 1;
     }

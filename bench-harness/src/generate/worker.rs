@@ -362,6 +362,8 @@ impl<'p> Worker<'p> {
         talk.transmit(now, self.plan.checksum);
         if self.plan.xclient && talk.standing.is_ready && !talk.standing.is_introduced {
             self.introduce(index);
+        } else if self.plan.login.is_some() && talk.standing.is_ready && !talk.standing.is_authenticated {
+            self.authenticate(index);
         }
         self.arrive(index);
         if self.arrivals.is_none() && self.start.is_some() {

@@ -221,6 +221,33 @@ fn clients_that_misbehave_stand_beside_those_that_work() {
 }
 
 #[test]
+fn a_login_stands_before_the_first_message() {
+    let server = Server::start(|_, _: &Message| OK);
+    let file = Scratch::new();
+    fs::write(&file.0, "load:se:cret\nand more\n").unwrap();
+    let load = ["-n", "20", "-c", "2", "--threads", "1"];
+    for login in
+        [&["--auth", "load:se:cret"][..], &["--auth-file", file.text()], &["--auth", "load:se:cret", "--xclient"]]
+    {
+        let before = server.logins().len();
+        let ran = run(&server.address, &[&load, login].concat()).expect(0);
+        assert_eq!((ran.count("accepted"), server.logins().len() - before), (20, 2), "once on each connection");
+        assert!(ran.text.lines().any(|line| line.starts_with("AUTH ") && line.contains("235")), "{}", ran.text);
+    }
+    let ran = run(&server.address, &["--once", "-v", "--auth", "load:se:cret"]).expect(0);
+    assert!(ran.text.contains("C: AUTH PLAIN (not shown)") && !ran.text.contains("AGxv"), "{}", ran.text);
+    // Who is refused sends nothing; who would be overheard says nothing; and a sink knows no users.
+    let ran = run(&server.address, &[&load[..], &["--auth", "load:wrong"]].concat()).expect(69);
+    assert!(ran.text.contains("535 to AUTH"), "{}", ran.text);
+    let ran = run("192.0.2.1:25", &["-n", "1", "--i-operate", "192.0.2.1", "--auth", "a:b"]).expect(64);
+    assert!(ran.text.contains("--auth would go there in the clear"), "{}", ran.text);
+    let ran = Sink::start(&[]).load(&["-n", "1", "--auth", "a:b"]).expect(69);
+    assert!(ran.text.contains("AUTH PLAIN cannot be sent"), "{}", ran.text);
+    let ran = run(&server.address, &["-n", "1", "--auth-env", "NO_SUCH_VARIABLE"]).expect(69);
+    assert!(ran.text.contains("no variable NO_SUCH_VARIABLE"), "{}", ran.text);
+}
+
+#[test]
 fn peers_are_named_by_xclient() {
     let server = Server::start(|_, _: &Message| OK);
     let churn =

@@ -31,12 +31,17 @@ pub const OK: Answer = Answer::Reply("250 2.0.0 Ok");
 pub trait Deed: FnMut(usize, &Message) -> Answer + Send + 'static {}
 impl<F: FnMut(usize, &Message) -> Answer + Send + 'static> Deed for F {}
 
+/// Of the user `load` with the password `se:cret`.
+const LOGIN: &str = "AUTH PLAIN AGxvYWQAc2U6Y3JldA==";
+
 struct State {
     messages: Vec<Message>,
     /// All that each connection has sent.
     octets: Vec<Vec<u8>>,
     /// XCLIENT commands.
     peers: Vec<String>,
+    /// AUTH commands.
+    logins: Vec<String>,
     deed: Box<dyn Deed>,
     /// A message is acknowledged when its DATA has come.
     is_hasty: bool,
@@ -64,6 +69,7 @@ impl Server {
             messages: Vec::new(),
             octets: Vec::new(),
             peers: Vec::new(),
+            logins: Vec::new(),
             deed: Box::new(deed),
             is_hasty,
         }));
@@ -85,6 +91,11 @@ impl Server {
     /// XCLIENT commands, as they came.
     pub fn peers(&self) -> Vec<String> {
         self.state.lock().unwrap().peers.clone()
+    }
+
+    /// AUTH commands, as they came.
+    pub fn logins(&self) -> Vec<String> {
+        self.state.lock().unwrap().logins.clone()
     }
 
     /// All that each connection has sent.
@@ -128,10 +139,16 @@ impl Conversation {
             let command = String::from_utf8_lossy(&line).trim_end().to_owned();
             let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             goes_on = match verb.as_str() {
-                "EHLO" => self.say("250-test\r\n250-8BITMIME\r\n250-XCLIENT NAME ADDR\r\n250 PIPELINING"),
+                "EHLO" => self
+                    .say("250-test\r\n250-8BITMIME\r\n250-AUTH LOGIN PLAIN\r\n250-XCLIENT NAME ADDR\r\n250 PIPELINING"),
                 "XCLIENT" => {
                     self.state.lock().unwrap().peers.push(command);
                     self.say("220 test ESMTP")
+                }
+                "AUTH" => {
+                    let is_right = command == LOGIN;
+                    self.state.lock().unwrap().logins.push(command);
+                    self.say(if is_right { "235 2.7.0 Welcome" } else { "535 5.7.8 No" })
                 }
                 "MAIL" => {
                     self.message = Message { envelope: vec![command], ..Message::default() };

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use ringmx::protocol::proxy::{Origin, write_v1, write_v2};
 use ringmx::reactor::io::{GroupId, Io, Kind, Operation, Received, SendMode, Time, Token};
 use ringmx::reactor::listening::Bind;
-use ringmx::smtp::client::Session;
+use ringmx::smtp::client::{InTheClear, Session};
 use rustix::io::Errno;
 
 use super::mischief::Mischief;
@@ -79,9 +79,10 @@ pub fn lend(spare: &mut Vec<Vec<u8>>, out: &mut Vec<u8>) {
     }
 }
 
-/// Prints a side of the dialogue.
+/// Prints a side of the dialogue, but no secret.
 pub fn show(prefix: &str, octets: &[u8]) {
     for line in octets.split_inclusive(|octet| *octet == b'\n') {
+        let line = if line.starts_with(b"AUTH PLAIN ") { b"AUTH PLAIN (not shown)" } else { line };
         println!("{prefix}{}", String::from_utf8_lossy(line).trim_end().escape_debug());
     }
 }
@@ -184,6 +185,17 @@ impl Worker<'_> {
         talk.standing.is_ready = false;
         if let Err(refusal) = talk.session.xclient(attributes.as_bytes(), &mut talk.out) {
             let text = format!("XCLIENT cannot be sent to {}: {refusal}", self.plan.target_text);
+            self.failure.get_or_insert(Failure::Unavailable(text));
+        }
+    }
+
+    /// AUTH, once on each connection. The plan has made sure that it stays on this machine, or in its network.
+    pub fn authenticate(&mut self, index: u32) {
+        let (Some(talk), Some(login)) = (&mut self.slots[index as usize].talk, &self.plan.login) else { return };
+        talk.standing.is_authenticated = true;
+        talk.standing.is_ready = false;
+        if let Err(refusal) = talk.session.auth(&login.credentials(), InTheClear::Allow, &mut talk.out) {
+            let text = format!("AUTH PLAIN cannot be sent to {}: {refusal}", self.plan.target_text);
             self.failure.get_or_insert(Failure::Unavailable(text));
         }
     }
