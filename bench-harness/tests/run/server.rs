@@ -154,6 +154,7 @@ impl Conversation {
                     self.message = Message { envelope: vec![command], ..Message::default() };
                     self.say("250 2.1.0 Ok")
                 }
+                "RCPT" if command.contains("@refused.test") => self.say("550 5.1.1 Nobody is there"),
                 "RCPT" => {
                     self.message.envelope.push(command);
                     self.say("250 2.1.5 Ok")
