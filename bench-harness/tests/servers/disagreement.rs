@@ -90,7 +90,7 @@ fn a_server_that_counts_too_few_has_no_figure() {
 /// It ends before the last messages.
 #[test]
 fn a_server_that_ends_has_no_figure() {
-    has_no_figure("ends", &MORE.replace("ADD", "-50"), &["messages"]);
+    has_no_figure("ends", &MORE.replace("ADD", "-50"), &["it has ended under the load"]);
 }
 
 #[test]

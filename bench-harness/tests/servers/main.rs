@@ -2,5 +2,6 @@
 
 mod agreement;
 mod disagreement;
+mod interruption;
 mod packages;
 mod program;

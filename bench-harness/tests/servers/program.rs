@@ -35,14 +35,26 @@ fn ringmx() -> PathBuf {
     path
 }
 
+/// A comparison, with its servers at home in this directory.
+pub fn command(homes: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmx-bench"));
+    command.args(["compare", "servers", "--directory"]).arg(homes).args(arguments);
+    command.env("RINGMX_BIN", ringmx()).stdin(Stdio::null());
+    command
+}
+
+/// A directory that nobody else has.
+pub fn homes(name: &str) -> PathBuf {
+    let homes = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("homes-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&homes).expect("the target directory can be written");
+    homes
+}
+
 /// A small comparison, with its servers at home in a directory of its own, of which nothing may be left.
 #[track_caller]
 pub fn compare(name: &str, arguments: &[&str]) -> Ran {
-    let homes = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("homes-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&homes).expect("the target directory can be written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmx-bench"));
-    command.args(["compare", "servers", "--small", "--directory"]).arg(&homes).args(arguments);
-    let output = command.env("RINGMX_BIN", ringmx()).stdin(Stdio::null()).output().expect("it can be started");
+    let homes = homes(name);
+    let output = command(&homes, &[&["--small"], arguments].concat()).output().expect("it can be started");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     // Not empty, not removed.
     std::fs::remove_dir(&homes).unwrap_or_else(|error| panic!("{}: {error}\n{text}", homes.display()));

@@ -10,8 +10,11 @@ use super::arguments::ServersArguments;
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
-/// How long a load may take: the slowest server, and a run of it that was asked to be long.
-const PATIENCE: Duration = Duration::from_secs(1800);
+/// How long the generator may take to be gone when it is over.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often somebody looks whether it is.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What the generator has got accepted, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +27,14 @@ pub struct Sent {
     pub warnings: Vec<String>,
 }
 
-/// Sends so many messages. All must be accepted.
-pub fn send(asked: &ServersArguments, target: SocketAddr, patience: &str, messages: u64) -> Result<Sent, Failure> {
+/// Sends so many messages. All must be accepted. `watch` is asked meanwhile whether there is a reason to stop.
+pub fn send(
+    asked: &ServersArguments,
+    target: SocketAddr,
+    patience: &str,
+    messages: u64,
+    mut watch: impl FnMut() -> Result<(), Failure>,
+) -> Result<Sent, Failure> {
     let this = std::env::current_exe().map_err(Failure::while_doing("cannot find this program"))?;
     let mut command = Command::new(this);
     // No more connections than messages: each of them is to have one.
@@ -33,7 +42,13 @@ pub fn send(asked: &ServersArguments, target: SocketAddr, patience: &str, messag
     command.args(["run", &target.to_string(), "--json", "-", "-n", &messages.to_string()]);
     command.args(["--connections", &connections.to_string(), "--size", &asked.size]);
     command.args(["--patience", patience]).args(asked.load.options());
-    let lines = Process::start("the generator", &mut command)?.finish(PATIENCE)?;
+    let mut generator = Process::start("the generator", &mut command)?;
+    while !generator.is_over() {
+        watch()?;
+        std::thread::sleep(LOOK);
+    }
+    watch()?;
+    let lines = generator.finish(PATIENCE)?;
     let report = lines.iter().find_map(|line| serde_json::from_str::<Value>(line).ok());
     read(&report.ok_or_else(|| Failure::System("the generator has written no report".to_owned()))?, messages)
 }

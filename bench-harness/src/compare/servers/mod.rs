@@ -72,8 +72,7 @@ fn compare(asked: &ServersArguments, interrupted: &AtomicBool) -> Result<(), Fai
 
     let measure = |entrant: &Entrant, amount: Amount, round: &str| -> Result<Run, Failure> {
         show(&format!("{round}: {}", entrant.kind.name));
-        let run = run::run(asked, entrant.kind, entrant.contender.as_ref(), amount)?;
-        if interrupted.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(run) }
+        run::run(asked, entrant.kind, entrant.contender.as_ref(), amount, interrupted)
     };
     // A round that does not count gives the messages of the others: each server is to be loaded for as long.
     let mut amounts = Vec::new();

@@ -4,13 +4,13 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::arguments::ServersArguments;
 use super::dialogue;
 use super::kind::{Contender, Home, Kind};
-use super::load;
+use super::load::{self, Sent};
 use super::tree::{MemoryWatch, Source, Tree};
 use crate::compare::process::Process;
 use crate::failure::Failure;
@@ -158,9 +158,26 @@ impl<'k> Running<'k> {
         }
     }
 
-    fn await_empty_queue(&self) -> Result<(), Failure> {
+    /// Sends it so many messages, and sees to it that it lives.
+    fn load(&mut self, asked: &ServersArguments, messages: u64, interrupted: &AtomicBool) -> Result<Sent, Failure> {
+        let process = &mut self.process;
+        let watch = || match () {
+            () if interrupted.load(Ordering::Relaxed) => Err(Failure::Interrupted),
+            () if process.as_mut().is_none_or(Process::is_over) => {
+                Err(Failure::Disagreement("it has ended under the load".to_owned()))
+            }
+            () => Ok(()),
+        };
+        let sent = load::send(asked, self.home.address, self.contender.patience(), messages, watch);
+        sent.map_err(|failure| named(self.kind, failure))
+    }
+
+    fn await_empty_queue(&self, interrupted: &AtomicBool) -> Result<(), Failure> {
         let deadline = Instant::now() + QUEUE_PATIENCE;
         while !self.contender.is_done(&self.home)? {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(Failure::Interrupted);
+            }
             if Instant::now() >= deadline {
                 return Err(Failure::System(format!("the queue of {} does not empty", self.kind.name)));
             }
@@ -183,20 +200,17 @@ pub fn run(
     kind: &'static Kind,
     contender: &dyn Contender,
     amount: Amount,
+    interrupted: &AtomicBool,
 ) -> Result<Run, Failure> {
     let warming = WARMING_EACH * u64::from(asked.connections);
     let expected = match amount {
         Amount::Messages(messages) => Some(warming + messages),
         Amount::Seconds(_) => None,
     };
-    let server = Running::start(asked, kind, contender, expected)?;
+    let mut server = Running::start(asked, kind, contender, expected)?;
     let offers_pipelining = server.offers_pipelining;
-    let send = |messages| {
-        let sent = load::send(asked, server.home.address, contender.patience(), messages);
-        sent.map_err(|failure| named(kind, failure))
-    };
-    let warmed = send(warming)?;
-    server.await_empty_queue()?;
+    let warmed = server.load(asked, warming, interrupted)?;
+    server.await_empty_queue(interrupted)?;
     std::thread::sleep(SETTLING);
     let messages = match amount {
         Amount::Messages(messages) => messages,
@@ -205,9 +219,9 @@ pub fn run(
 
     let memory = MemoryWatch::start(&server.tree, server.pid);
     let account = Account::read(&server)?;
-    let sent = send(messages)?;
+    let sent = server.load(asked, messages, interrupted)?;
     let most = memory.most();
-    server.await_empty_queue()?;
+    server.await_empty_queue(interrupted)?;
     std::thread::sleep(SETTLING);
     let used = Account::read(&server)?.since(&account);
     let source = server.tree.source();

@@ -8,8 +8,8 @@ use super::{Contender, Home, Kind, Owner, Places, Promise, needs_root, terminate
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
-/// strace of 4.96 shows fsync of the data file, of the header file and of the directory ahead of the 250
-/// (src/spool_out.c, src/receive.c).
+/// Data file and header file are synced before the reply (src/receive.c, src/spool_out.c); strace of 4.96 shows three fsyncs
+/// for each message ahead of its 250, the third behind the header file's rename.
 pub const KIND: Kind =
     Kind { name: "exim", promise: Promise::Synced, install: "apt-get install exim4-daemon-light", find };
 
