@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ringmx::config::Bind;
 
 use crate::ceiling::byte_sink::Answer;
+use crate::ceiling::disk;
 use crate::compare::scenario::Scenario;
 use crate::compare::servers::arguments::CompareCommand;
 use crate::failure::Failure;
@@ -18,14 +19,36 @@ use crate::through::arguments::{THROUGH_HELP, ThroughArguments};
 
 /// Loads SMTP and LMTP servers, and measures ringmx against what the machine can do, and against others.
 ///
+/// Without a command it runs the canonical workload: the engine's blackhole beside its ceilings, in less than a minute.
+///
 /// Figures of `compare` are server CPU per message (user and system, from the kernel) and messages per second, as medians of the
 /// ratios of alternating runs.
 #[derive(Debug, Parser)]
-#[command(name = "ringmx-bench", version, after_help = AFTER_HELP)]
+#[command(name = "ringmx-bench", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// What to do
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+
+    /// Of the canonical workload
+    #[command(flatten)]
+    pub canonical: CanonicalArguments,
+}
+
+/// When there is no command.
+#[derive(Debug, Args)]
+pub struct CanonicalArguments {
+    /// Threads of ringmx and of the ceilings; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shards: u16,
+
+    /// The ringmx to measure; without it $RINGMX_BIN, or else the engine within this program
+    #[arg(long, value_name = "FILE")]
+    pub ringmx: Option<PathBuf>,
+
+    /// One short round that only checks that both sides agree; its figures mean nothing
+    #[arg(long)]
+    pub small: bool,
 }
 
 /// Why arguments cannot be used.
@@ -44,7 +67,7 @@ pub fn parse(mut line: Vec<OsString>) -> Result<Arguments, Misuse> {
         Arguments::from_arg_matches(&matches).map(|arguments| (arguments, matches))
     };
     let (arguments, matches) = read(&line).map_err(Misuse::Arguments)?;
-    let (Command::Run(options), Some(("run", matches))) = (&arguments.command, matches.subcommand()) else {
+    let (Some(Command::Run(options)), Some(("run", matches))) = (&arguments.command, matches.subcommand()) else {
         return Ok(arguments);
     };
     let Some(file) = &options.scenario else { return Ok(arguments) };
@@ -73,6 +96,8 @@ pub enum Command {
     /// A responder that counts octets and answers by count, until its input ends
     #[command(after_help = CEILING_HELP)]
     ByteSink(ByteSinkArguments),
+    /// Writes blocks as a durable spool does, with no mail in them, and tells what the disk takes
+    DiskCeiling(DiskArguments),
     /// Loads a server: closed or open loop, every reply counted, every time in a histogram
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArguments>),
@@ -125,6 +150,34 @@ pub struct ByteSinkArguments {
     /// Sum the CRC32C of all octets, as `ringmx sink --checksum` does of content
     #[arg(long)]
     pub checksum: bool,
+}
+
+/// Of `disk-ceiling`.
+#[derive(Debug, Args)]
+pub struct DiskArguments {
+    /// Where to write: a directory on the disk in question; nothing is left in it
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub directory: PathBuf,
+
+    /// Octets of a block, such as 64k; without it 4k, 64k and 1m
+    #[arg(long, value_name = "OCTETS", value_parser = disk::block)]
+    pub block: Option<u64>,
+
+    /// Writes in flight; without it 1, 2, 4 and 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub depth: Option<u16>,
+
+    /// How long each block size is written at each depth, in s
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// Through the page cache, where a file system takes no direct writes
+    #[arg(long)]
+    pub buffered: bool,
+
+    /// A moment for each, in a small file: its figures mean nothing
+    #[arg(long)]
+    pub small: bool,
 }
 
 /// Of `engine`: what `ringmx sink` understands too.

@@ -97,6 +97,46 @@ fn p17_reads_what_the_engine_counts() {
 }
 
 #[test]
+fn without_a_command_the_canonical_workload_runs() {
+    let output = bench_alone(&["--small"]);
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for expected in [
+        "one round trip for each message (DATA)",
+        "pipelined (BDAT, 32 in flight)",
+        "each command a round trip (DATA)",
+        "ringmx ÷ ceiling",
+        "durable: not in this build yet",
+        "disk ceiling of",
+        "the engine within this program",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    // Nobody looks on, so there is no progress.
+    assert!(!text.contains('\r'), "{text:?}");
+}
+
+#[test]
+fn the_disk_ceiling_has_a_row_for_each_block_and_depth() {
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let output = bench(&["disk-ceiling", directory, "--small", "--buffered"]);
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for block in ["4 KiB", "64 KiB", "1 MiB"] {
+        let rows = text.lines().filter(|line| line.trim_start().starts_with(block)).count();
+        assert_eq!(rows, 4, "{block} in\n{text}");
+    }
+    assert!(text.contains("RWF_DSYNC") && text.contains(directory), "{text}");
+}
+
+#[test]
+fn memory_is_not_taken_for_a_disk() {
+    let output = bench(&["disk-ceiling", "/dev/shm"]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output).contains("never durable"), "{}", text(&output));
+}
+
+#[test]
 fn idle_connections_are_held_and_weighed() {
     let sink = Sink::start(&[]);
     let pid = sink.pid();

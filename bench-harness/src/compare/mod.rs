@@ -18,6 +18,8 @@ pub mod stats;
 pub mod table;
 pub mod traffic;
 
+use std::time::{Duration, Instant};
+
 use crate::arguments::CompareArguments;
 use crate::failure::Failure;
 use crate::idle;
@@ -26,10 +28,14 @@ use round::{Bench, Run};
 use scenario::{Contestant, Scenario};
 use server::Engine;
 use servers::arguments::{CompareCommand, Other};
-use traffic::{Pace, Traffic};
+use traffic::{Pace, Rate, Traffic};
 
-/// Messages a second of a small run in an open loop.
-const RATE_SMALL: f64 = 2_000.0;
+/// Of a small run in an open loop, of which no figure is taken.
+const RATE_SMALL: Rate = Rate { a_second: 2_000.0, lag_most: "1m" };
+
+/// A generator on the same cores is late now and then. Times count from when messages were meant to begin, on both sides; beyond
+/// this they would tell of the generator alone.
+const LAG_MOST: &str = "100ms";
 
 /// The command `compare`.
 pub fn run(command: &CompareCommand) -> Result<(), Failure> {
@@ -49,9 +55,12 @@ fn run_scenario(options: &CompareArguments) -> Result<(), Failure> {
     }
     print!("{}", table::heading(&format!("{}: {}", scenario.name(), scenario.title()), &bench));
     let contestants = scenario.contestants();
-    let (rounds, seconds) = if options.small { (1, None) } else { (options.pairs, Some(options.seconds)) };
-    let runs = in_turn(&bench, &contestants, rounds, seconds, &mut Progress::new())?;
-    println!("{rounds} rounds; both sides' ledgers agree in every run\n");
+    let effort = match options.small {
+        true => Effort::small(),
+        false => Effort { rounds: options.pairs, seconds: Some(options.seconds), budget: None },
+    };
+    let runs = in_turn(&bench, &contestants, effort, &mut Progress::new())?;
+    println!("{} rounds; both sides' ledgers agree in every run\n", effort.rounds);
     print!("{}", table::figures(scenario, &contestants, &runs));
     if options.small {
         println!("\nA small run checks that both sides agree; its figures mean nothing.");
@@ -59,15 +68,33 @@ fn run_scenario(options: &CompareArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// All contestants in turn, so many rounds, about so many seconds each; without those in their small size. Gives the runs of
-/// each.
+/// How long a comparison may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How often each contestant runs.
+    pub rounds: u64,
+    /// About how long each time; without it in the small size.
+    pub seconds: Option<f64>,
+    /// No round but the first begins later.
+    pub budget: Option<Duration>,
+}
+
+impl Effort {
+    /// For the test suite.
+    pub fn small() -> Self {
+        Self { rounds: 1, seconds: None, budget: None }
+    }
+}
+
+/// All contestants in turn. Gives the runs of each.
 pub fn in_turn(
     bench: &Bench,
     contestants: &[Contestant],
-    rounds: u64,
-    seconds: Option<f64>,
+    effort: Effort,
     progress: &mut Progress,
 ) -> Result<Vec<Vec<Run>>, Failure> {
+    let Effort { rounds, seconds, budget } = effort;
+    let began = Instant::now();
     progress.expect((contestants.len() as u64) * (rounds + u64::from(seconds.is_some())));
     let amounts = match seconds {
         None => contestants.iter().map(Amount::small).collect(),
@@ -75,6 +102,9 @@ pub fn in_turn(
     };
     let mut runs: Vec<Vec<Run>> = contestants.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds {
+        if round > 1 && budget.is_some_and(|budget| began.elapsed() > budget) {
+            break;
+        }
         for ((contestant, amount), runs) in contestants.iter().zip(&amounts).zip(&mut runs) {
             progress.step(&format!("round {round} of {rounds}: {}", contestant.name()));
             runs.push(bench.run(contestant, amount.messages, amount.rate)?);
@@ -88,7 +118,7 @@ pub fn in_turn(
 #[derive(Clone, Copy, Debug)]
 struct Amount {
     messages: u64,
-    rate: Option<f64>,
+    rate: Option<Rate>,
 }
 
 impl Amount {
@@ -120,8 +150,9 @@ fn warm_up(
     let amount = |contestant: &Contestant| {
         let alike = contestants.iter().zip(&rates).filter(|(other, _)| other.traffic == contestant.traffic);
         let slowest = alike.map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min);
-        let rate = share(contestant).map(|share| share * slowest);
-        Amount { messages: contestant.messages_for(rate.unwrap_or(slowest), seconds), rate }
+        let rate = share(contestant).map(|share| Rate { a_second: share * slowest, lag_most: LAG_MOST });
+        let reached = rate.map_or(slowest, |rate| rate.a_second);
+        Amount { messages: contestant.messages_for(reached, seconds), rate }
     };
     Ok(contestants.iter().map(amount).collect())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::scenario::{Contestant, Program};
 use super::server::{Counted, Engine, Server};
 use super::stats::Stats;
-use super::traffic::Sent;
+use super::traffic::{Rate, Sent};
 use crate::failure::Failure;
 use crate::generate::load::Held;
 use crate::measure::processor::{self, ProcessTime, Source};
@@ -62,7 +62,7 @@ pub struct Run {
 
 impl Bench {
     /// Runs a server once with so many messages, at this rate if there is one. Without agreement there is no figure.
-    pub fn run(&self, contestant: &Contestant, messages: u64, rate: Option<f64>) -> Result<Run, Failure> {
+    pub fn run(&self, contestant: &Contestant, messages: u64, rate: Option<Rate>) -> Result<Run, Failure> {
         let before = contestant.messages_before();
         let looks = self.looks && contestant.program == Program::Ringmx;
         let shards = contestant.shards.unwrap_or(self.shards);

@@ -73,7 +73,8 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    fn new(program: Program, traffic: &Traffic, messages_small: u64) -> Self {
+    /// A server under a load, nothing else said.
+    pub fn new(program: Program, traffic: &Traffic, messages_small: u64) -> Self {
         Self { program, remark: "", traffic: traffic.clone(), shards: None, held: 0, messages_small }
     }
 
@@ -96,7 +97,11 @@ impl Contestant {
 
     /// Messages of a run of the round that does not count.
     pub fn messages_of_warm_up(&self) -> u64 {
-        self.messages_small * 10
+        match self.traffic {
+            // The rate comes of it.
+            Traffic::Run { pace: Pace::OfHighest(_), .. } => self.messages_small * 100,
+            _ => self.messages_small * 10,
+        }
     }
 
     /// Messages that take so long at this rate; at least those of a small run, should the rate have been an accident.
@@ -235,7 +240,7 @@ impl Scenario {
                         .called(remark)
                 })
                 .to_vec(),
-            Self::P20 => pair(Floor, &open(NO_PIPELINING, 0.5), 1_000),
+            Self::P20 => pair(Floor, &open(NO_PIPELINING, 0.5), 500),
             // It is about memory (`idle`).
             Self::P10 => Vec::new(),
         }

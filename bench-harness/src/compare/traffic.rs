@@ -15,10 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Octets that smtp-source's header may add to a message: its lines are short, and differ with host name and numbers.
 const SOURCE_HEADER_OCTETS_MOST: u64 = 512;
 
-/// By how much a generator on the same cores may be late by its own fault. Times count from when messages were meant to begin,
-/// on both sides; beyond this they would tell of the generator alone.
-const LAG_MOST: &str = "100ms";
-
 /// Where Debian has smtp-source and smtp-sink.
 pub const POSTFIX_TOOLS: &str = "/usr/sbin";
 
@@ -29,6 +25,15 @@ pub enum Pace {
     Closed,
     /// They come at this share of the rate that the slowest contestant reaches when they do.
     OfHighest(f64),
+}
+
+/// Of an open loop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Messages.
+    pub a_second: f64,
+    /// By how much the generator may be late by its own fault (`--lag-most`).
+    pub lag_most: &'static str,
 }
 
 /// See the module.
@@ -112,11 +117,13 @@ impl Traffic {
     }
 
     /// Sends so many messages; at this rate, if there is one.
-    pub fn send(&self, target: SocketAddr, messages: u64, rate: Option<f64>) -> Result<Sent, Failure> {
+    pub fn send(&self, target: SocketAddr, messages: u64, rate: Option<Rate>) -> Result<Sent, Failure> {
         match self {
             Self::Run { load, .. } => {
                 let load = match rate {
-                    Some(rate) => load.with(&format!("--rate {rate:.0} --lag-most {LAG_MOST}")),
+                    Some(Rate { a_second, lag_most }) => {
+                        load.with(&format!("--rate {a_second:.0} --lag-most {lag_most}"))
+                    }
                     None => load.clone(),
                 };
                 let sent = load.send(target, messages)?;

@@ -269,7 +269,8 @@ fn login(text: &str) -> Result<Login, String> {
     text.parse()
 }
 
-fn octets(text: &str) -> Result<u64, String> {
+/// `4096` and `64k`.
+pub fn octets(text: &str) -> Result<u64, String> {
     sizes::octets(text).ok_or_else(|| format!("'{text}' is no number of octets, such as 4096 or 64k"))
 }
 

@@ -287,7 +287,7 @@ mod tests {
         use clap::Parser as _;
         let arguments = [&["ringmx-bench", "run", "127.0.0.1:25", "--seed", "5"], arguments].concat();
         let Ok(parsed) = crate::arguments::Arguments::try_parse_from(arguments) else { panic!("they are arguments") };
-        let crate::arguments::Command::Run(options) = parsed.command else { panic!("it is a run") };
+        let Some(crate::arguments::Command::Run(options)) = parsed.command else { panic!("it is a run") };
         Plan::new(&options).unwrap()
     }
 

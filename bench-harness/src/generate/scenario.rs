@@ -261,6 +261,7 @@ mod tests {
             "auth",
             "auth_file",
             "auth_env",
+            "idle",
         ];
         let names: Vec<&str> = run.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in names.iter().filter(|name| !["help", "version"].contains(name)) {

@@ -20,10 +20,10 @@ fn allocations(address: &str, messages: u64, shape: &[&str]) -> u64 {
     let messages = messages.to_string();
     let line = [&["ringmx-bench", "run", address, "-c", "4", "--threads", "2", "-n", &messages], shape].concat();
     let Ok(arguments) = parse(line.into_iter().map(Into::into).collect()) else { panic!("{shape:?} are arguments") };
-    let Command::Run(options) = arguments.command else { panic!("it is a run") };
+    let Some(Command::Run(options)) = arguments.command else { panic!("it is a run") };
     let plan = Plan::new(&options).unwrap();
     let before = allocations::counted();
-    let (outcomes, end) = perform(&plan, &options).unwrap();
+    let (outcomes, end) = perform(&plan, &options, &super::Reins::default()).unwrap();
     let accepted: u64 = outcomes.iter().map(|outcome| outcome.tally.counts.accepted).sum();
     assert_eq!((accepted.to_string(), end), (messages, End::Done));
     allocations::counted() - before

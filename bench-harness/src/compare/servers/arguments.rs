@@ -159,7 +159,7 @@ mod tests {
     fn parse(words: &[&str]) -> Result<CompareCommand, clap::Error> {
         let words = [&["ringmx-bench", "compare"], words].concat();
         match Arguments::try_parse_from(words)?.command {
-            Command::Compare(command) => Ok(command),
+            Some(Command::Compare(command)) => Ok(command),
             other => panic!("{other:?}"),
         }
     }
