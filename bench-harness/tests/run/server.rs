@@ -43,8 +43,16 @@ struct State {
     /// AUTH commands.
     logins: Vec<String>,
     deed: Box<dyn Deed>,
+    manner: Manner,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Usual,
     /// A message is acknowledged when its DATA has come.
-    is_hasty: bool,
+    Hasty,
+    /// CHUNKING is offered.
+    Chunking,
 }
 
 pub struct Server {
@@ -54,15 +62,20 @@ pub struct Server {
 
 impl Server {
     pub fn start(deed: impl Deed) -> Self {
-        Self::start_as(deed, false)
+        Self::start_as(deed, Manner::Usual)
     }
 
     /// One that takes messages over before they have come.
     pub fn hasty() -> Self {
-        Self::start_as(|_, _: &Message| OK, true)
+        Self::start_as(|_, _: &Message| OK, Manner::Hasty)
     }
 
-    fn start_as(deed: impl Deed, is_hasty: bool) -> Self {
+    /// One that takes chunks.
+    pub fn chunking(deed: impl Deed) -> Self {
+        Self::start_as(deed, Manner::Chunking)
+    }
+
+    fn start_as(deed: impl Deed, manner: Manner) -> Self {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listening.local_addr().unwrap().to_string();
         let state = Arc::new(Mutex::new(State {
@@ -71,7 +84,7 @@ impl Server {
             peers: Vec::new(),
             logins: Vec::new(),
             deed: Box::new(deed),
-            is_hasty,
+            manner,
         }));
         let shared = state.clone();
         // It ends with the test's process.
@@ -109,6 +122,7 @@ struct Conversation {
     state: Arc<Mutex<State>>,
     number: usize,
     message: Message,
+    manner: Manner,
 }
 
 impl Conversation {
@@ -117,8 +131,9 @@ impl Conversation {
         let mut all = state.lock().unwrap();
         let number = all.octets.len();
         all.octets.push(Vec::new());
+        let manner = all.manner;
         drop(all);
-        Self { reader: BufReader::new(stream), state, number, message: Message::default() }
+        Self { reader: BufReader::new(stream), state, number, message: Message::default(), manner }
     }
 
     fn say(&mut self, reply: &str) -> bool {
@@ -139,6 +154,9 @@ impl Conversation {
             let command = String::from_utf8_lossy(&line).trim_end().to_owned();
             let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             goes_on = match verb.as_str() {
+                "EHLO" if self.manner == Manner::Chunking => {
+                    self.say("250-test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 CHUNKING")
+                }
                 "EHLO" => self
                     .say("250-test\r\n250-8BITMIME\r\n250-AUTH LOGIN PLAIN\r\n250-XCLIENT NAME ADDR\r\n250 PIPELINING"),
                 "XCLIENT" => {
@@ -159,7 +177,8 @@ impl Conversation {
                     self.message.envelope.push(command);
                     self.say("250 2.1.5 Ok")
                 }
-                "DATA" if self.state.lock().unwrap().is_hasty => {
+                "BDAT" => self.chunk(&command).is_some_and(|answer| self.answer(answer)),
+                "DATA" if self.manner == Manner::Hasty => {
                     self.say("354 Go on") && self.say("250 2.0.0 Ok, whatever it is") && self.content().is_some()
                 }
                 "DATA" => self.say("354 Go on") && self.content().is_some_and(|answer| self.answer(answer)),
@@ -170,6 +189,14 @@ impl Conversation {
                 _ => self.say("500 what?"),
             };
         }
+    }
+
+    /// Takes the only chunk of a message.
+    fn chunk(&mut self, command: &str) -> Option<Answer> {
+        let octets = command.strip_prefix("BDAT ")?.strip_suffix(" LAST")?.parse().ok()?;
+        self.message.content = vec![0; octets];
+        self.reader.read_exact(&mut self.message.content).ok()?;
+        Some(self.end())
     }
 
     /// Takes the content. What is to be answered, if it comes to its end.
@@ -183,12 +210,17 @@ impl Conversation {
                 line => self.message.content.extend_from_slice(line),
             }
         }
+        Some(self.end())
+    }
+
+    /// The message has come. What is to be answered?
+    fn end(&mut self) -> Answer {
         let message = std::mem::take(&mut self.message);
         let mut state = self.state.lock().unwrap();
         let number = state.messages.len();
         let answer = (state.deed)(number, &message);
         state.messages.push(message);
-        Some(answer)
+        answer
     }
 
     fn answer(&mut self, answer: Answer) -> bool {

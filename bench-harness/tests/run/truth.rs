@@ -1,6 +1,6 @@
 //! Who loses, doubles or alters a message is found out; what is counted is what happened.
 
-use super::program::{Scratch, run};
+use super::program::{Scratch, finish, run, start};
 use super::server::{Answer, Message, OK, Server, Upstream};
 use super::sink::Sink;
 
@@ -135,6 +135,36 @@ fn a_reply_that_nobody_asked_for_leaves_no_figure() {
         let server = Server::start(|_, _: &Message| Answer::Twice);
         let ran = run(&server.address, &[shape, &["-c", "1"]].concat()).expect(3);
         assert!(ran.text.contains("replies came out of turn") && !ran.text.contains("messages/s"), "{}", ran.text);
+    }
+}
+
+/// Where every reply is 250, one too many moves them all: each message is acknowledged by the reply to another command, before
+/// the server has it. That shows at the end alone.
+#[test]
+fn a_reply_too_many_among_equals_leaves_no_figure() {
+    let chunks = ["-n", "200", "-c", "1", "--bdat", "--depth", "8"];
+    let ran = run(&Server::chunking(|_, _: &Message| OK).address, &chunks).expect(0);
+    assert_eq!(ran.count("accepted"), 200);
+    let server = Server::chunking(|number, _: &Message| if number == 100 { Answer::Twice } else { OK });
+    let ran = run(&server.address, &chunks).expect(3);
+    assert!(ran.text.contains("replies came out of turn") && !ran.text.contains("messages/s"), "{}", ran.text);
+}
+
+/// One machine without a figure leaves none for all of them.
+#[test]
+fn a_sum_of_reports_of_which_one_is_void_is_no_figure() {
+    let (void, good) = (Scratch::new(), Scratch::new());
+    for (report, is_lying, status) in [(&void, true, 3), (&good, false, 0)] {
+        let server = Server::start(move |_, _: &Message| if is_lying { Answer::Twice } else { OK });
+        finish(start(&server.address, &["-n", "20", "-c", "1"], report), report).expect(status);
+    }
+    for files in [[void.text(), good.text()], [good.text(), void.text()]] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringmx-bench"));
+        let output = command.arg("merge").args(files).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("replies came out of turn") && !text.contains("messages/s"), "{text}");
     }
 }
 
