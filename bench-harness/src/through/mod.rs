@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Duration;
 
 use ringmx::config::{Plan as EnginePlan, Protocol, SinkOptions};
 use ringmx::engine::Engine;
@@ -38,6 +39,9 @@ use watch::{LOOK, Watch};
 /// Descriptors beside those of a shard's connections.
 const DESCRIPTORS_SPARE: u64 = 256;
 
+/// How long sessions of the sink may take to end: those that are left are idle, or too late.
+const GOODBYE: Duration = Duration::from_millis(200);
+
 /// The command `through`.
 pub fn run(options: &ThroughArguments) -> Result<(), Failure> {
     let load = &options.load;
@@ -53,7 +57,7 @@ pub fn run(options: &ThroughArguments) -> Result<(), Failure> {
         signal_hook::flag::register(signal, interrupted.clone())
             .map_err(Failure::while_doing("cannot listen for signals"))?;
     }
-    let (engine, shards) = start_sink(options, run, &track)?;
+    let (mut engine, shards) = start_sink(options, run, &track)?;
     if load.json.as_deref() != Some(Path::new("-")) && !load.once {
         let addresses: Vec<String> = engine.listening().map(|(_, address)| address.to_string()).collect();
         let protocol = if options.sink_lmtp { "LMTP" } else { "SMTP" };
@@ -65,8 +69,9 @@ pub fn run(options: &ThroughArguments) -> Result<(), Failure> {
     let mut watch = Watch::new(&track, &shards, load)?;
     let measured = inject(&plan, options, &mut watch)?;
     let is_whole = measured.1 == End::Done && watch.drain(options.drain_patience, &interrupted)?;
-    // What was under way at the sink ends before it is counted for the last time.
-    engine.stop();
+    // The sink's threads end before they are asked for the last time.
+    engine.drain(GOODBYE);
+    engine.join();
     watch.finish()?;
     let deliveries = Deliveries::new(&track, &shards, watch.backlog_most, !is_whole);
     conclude(&plan, options, measured, &deliveries, run)

@@ -19,16 +19,10 @@ pub fn table(deliveries: &Deliveries, is_void: bool) -> String {
 
 fn write_table(text: &mut String, deliveries: &Deliveries, is_void: bool) -> std::fmt::Result {
     writeln!(text)?;
-    let shown = |name: &str, count: u64| {
-        count > 0 || matches!(name, "accepted" | "arrived" | "lost" | "duplicates" | "altered")
-    };
-    for (name, count) in deliveries.counts().into_iter().filter(|(name, count)| shown(name, *count)) {
-        writeln!(
-            text,
-            "{:<24}{:>16}",
-            format!("deliveries {name}").replace("deliveries messages", "messages arrived"),
-            grouped(count)
-        )?;
+    for (name, count) in deliveries.counts() {
+        if let Some(name) = row(name, count) {
+            writeln!(text, "{name:<24}{:>16}", grouped(count))?;
+        }
     }
     if deliveries.is_partial {
         writeln!(text, "{:<24}{:>16}", "still on their way", grouped(deliveries.standing.outstanding()))?;
@@ -50,6 +44,23 @@ fn write_table(text: &mut String, deliveries: &Deliveries, is_void: bool) -> std
         write!(text, "{:>10}", time(deliveries.end_to_end.value_at_quantile(share)))?;
     }
     writeln!(text)
+}
+
+/// How the table calls a count. What never happens is not shown, but for what everybody looks for.
+fn row(name: &str, count: u64) -> Option<&str> {
+    let (name, is_looked_for) = match name {
+        "accepted" => ("deliveries taken over", true),
+        "arrived" => ("arrived", true),
+        "messages" => ("arrived, in messages", true),
+        "lost" => ("lost", true),
+        "duplicates" => ("arrived twice", true),
+        "altered" => ("altered", true),
+        "misaddressed" => ("for somebody else", false),
+        "trimmed" => ("with other empty lines", false),
+        "foreign" => ("messages of others", false),
+        other => (other, false),
+    };
+    (count > 0 || is_looked_for).then_some(name)
 }
 
 /// Puts it into the generator's report. Without agreement there is no figure that a program could take by mistake.
