@@ -247,6 +247,32 @@ fn a_server_that_is_gone_for_good_ends_the_run() {
     assert!(ran.count("accepted") > 0 && ran.count("connects_failed") > 0, "{}", ran.text);
 }
 
+/// It takes a message, and from then on connections only, of which it says nothing.
+#[test]
+fn a_server_that_is_there_and_says_nothing_any_more_ends_the_run() {
+    let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listening.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let (stream, _) = listening.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        for reply in ["220 x", "250 x", "250 x", "250 x", "354 x"] {
+            (&stream).write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        while line != ".\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        (&stream).write_all(b"250 x\r\n").unwrap();
+        drop((stream, reader));
+        listening.incoming().for_each(drop);
+    });
+    let ran = run(&address, &["-n", "3", "-c", "1", "--patience", "700ms"]).expect(69);
+    assert!(ran.text.contains("is gone: nothing was heard of it for 700.0ms"), "{}", ran.text);
+}
+
 #[test]
 fn a_server_that_wants_nobody_is_left_alone() {
     for (greeting, said) in [

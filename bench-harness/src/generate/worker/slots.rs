@@ -139,6 +139,14 @@ impl Worker<'_> {
             let text = format!("cannot connect to {}: {}", self.plan.target_text, std::io::Error::from(errno));
             self.failure.get_or_insert(Failure::Unavailable(text));
         }
+        self.give_up_if_gone();
+        self.arrive(index);
+        self.slots[index as usize].has_failed = true;
+        self.close_descriptor(index);
+    }
+
+    /// A server that cannot be reached, or takes connections and says nothing, is not tried for ever.
+    fn give_up_if_gone(&mut self) {
         if self.io.now() >= self.deadline_of(self.alive) {
             let silence = self.plan.patience;
             let text = format!("{} is gone: nothing was heard of it for {silence:.1?}", self.plan.target_text);
@@ -146,9 +154,6 @@ impl Worker<'_> {
             self.gone.get_or_insert(text);
             self.gate.stop();
         }
-        self.arrive(index);
-        self.slots[index as usize].has_failed = true;
-        self.close_descriptor(index);
     }
 
     pub fn receive(&mut self, index: u32) {
@@ -242,6 +247,14 @@ impl Worker<'_> {
     /// The connection is over: what was under way on it ends.
     fn hear_end(&mut self, index: u32) {
         let now = self.io.now();
+        let is_early = |talk: &Talk<'_>| !talk.session.is_closed() && !talk.standing.is_ready;
+        if self.slots[index as usize].talk.as_ref().is_some_and(is_early) {
+            self.slots[index as usize].has_failed = true;
+            // Before the start it may be slow to begin, and what it said then is told elsewhere.
+            if self.start.is_some() && !self.is_ending {
+                self.give_up_if_gone();
+            }
+        }
         let mut ear = Ear {
             now,
             tally: &mut self.tally,
@@ -250,10 +263,6 @@ impl Worker<'_> {
             witness: self.plan.witness.as_deref(),
         };
         if let Some(talk) = &mut self.slots[index as usize].talk {
-            if !talk.session.is_closed() && !talk.standing.is_ready {
-                self.slots[index as usize].has_failed = true;
-            }
-            let Some(talk) = &mut self.slots[index as usize].talk else { return };
             talk.session.handle_end();
             talk.hear(&[], &mut ear);
         }
