@@ -5,10 +5,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringmx::config::{Bind, Plan, SinkOptions};
 use ringmx::engine::Engine;
+use ringmx::mail::address::Path;
+use ringmx::policy::decision::{Decision, Ticket};
+use ringmx::sink::Sink;
+use ringmx::smtp::session::{Ended, Outcome};
 
 /// Threads are told apart by their number modulo this; numbers within one process are neighbours.
 const THREADS: usize = 4096;
@@ -84,18 +89,50 @@ impl Client {
     }
 }
 
-#[test]
-fn a_message_costs_no_allocation_and_no_copy() {
-    // One after the other: each engine's shard is told by its name.
-    for checksum in [false, true] {
-        costs_nothing(checksum);
+fn plan(checksum: bool, keeps_envelope: bool) -> Plan {
+    let binds = vec!["127.0.0.1:0".parse().unwrap()];
+    Plan::sink(SinkOptions { binds, shards: 1, checksum, keeps_envelope, ..SinkOptions::default() }).unwrap()
+}
+
+/// A sink of an embedder's: looks at all of the content, and at the envelope.
+struct Reader(Arc<Read>);
+
+#[derive(Default)]
+struct Read {
+    letters: AtomicU64,
+    recipients: AtomicU64,
+}
+
+impl Sink for Reader {
+    fn content(&mut self, _slot: u32, piece: &[u8]) {
+        let letters = piece.iter().filter(|octet| **octet == b'x').count();
+        self.0.letters.fetch_add(letters as u64, Ordering::Relaxed);
+    }
+
+    fn abort(&mut self, _slot: u32) {}
+
+    fn end(&mut self, _ticket: Ticket, message: &Ended<'_>) -> Decision {
+        let recipients = message.record.expect("it is kept").envelope().recipients();
+        let is_known = |path: &Path<'_>| matches!(path, Path::Mailbox(mailbox) if mailbox.local_part == b"a");
+        let known = recipients.filter(|(path, _)| is_known(path)).count();
+        self.0.recipients.fetch_add(known as u64, Ordering::Relaxed);
+        Decision::Now(Outcome::Accept)
     }
 }
 
-fn costs_nothing(checksum: bool) {
-    let bind: Bind = "127.0.0.1:0".parse().unwrap();
-    let plan = Plan::sink(SinkOptions { binds: vec![bind], shards: 1, checksum, ..SinkOptions::default() }).unwrap();
-    let mut engine = Engine::start(plan, false).unwrap();
+// One after the other: each engine's shard is told by its name.
+#[test]
+fn a_message_costs_no_allocation_and_no_copy() {
+    expect_steady(Engine::start(plan(false, false), false).unwrap());
+    expect_steady(Engine::start(plan(true, false), false).unwrap());
+    let read = Arc::new(Read::default());
+    let messages = expect_steady(Engine::start_with(plan(false, true), false, |_| Reader(read.clone())).unwrap());
+    assert_eq!(read.letters.load(Ordering::Relaxed), messages * 4096);
+    assert_eq!(read.recipients.load(Ordering::Relaxed), messages);
+}
+
+/// Gives the messages that it was sent.
+fn expect_steady(mut engine: Engine) -> u64 {
     let Some((_, Bind::Tcp(address))) = engine.listening().next() else { panic!("it listens") };
     let address = *address;
 
@@ -144,5 +181,7 @@ fn costs_nothing(checksum: bool) {
     assert!(copied < 0.01, "only command lines that a receive cut are copied: {copied}");
     drop(clients);
     let report = engine.stop();
-    assert_eq!(report.total("messages"), messages + (20 * CONNECTIONS * DEPTH) as u64);
+    let all = messages + (20 * CONNECTIONS * DEPTH) as u64;
+    assert_eq!(report.total("messages"), all);
+    all
 }
