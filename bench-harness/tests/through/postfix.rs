@@ -215,7 +215,7 @@ fn what_postfix_is_told_to_do_is_found() {
     let Some(postfix) = Postfix::start(&sink, tables) else { return };
     let corpus = Scratch::new();
     std::fs::write(&corpus.0, "Subject: a\r\n\r\nwhole\r\n").unwrap();
-    let load = ["-n", "40", "--drain-patience", "3s", "--corpus", corpus.text()];
+    let load = ["-n", "40", "--drain-patience", "8s", "--corpus", corpus.text()];
     let ran = through(&postfix.address, &sink, &load).expect(3);
     assert_eq!(all_delivered(&ran, ["accepted", "arrived", "lost", "misaddressed", "altered"]), [40, 38, 2, 1, 0]);
     for fault in ["message 7 is lost", "message 9 is lost", "message 9 arrived for <user999999@else.test>"] {

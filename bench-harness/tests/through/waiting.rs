@@ -59,16 +59,17 @@ fn a_server_that_holds_mail_back_shows_its_backlog() {
     let (server, release) = holding(&sink, 400);
     let (json, lines) = (Scratch::new(), Scratch::new());
     let child = start(&server.address, &sink, &["-n", "400", "--ndjson", lines.text()], &json);
-    // Two of these lines are a second apart, in which nothing arrived.
-    let is_held = |line: &Value| line["draining"] == true && line["backlog"] == 400 && line["accepted"] == 0;
-    wait_for(&lines, is_held);
+    wait_for(&lines, |line| line["backlog"] == 400);
+    // All of it waits so long at least.
+    std::thread::sleep(Duration::from_millis(600));
     release.send(()).unwrap();
     let ran = finish(child, &json).expect(0);
     assert_eq!(all_delivered(&ran, ["accepted", "arrived", "lost"]), [400, 400, 0]);
     assert_eq!(ran.report["backlog_most"], 400);
-    assert!(ran.report["drain_ns"].as_u64().unwrap() > 900_000_000, "{}", ran.report["drain_ns"]);
-    // The reply came at once, the message a second later at least.
-    assert_eq!((ran.above_ms("end_to_end", 900), ran.above_ms("message", 900)), (400, 0));
+    assert!(ran.report["drain_ns"].as_u64() > Some(600_000_000), "{}", ran.report["drain_ns"]);
+    assert_eq!(ran.above_ms("end_to_end", 595), 400);
+    // The replies did not wait for it.
+    assert!(2 * ran.above_ms("message", 595) < 400, "{}", ran.text);
     let all = seconds(&lines);
     for (name, expected) in [("accepted", 400), ("arrived", 400)] {
         let sum: u64 = all.iter().map(|second| second[name].as_u64().unwrap()).sum();
@@ -94,11 +95,11 @@ fn a_relay_that_is_slow_is_waited_for() {
         let _ = keep.send(message.clone());
         OK
     });
-    let ran = through(&server.address, &sink, &["-n", "100", "--drain-patience", "1900ms"]).expect(0);
-    assert_eq!(all_delivered(&ran, ["accepted", "arrived", "lost"]), [100, 100, 0]);
-    // 100 times 20 ms: no more than 50 messages/s.
+    let ran = through(&server.address, &sink, &["-n", "200", "--drain-patience", "3900ms"]).expect(0);
+    assert_eq!(all_delivered(&ran, ["accepted", "arrived", "lost"]), [200, 200, 0]);
+    // Each arrives 20 ms behind the one before it at least.
     let rate = ran.report["arrival_rate"].as_f64().unwrap();
-    assert!(rate < 50.1 && ran.report["backlog_most"].as_u64().unwrap() > 1, "{}", ran.text);
+    assert!(rate <= 50.0 && ran.report["backlog_most"].as_u64() > Some(1), "{}", ran.text);
 }
 
 /// What was meant to be sent half a second ago was late by that, whoever is to blame.
