@@ -114,6 +114,10 @@ impl Second {
         })
     }
 
+    fn quantile(&self, share: f64) -> String {
+        if self.times.is_empty() { "-".to_owned() } else { time(self.times.value_at_quantile(share)) }
+    }
+
     /// As a line for somebody who looks on; with headings now and then.
     pub fn row(&self) -> String {
         let line = |columns: [String; 6]| columns.map(|column| format!("{column:>13}")).concat() + "\n";
@@ -128,8 +132,8 @@ impl Second {
             grouped(now.accepted - before.accepted),
             grouped(now.arrived - before.arrived),
             grouped(now.outstanding()),
-            time(self.times.value_at_quantile(0.5)),
-            time(self.times.value_at_quantile(0.99)),
+            self.quantile(0.5),
+            self.quantile(0.99),
         ])
     }
 }
