@@ -36,6 +36,9 @@ they took over; the account of a server that has a queue is closed when the queu
 
 Servers are grouped by what their 250 promises. Ratios are within a group.
 
+Debian has one mail server at a time: installing exim or OpenSMTPD takes Postfix away. Another one is unpacked beside it \
+(apt-get download, dpkg -x), given its user (useradd --system Debian-exim; opensmtpd, opensmtpq), and named with --program.
+
 Examples:
   ringmx-bench compare servers                                         all that is installed
   ringmx-bench compare servers --servers ringmx,smtp-sink --load connection

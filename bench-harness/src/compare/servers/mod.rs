@@ -25,7 +25,7 @@ use rustix::fs::statfs;
 use crate::failure::Failure;
 use crate::measure::machine;
 use arguments::ServersArguments;
-use kind::{Contender, Kind, Places};
+use kind::{Contender, Kind, Lack, Places};
 use run::{Amount, Run};
 
 /// How long a run of the round that does not count lasts, in s.
@@ -45,7 +45,7 @@ struct Entrant {
 #[derive(Debug)]
 struct LeftOut {
     kind: &'static Kind,
-    why: String,
+    lack: Lack,
 }
 
 /// The command `compare servers`.
@@ -56,7 +56,9 @@ pub fn run(asked: &ServersArguments) -> Result<(), Failure> {
         signal_hook::flag::register(signal, interrupted.clone())
             .map_err(Failure::while_doing("cannot listen for signals"))?;
     }
-    compare(asked, &interrupted).map_err(|failure| match interrupted.load(Ordering::Relaxed) {
+    let compared = compare(asked, &interrupted);
+    show("");
+    compared.map_err(|failure| match interrupted.load(Ordering::Relaxed) {
         true => Failure::Interrupted,
         false => failure,
     })
@@ -93,10 +95,15 @@ fn compare(asked: &ServersArguments, interrupted: &AtomicBool) -> Result<(), Fai
         }
     }
     show("");
-    println!(
-        "{rounds} rounds; each server was loaded for about {} s in each, and accepted every message\n",
-        asked.seconds
-    );
+    match asked.small {
+        true => println!("one small round; every message was accepted\n"),
+        false => {
+            println!(
+                "{rounds} rounds; each loaded each server for about {} s; every message was accepted\n",
+                asked.seconds
+            );
+        }
+    }
     print!("{}", table::figures(&rows, is_disk));
     if asked.small {
         println!("\nA small run checks that both sides agree; its figures mean nothing.");
@@ -111,15 +118,13 @@ fn muster(asked: &ServersArguments) -> Result<(Vec<Entrant>, Vec<LeftOut>), Fail
     for kind in kind::ALL.iter().filter(is_asked) {
         match (kind.find)(&Places(asked)) {
             Ok(contender) => entrants.push(Entrant { kind, contender }),
-            Err(why) => left_out.push(LeftOut { kind, why }),
+            Err(lack) => left_out.push(LeftOut { kind, lack }),
         }
     }
     match asked.servers.is_empty() || left_out.is_empty() {
         true => Ok((entrants, left_out)),
         false => {
-            let missing = left_out
-                .iter()
-                .map(|LeftOut { kind, why }| format!("{}: {why}; to install it: {}", kind.name, kind.install));
+            let missing = left_out.iter().map(|LeftOut { kind, lack }| format!("{}: {}", kind.name, lack.words(kind)));
             Err(Failure::Unavailable(missing.collect::<Vec<_>>().join("\n")))
         }
     }

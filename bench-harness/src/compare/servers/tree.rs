@@ -33,7 +33,7 @@ const MEMORY_EACH: Duration = Duration::from_millis(250);
 pub enum Source {
     /// usage_usec of its cgroup.
     Group,
-    /// utime, stime, cutime and cstime of the processes that are there.
+    /// schedstat, else utime and stime, of the processes that are there; cutime and cstime of those that they have waited for.
     Walk,
 }
 
@@ -41,7 +41,9 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Group => "a cgroup of its own (µs)",
-            Self::Walk => "its process tree (10 ms ticks; orphans that have ended are missed)",
+            Self::Walk => {
+                "its process tree (children that have ended in 10 ms ticks, orphans that have ended not at all)"
+            }
         })
     }
 }
@@ -112,10 +114,7 @@ impl Tree {
                 let us: Option<u64> = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok());
                 us.map(|us| us * 1000).ok_or_else(|| io::Error::other("cpu.stat has no usage_usec"))
             }
-            None => {
-                let ticks: u64 = walk(first)?.into_iter().map(|(_, ticks)| ticks).sum();
-                Ok(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
-            }
+            None => Ok(walk(first)?.into_iter().map(|(pid, used)| used.ns(pid)).sum()),
         }
     }
 
@@ -180,8 +179,41 @@ fn make_group(parent: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The first process and all that descend from it, each with the ticks that it and its waited-for children have used.
-fn walk(first: u32) -> io::Result<Vec<(u32, u64)>> {
+/// Ticks that a process has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    own: u64,
+    /// Of children that have ended, and that it has waited for.
+    children: u64,
+}
+
+/// How far ticks and schedstat may differ: more, and schedstat has forgotten threads that have ended.
+const DOUBT_NS: u64 = 30_000_000;
+
+impl Ticks {
+    /// In ns, its own as exact as can be.
+    fn ns(self, pid: u32) -> u64 {
+        let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        let own = match schedstat_ns(pid) {
+            Some(ns) if ns.abs_diff(self.own * tick_ns) <= DOUBT_NS => ns,
+            _ => self.own * tick_ns,
+        };
+        own + self.children * tick_ns
+    }
+}
+
+/// Time on a processor of the threads that are there.
+fn schedstat_ns(pid: u32) -> Option<u64> {
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        sum += text.split_ascii_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(sum)
+}
+
+/// The first process and all that descend from it, each with what it has used.
+fn walk(first: u32) -> io::Result<Vec<(u32, Ticks)>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -195,8 +227,8 @@ fn walk(first: u32) -> io::Result<Vec<(u32, u64)>> {
 }
 
 /// Of processes by number, each with its parent and its ticks.
-fn descendants(first: u32, all: &BTreeMap<u32, (u32, u64)>) -> Vec<(u32, u64)> {
-    let mut tree: Vec<(u32, u64)> = all.get(&first).map(|(_, ticks)| (first, *ticks)).into_iter().collect();
+fn descendants(first: u32, all: &BTreeMap<u32, (u32, Ticks)>) -> Vec<(u32, Ticks)> {
+    let mut tree: Vec<(u32, Ticks)> = all.get(&first).map(|(_, ticks)| (first, *ticks)).into_iter().collect();
     let mut at = 0;
     while at < tree.len() {
         let parent = tree[at].0;
@@ -206,11 +238,12 @@ fn descendants(first: u32, all: &BTreeMap<u32, (u32, u64)>) -> Vec<(u32, u64)> {
     tree
 }
 
-/// Its parent, and the sum of utime, stime, cutime and cstime, from `/proc/PID/stat` (proc(5)).
-fn parse_stat(text: &str) -> Option<(u32, u64)> {
+/// Its parent, and utime, stime, cutime and cstime, from `/proc/PID/stat` (proc(5)).
+fn parse_stat(text: &str) -> Option<(u32, Ticks)> {
     let rest: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    let ticks: Option<Vec<u64>> = rest.get(11..15)?.iter().map(|field| field.parse().ok()).collect();
-    Some((rest.get(1)?.parse().ok()?, ticks?.iter().sum()))
+    let times: Option<Vec<u64>> = rest.get(11..15)?.iter().map(|field| field.parse().ok()).collect();
+    let times = times?;
+    Some((rest.get(1)?.parse().ok()?, Ticks { own: times[0] + times[1], children: times[2] + times[3] }))
 }
 
 /// Looks at a tree's memory now and then, and remembers the most.
@@ -329,10 +362,13 @@ mod tests {
 
     #[test]
     fn a_tree_is_found_by_its_parents() {
-        let all = [(1, (0, 5)), (7, (1, 10)), (8, (7, 20)), (9, (8, 40)), (10, (1, 80))].into();
-        assert_eq!(descendants(7, &all), [(7, 10), (8, 20), (9, 40)]);
+        let ticks = |own, children| Ticks { own, children };
+        let all =
+            [(1, 0), (7, 1), (8, 7), (9, 8), (10, 1)].map(|(pid, parent)| (pid, (parent, ticks(u64::from(pid), 0))));
+        let all = all.into();
+        assert_eq!(descendants(7, &all), [(7, ticks(7, 0)), (8, ticks(8, 0)), (9, ticks(9, 0))]);
         assert_eq!(descendants(11, &all), []);
         let stat = "123 (a) b) c) S 12 2 3 0 -1 4194304 118 0 0 0 70 5 300 1000 20 0 1 0 275190";
-        assert_eq!(parse_stat(stat), Some((12, 1375)));
+        assert_eq!(parse_stat(stat), Some((12, ticks(75, 1300))));
     }
 }

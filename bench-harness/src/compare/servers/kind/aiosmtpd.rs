@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Contender, Home, Kind, PATIENCE, Places, Promise, counted, told};
+use super::{Contender, Home, Kind, Lack, PATIENCE, Places, Promise, counted, told};
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
@@ -22,7 +22,7 @@ struct Aiosmtpd {
     version: String,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     let mut pythons = Vec::new();
     for directory in places.packages() {
         // A virtual environment has a Python of its own.
@@ -37,7 +37,7 @@ fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
             return Ok(Box::new(Aiosmtpd { python, packages, version }));
         }
     }
-    Err(format!("{} has no package aiosmtpd", python.display()))
+    Err(format!("{} has no package aiosmtpd", python.display()).into())
 }
 
 fn python(program: &Path, packages: Option<&Path>) -> Command {

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Contender, Home, Kind, Owner, Places, Promise, needs_root, terminate, told};
+use super::{Contender, Home, Kind, Lack, Owner, Places, Promise, needs_root, terminate, told};
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
@@ -21,13 +21,14 @@ struct Exim {
     user: Owner,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     let program = places.program(&KIND, &["exim4", "exim"])?;
     needs_root("exim")?;
     let program = program.canonicalize().map_err(|error| error.to_string())?;
     // It executes itself as its user.
     if let Some(closed) = program.ancestors().skip(1).find(|directory| !is_open(directory)) {
-        return Err(format!("exim's user cannot reach {}: {} is closed", program.display(), closed.display()));
+        let why = format!("exim's user cannot reach {}: {} is closed", program.display(), closed.display());
+        return Err(Lack::Unusable(why));
     }
     let told_of = |what: &str| told(Command::new(&program).args(["-C", "/dev/null", "-bP", what]));
     let number = |what| told_of(what)?.split_once('=')?.1.trim().parse::<String>().ok();

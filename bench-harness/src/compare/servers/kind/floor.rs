@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Contender, Home, Kind, PATIENCE, Places, Promise};
+use super::{Contender, Home, Kind, Lack, PATIENCE, Places, Promise};
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
@@ -16,7 +16,7 @@ struct Floor {
     shards: u16,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     Ok(Box::new(Floor { shards: places.0.shards }))
 }
 

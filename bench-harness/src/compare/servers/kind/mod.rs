@@ -63,12 +63,38 @@ pub struct Kind {
     /// The command that installs it.
     pub install: &'static str,
     /// Finds it, or says why it cannot run.
-    pub find: fn(&Places<'_>) -> Result<Box<dyn Contender>, String>,
+    pub find: fn(&Places<'_>) -> Result<Box<dyn Contender>, Lack>,
 }
 
 impl PartialEq for Kind {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
+    }
+}
+
+/// Why a server cannot run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It, or a part of it, is not installed.
+    Missing(String),
+    /// It is installed, and cannot run here, as it is.
+    Unusable(String),
+}
+
+impl Lack {
+    /// In words, with what helps.
+    pub fn words(&self, kind: &Kind) -> String {
+        match self {
+            Self::Missing(why) => format!("{why}; to install it: {}", kind.install),
+            Self::Unusable(why) => why.clone(),
+        }
+    }
+}
+
+/// What is looked for and not found is missing.
+impl<T: Into<String>> From<T> for Lack {
+    fn from(why: T) -> Self {
+        Self::Missing(why.into())
     }
 }
 
@@ -111,7 +137,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// Makes a directory in it, for its owner only.
+    /// Makes a directory in it; itself, without a name.
     fn make(&self, name: &str, owner: Option<Owner>, mode: u32) -> Result<PathBuf, Failure> {
         let path = self.directory.join(name);
         let make = || -> io::Result<()> {
@@ -125,10 +151,13 @@ impl Home {
         Ok(path)
     }
 
-    /// Writes a file in it.
+    /// Writes a file in it that everybody may read.
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
         let path = self.directory.join(name);
-        fs::write(&path, text).map_err(Failure::while_doing(format!("cannot write {}", path.display())))?;
+        // Servers read it as other users, and mistrust what others may write, whatever our umask is.
+        let write =
+            || fs::write(&path, text).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)));
+        write().map_err(Failure::while_doing(format!("cannot write {}", path.display())))?;
         Ok(path)
     }
 
@@ -211,10 +240,10 @@ fn number_of(database: &str, name: &str) -> Option<u32> {
     told(Command::new("getent").args([database, name]))?.split(':').nth(2)?.parse().ok()
 }
 
-fn needs_root(who: &str) -> Result<(), String> {
+fn needs_root(who: &str) -> Result<(), Lack> {
     match rustix::process::geteuid().is_root() {
         true => Ok(()),
-        false => Err(format!("{who} is started by root only")),
+        false => Err(Lack::Unusable(format!("{who} is started by root only"))),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Contender, Home, Kind, Places, Promise, needs_root, number_of, on_path, terminate, told};
+use super::{Contender, Home, Kind, Lack, Places, Promise, needs_root, number_of, on_path, terminate, told};
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
@@ -34,7 +34,7 @@ struct Opensmtpd {
     helpers: Option<PathBuf>,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     let program = places.program(&KIND, &["smtpd"])?;
     let usage = Command::new(&program).arg("-h").stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     let usage = String::from_utf8_lossy(&[usage.stdout, usage.stderr].concat()).into_owned();
@@ -42,11 +42,12 @@ fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
     let version = version.ok_or_else(|| format!("{} is not OpenSMTPD", program.display()))?.to_owned();
     needs_root("OpenSMTPD")?;
     if let Some(missing) = USERS.iter().find(|name| number_of("passwd", name).is_none()) {
-        return Err(format!("there is no user {missing}"));
+        return Err(format!("there is no user {missing}").into());
     }
     let unshare = on_path(&["unshare"]).ok_or("there is no unshare on the PATH")?;
-    told(Command::new(unshare).args(["--mount", "--propagation", "private", "true"]))
-        .ok_or("its paths are compiled in, and there can be no mount namespace here")?;
+    told(Command::new(unshare).args(["--mount", "--propagation", "private", "true"])).ok_or_else(|| {
+        Lack::Unusable("its paths are compiled in, and there can be no mount namespace here".to_owned())
+    })?;
     // Unpacked somewhere else than where it is installed, it has its helpers beside it.
     let beside = program.canonicalize().ok().and_then(|path| Some(path.parent()?.parent()?.join("libexec")));
     let is_helped = |path: &PathBuf| path.join("opensmtpd/mail.mda").is_file();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Contender, Home, Kind, Owner, Places, Promise, needs_root, number_of, terminate, told};
+use super::{Contender, Home, Kind, Lack, Owner, Places, Promise, needs_root, number_of, terminate, told};
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
@@ -26,7 +26,7 @@ struct Postfix {
     droppers: u32,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     let postconf = places.program(&KIND, &["postconf"])?;
     needs_root("Postfix")?;
     let default = |name| told(Command::new(&postconf).args(["-d", "-h", name]));

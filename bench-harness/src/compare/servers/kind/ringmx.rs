@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Contender, Home, Kind, PATIENCE, Places, Promise, told};
+use super::{Contender, Home, Kind, Lack, PATIENCE, Places, Promise, told};
 use crate::compare::process::Process;
 use crate::compare::server::Engine;
 use crate::compare::stats::Stats;
@@ -27,7 +27,7 @@ struct Ringmx {
     options: Vec<String>,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     let Places(asked) = places;
     let engine = Engine::find(asked.ringmx.as_deref()).map_err(|failure| failure.to_string())?;
     let options = asked.ringmx_options.clone();

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Contender, Home, Kind, PATIENCE, Places, Promise, counted, told};
+use super::{Contender, Home, Kind, Lack, PATIENCE, Places, Promise, counted, told};
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
@@ -28,12 +28,13 @@ struct SmtpServer {
     version: String,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     let node = places.program(&KIND, &["node", "nodejs"])?;
-    let packages = node_path(places).ok_or_else(|| "a directory of packages has a colon in its name".to_owned())?;
+    let packages = node_path(places)
+        .ok_or_else(|| Lack::Unusable("a directory of packages has a colon in its name".to_owned()))?;
     match version(&node, &packages) {
         Some(version) => Ok(Box::new(SmtpServer { node, packages, version })),
-        None => Err(format!("{} finds no package smtp-server", node.display())),
+        None => Err(format!("{} finds no package smtp-server", node.display()).into()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::geteuid;
 
 use super::super::dialogue;
-use super::{Contender, Home, Kind, Places, Promise, on_path, terminate, told};
+use super::{Contender, Home, Kind, Lack, Places, Promise, on_path, terminate, told};
 use crate::compare::process::Process;
 use crate::failure::Failure;
 
@@ -22,7 +22,7 @@ struct SmtpSink {
     program: PathBuf,
 }
 
-fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, String> {
+fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     Ok(Box::new(SmtpSink { program: places.program(&KIND, &["smtp-sink"])? }))
 }
 
