@@ -137,9 +137,11 @@ fn notes(text: &mut String, rows: &[Row]) {
     let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
     let _ = writeln!(
         text,
-        "median (least–most). CPU is user+system of a server and all its processes until its queue was empty, from {};\n\
-         machine µs is the CPU of all processes for a message, the client's too; p99 is from the end of data to its reply; memory is the most \
-         that was\nseen of all its processes together, pages that they share counted once",
+        "median (least–most)\n\
+         CPU: user and system time of a server and all its processes until its queue was empty, from {}\n\
+         machine µs: processor time of all processes for a message, the client's too\n\
+         p99: from the end of data to its reply\n\
+         memory: the most that was seen of all its processes together, pages that they share counted once",
         sources.join(" or ")
     );
     let names = |is_meant: fn(&Run) -> bool| -> Vec<&str> {

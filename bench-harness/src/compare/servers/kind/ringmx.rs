@@ -32,9 +32,16 @@ fn find(places: &Places<'_>) -> Result<Box<dyn Contender>, Lack> {
     let engine = Engine::find(asked.ringmx.as_deref()).map_err(|failure| failure.to_string())?;
     let options = asked.ringmx_options.clone();
     if matches!(engine, Engine::Own) && !options.is_empty() {
-        return Err("options are those of a program, which --ringmx or RINGMX_BIN names".to_owned());
+        return Err("options are those of a program, which --ringmx or RINGMX_BIN names".to_owned().into());
     }
     Ok(Box::new(Ringmx { engine, shards: asked.shards, options }))
+}
+
+impl Ringmx {
+    /// Whether its options say how many shards, which can be said once.
+    fn says_shards(&self) -> bool {
+        self.options.iter().any(|option| option.starts_with("--shards"))
+    }
 }
 
 impl Contender for Ringmx {
@@ -43,15 +50,19 @@ impl Contender for Ringmx {
             Engine::Own => format!("ringmx {}, {}", env!("CARGO_PKG_VERSION"), self.engine.describe()),
             Engine::Program(program) => told(Command::new(program).arg("--version")).unwrap_or_default(),
         };
+        let shards = match (self.says_shards(), self.shards) {
+            (true, _) => String::new(),
+            (false, 0) => ", a shard for each core".to_owned(),
+            (false, shards) => format!(", --shards {shards}"),
+        };
         let options: String = self.options.iter().map(|option| format!(" {option}")).collect();
-        format!("{version}{options}")
+        format!("{version}, its blackhole{shards}{options}")
     }
 
     fn prepare(&self, home: &Home) -> Result<Command, Failure> {
         let mut command = self.engine.command()?;
         command.args(["127.0.0.1:0", "--stats-json"]).arg(home.directory.join(STATS));
-        // Said once only, so that the options may say it.
-        if !self.options.iter().any(|option| option.starts_with("--shards")) {
+        if !self.says_shards() {
             command.args(["--shards", &self.shards.to_string()]);
         }
         command.args(&self.options);
