@@ -58,7 +58,8 @@ fn version(node: &Path, packages: &OsString) -> Option<String> {
 
 impl Contender for SmtpServer {
     fn version(&self) -> String {
-        format!("Nodemailer's smtp-server {}", self.version)
+        // Its connections begin with that, to see who talks too early; there is no setting (smtp-connection.js).
+        format!("Nodemailer's smtp-server {}; it waits 100 ms before it greets", self.version)
     }
 
     fn prepare(&self, home: &Home) -> Result<Command, Failure> {
