@@ -110,7 +110,7 @@ pub enum Command {
     Compare(CompareCommand),
     /// Opens connections that say EHLO and then nothing, and tells what they cost the server
     Idle(IdleArguments),
-    /// The engine as a child of comparisons, until SIGTERM
+    /// The engine as a child of comparisons, until SIGTERM or until its input ends
     #[command(hide = true)]
     Engine(EngineArguments),
 }

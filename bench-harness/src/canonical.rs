@@ -46,14 +46,14 @@ const ROWS: [Row; 3] = [
         name: "one round trip for each message (DATA)",
         words: ROUND_TRIP,
         ceiling: Program::ByteSink,
-        messages_small: 2_000,
+        messages_small: 1_000,
     },
-    Row { name: "pipelined (BDAT, 32 in flight)", words: CHUNKS, ceiling: Program::ByteSink, messages_small: 12_800 },
+    Row { name: "pipelined (BDAT, 32 in flight)", words: CHUNKS, ceiling: Program::ByteSink, messages_small: 6_400 },
     Row {
         name: "each command a round trip (DATA)",
         words: NO_PIPELINING,
         ceiling: Program::Floor,
-        messages_small: 1_000,
+        messages_small: 500,
     },
 ];
 
@@ -61,8 +61,9 @@ const ROWS: [Row; 3] = [
 pub fn run(options: &CanonicalArguments) -> Result<(), Failure> {
     let engine = Engine::find(options.ringmx.as_deref())?;
     let bench = Bench { engine, shards: options.shards, looks: false };
-    print!("{}", table::heading("The canonical workload: 20 connections, messages of 4 KiB, on loopback", &bench));
     let contestants: Vec<Contestant> = ROWS.iter().flat_map(Row::contestants).collect();
+    let title = "The canonical workload: 20 connections, messages of 4 KiB, on loopback";
+    print!("{}", table::heading(title, &bench, &contestants));
     let effort = match options.small {
         true => Effort::small(),
         false => Effort { rounds: ROUNDS, seconds: Some(SECONDS), budget: Some(BUDGET) },

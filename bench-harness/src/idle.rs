@@ -104,7 +104,7 @@ pub fn compare(bench: &Bench, options: &CompareArguments) -> Result<(), Failure>
     let shards = if options.shards == 0 { SHARDS } else { options.shards };
     let bench = Bench { shards, ..bench.clone() };
     let title = format!("P10: {} idle connections that have said EHLO", grouped(connections.into()));
-    print!("{}", table::heading(&title, &bench));
+    print!("{}", table::heading(&title, &bench, &[]));
     let mut progress = Progress::new();
     progress.expect(rounds);
     let mut weights = Vec::new();

@@ -73,7 +73,8 @@ fn p11_counts_only_those_that_work() {
 
 #[test]
 fn p18_runs_on_two_shards_and_on_one() {
-    compare("p18", &["ringmx, 2 shards ÷ ringmx, 1 shard: CPU/message", "open loop"]);
+    let pair = "ringmx, 2 shards, BDAT at 40 % ÷ ringmx, 1 shard, BDAT at 40 %: CPU/message";
+    compare("p18", &[pair, "open loops at equal rates", "messages of a turn", "Messages that cross shards: none"]);
 }
 
 #[test]

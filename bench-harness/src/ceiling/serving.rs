@@ -117,7 +117,8 @@ fn join(thread: JoinHandle<Result<(Tally, IoCounts), Failure>>) -> Result<(Tally
     thread.join().unwrap_or_else(|_| Err(Failure::System("a responder's thread has panicked".to_owned())))
 }
 
-fn wait_for_the_end() {
+/// Whoever started this holds the other end of its standard input.
+pub fn wait_for_the_end() {
     let mut ignored = [0; 64];
     // A failure to read is an end too.
     while std::io::stdin().lock().read(&mut ignored).is_ok_and(|octets| octets > 0) {}

@@ -49,12 +49,13 @@ pub fn run(command: &CompareCommand) -> Result<(), Failure> {
 fn run_scenario(options: &CompareArguments) -> Result<(), Failure> {
     let scenario = options.scenario;
     let engine = Engine::find(options.ringmx.as_deref())?;
-    let bench = Bench { engine, shards: options.shards, looks: scenario == Scenario::P17 };
+    let bench = Bench { engine, shards: options.shards, looks: scenario.looks_inside() };
     if scenario == Scenario::P10 {
         return idle::compare(&bench, options);
     }
-    print!("{}", table::heading(&format!("{}: {}", scenario.name(), scenario.title()), &bench));
     let contestants = scenario.contestants();
+    let title = format!("{}: {}", scenario.name(), scenario.title());
+    print!("{}", table::heading(&title, &bench, &contestants));
     let effort = match options.small {
         true => Effort::small(),
         false => Effort { rounds: options.pairs, seconds: Some(options.seconds), budget: None },

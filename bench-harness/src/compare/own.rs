@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::arguments::EngineArguments;
+use crate::ceiling::serving;
 use crate::failure::Failure;
 use crate::measure::descriptors;
 
@@ -23,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Descriptors of a shard beside those of its connections.
 const DESCRIPTORS_SPARE: u64 = 256;
 
-/// The command `engine`: serves until SIGTERM; counters are written on SIGUSR1 and at the end.
+/// The command `engine`: serves until SIGTERM, or until standard input ends with whoever started it; counters are written on SIGUSR1 and at the end.
 pub fn serve(options: &EngineArguments) -> Result<(), Failure> {
     // Rings count against locked memory.
     let locked = getrlimit(Resource::Memlock);
@@ -38,6 +39,14 @@ pub fn serve(options: &EngineArguments) -> Result<(), Failure> {
         Ok(raised)
     };
     let (stop, show) = (flag(&[SIGTERM, SIGINT])?, flag(&[SIGUSR1])?);
+    let orphaned = stop.clone();
+    std::thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(move || {
+            serving::wait_for_the_end();
+            orphaned.store(true, Ordering::Relaxed);
+        })
+        .map_err(Failure::while_doing("cannot start a thread"))?;
     let plan = Plan::sink(SinkOptions {
         binds: vec![options.bind.clone()],
         shards: options.shards,

@@ -12,8 +12,9 @@ use crate::measure::statistics::Spread;
 const NOISE_PERCENT: f64 = 5.0;
 
 /// What is measured, on what.
-pub fn heading(title: &str, bench: &Bench) -> String {
+pub fn heading(title: &str, bench: &Bench, contestants: &[Contestant]) -> String {
     let shards = match bench.shards {
+        _ if contestants.iter().any(|contestant| contestant.shards.is_some()) => "as each row says".to_owned(),
         0 => "one for each core".to_owned(),
         shards => shards.to_string(),
     };
@@ -38,16 +39,39 @@ pub fn figures(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]
         _ => text.push_str(&ratios(scenario, contestants, runs)),
     }
     if scenario == Scenario::P18 {
-        text.push_str(
-            "Messages that cross shards: none. A shard shares nothing with another that a message could go through.\n",
-        );
+        match turns(contestants, runs) {
+            Ok(rows) => text.push_str(&rows),
+            Err(failure) => text.push_str(&format!("{failure}\n")),
+        }
     }
     text
 }
 
+/// Where P18's ratio comes from: a shard that wakes finds fewer messages when there are more shards.
+fn turns(contestants: &[Contestant], runs: &[Vec<Run>]) -> Result<String, Failure> {
+    let mut text = format!("\n{:<40} {:>26} {:>26}\n", "in the steady state", "messages of a turn", "CPU µs of a turn");
+    for (contestant, runs) in contestants.iter().zip(runs) {
+        let (mut messages, mut cpu) = (Vec::new(), Vec::new());
+        for run in runs {
+            let Some(counted) = &run.steady else { continue };
+            let turns = counted.total("turns")?.max(1) as f64;
+            messages.push(counted.total("messages")? as f64 / turns);
+            cpu.push(run.cpu_us * counted.total("messages")? as f64 / turns);
+        }
+        if let (Some(messages), Some(cpu)) = (Spread::of(messages), Spread::of(cpu)) {
+            let (messages, cpu) = (format!("{messages:.2}"), format!("{cpu:.2}"));
+            let _ = writeln!(text, "{:<40} {messages:>26} {cpu:>26}", contestant.name());
+        }
+    }
+    text.push_str(
+        "Messages that cross shards: none. The shard that has accepted a connection hears and answers all that comes over it.\n",
+    );
+    Ok(text)
+}
+
 fn absolute(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
     let mut text =
-        format!("{:<28} {:>26} {:>28} {:>26}", "server", "CPU µs/message", "messages/s", "machine CPU µs/message");
+        format!("{:<40} {:>26} {:>28} {:>26}", "server", "CPU µs/message", "messages/s", "machine CPU µs/message");
     let has_tail = scenario.goals().iter().any(|goal| goal.figure == Figure::Tail);
     if has_tail {
         text.push_str(&format!(" {:>26}", "p99.9 end of data, µs"));
@@ -62,7 +86,7 @@ fn absolute(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -
         };
         let (cpu, rate, machine) = (format!("{cpu:.2}"), format!("{rate:.0}"), format!("{machine:.2}"));
         // Writing to a string cannot fail.
-        let _ = write!(text, "{:<28} {cpu:>26} {rate:>28} {machine:>26}", contestant.name());
+        let _ = write!(text, "{:<40} {cpu:>26} {rate:>28} {machine:>26}", contestant.name());
         let _ = if has_tail { writeln!(text, " {:>26}", format!("{tail:.0}")) } else { writeln!(text) };
     }
     text.push_str(&footing(runs));
@@ -97,7 +121,7 @@ pub fn ratio(goal: &Goal, runs: &[Vec<Run>]) -> Option<Spread> {
 }
 
 fn ratios(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
-    let mut text = format!("{:<64} {:>20} {:>16} {:>16}\n", "ratio of pairs", "median", "goal", "stretch");
+    let mut text = format!("{:<82} {:>20} {:>16} {:>16}\n", "ratio of pairs", "median", "goal", "stretch");
     for goal in &scenario.goals() {
         let Some(ratio) = ratio(goal, runs) else { continue };
         let (above, below) = (&contestants[goal.above], &contestants[goal.below]);
@@ -107,7 +131,7 @@ fn ratios(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> 
         let median = format!("{ratio:.2}");
         let _ = writeln!(
             text,
-            "{name:<64} {median:>20} {:>16} {:>16}",
+            "{name:<82} {median:>20} {:>16} {:>16}",
             verdict(goal, ratio.median, goal.goal),
             verdict(goal, ratio.median, goal.stretch)
         );
