@@ -25,17 +25,13 @@ use crate::failure::Failure;
 use crate::idle;
 use crate::measure::progress::Progress;
 use round::{Bench, Run};
-use scenario::{Contestant, Scenario};
+use scenario::{ANY_LAG, Contestant, Scenario};
 use server::Engine;
 use servers::arguments::{CompareCommand, Other};
 use traffic::{Pace, Rate, Traffic};
 
 /// Of a small run in an open loop, of which no figure is taken.
-const RATE_SMALL: Rate = Rate { a_second: 2_000.0, lag_most: "1m" };
-
-/// A generator on the same cores is late now and then. Times count from when messages were meant to begin, on both sides; beyond
-/// this they would tell of the generator alone.
-const LAG_MOST: &str = "100ms";
+const RATE_SMALL: Rate = Rate { a_second: 2_000.0, lag_most: ANY_LAG };
 
 /// The command `compare`.
 pub fn run(command: &CompareCommand) -> Result<(), Failure> {
@@ -124,14 +120,16 @@ struct Amount {
 
 impl Amount {
     fn small(contestant: &Contestant) -> Self {
-        Self { messages: contestant.messages_small, rate: share(contestant).map(|_| RATE_SMALL) }
+        Self { messages: contestant.messages_small, rate: paced(contestant, 1.0).map(|_| RATE_SMALL) }
     }
 }
 
-/// Of an open loop.
-fn share(contestant: &Contestant) -> Option<f64> {
+/// The rate of an open loop, by what is reached in a closed one.
+fn paced(contestant: &Contestant, reached: f64) -> Option<Rate> {
     match contestant.traffic {
-        Traffic::Run { pace: Pace::OfHighest(share), .. } => Some(share),
+        Traffic::Run { pace: Pace::OfHighest { share, lag_most }, .. } => {
+            Some(Rate { a_second: share * reached, lag_most })
+        }
         _ => None,
     }
 }
@@ -151,7 +149,7 @@ fn warm_up(
     let amount = |contestant: &Contestant| {
         let alike = contestants.iter().zip(&rates).filter(|(other, _)| other.traffic == contestant.traffic);
         let slowest = alike.map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min);
-        let rate = share(contestant).map(|share| Rate { a_second: share * slowest, lag_most: LAG_MOST });
+        let rate = paced(contestant, slowest);
         let reached = rate.map_or(slowest, |rate| rate.a_second);
         Amount { messages: contestant.messages_for(reached, seconds), rate }
     };

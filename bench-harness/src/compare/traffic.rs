@@ -23,8 +23,13 @@ pub const POSTFIX_TOOLS: &str = "/usr/sbin";
 pub enum Pace {
     /// They do.
     Closed,
-    /// They come at this share of the rate that the slowest contestant reaches when they do.
-    OfHighest(f64),
+    /// They come at a share of the rate that the slowest contestant reaches when they do.
+    OfHighest {
+        /// Which share.
+        share: f64,
+        /// By how much the generator may be late by its own fault.
+        lag_most: &'static str,
+    },
 }
 
 /// Of an open loop.
@@ -95,7 +100,7 @@ impl Traffic {
                 let words = format!("run {}", load.words());
                 match pace {
                     Pace::Closed => words,
-                    Pace::OfHighest(share) => {
+                    Pace::OfHighest { share, .. } => {
                         format!("{words}, open loop at {:.0} % of the highest rate", 100.0 * share)
                     }
                 }
