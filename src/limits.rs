@@ -121,6 +121,10 @@ pub const SUBMISSION_ENTRIES: u32 = 1024;
 pub const COMPLETION_ENTRIES: u32 = 32768;
 const _: () = assert!(COMPLETION_ENTRIES >= 4 * SUBMISSION_ENTRIES);
 
+/// Pieces of one send that are not copied. With own octets before each and behind the last one it is far below what the kernel
+/// takes at once (`UIO_MAXIOV`, 1024).
+pub const SHARED_PIECES: usize = 256;
+
 /// Alarms of a ring that are set at the same time. With more, waits have time-outs of their own.
 pub const ALARMS: usize = 32;
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use crate::limits;
 use crate::reactor::connecting::Route;
 
 /// Monotonic time in ns, from an arbitrary start.
@@ -43,7 +44,7 @@ pub enum Kind {
     Accept = 1,
     /// [`Operation::Receive`].
     Receive,
-    /// [`Operation::Send`].
+    /// [`Operation::Send`] and [`Operation::SendParts`].
     Send,
     /// [`Operation::Shutdown`].
     Shutdown,
@@ -137,6 +138,67 @@ pub enum SendMode {
     Patient,
 }
 
+/// Octets to send: those of this send alone, and between them others that live as long as the process and are not copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Those of this send alone.
+    pub own: Vec<u8>,
+    /// The others, each with the number of own octets before it.
+    shared: Vec<(usize, &'static [u8])>,
+    shared_octets: usize,
+}
+
+impl From<Vec<u8>> for Parts {
+    fn from(own: Vec<u8>) -> Self {
+        Self { own, ..Self::default() }
+    }
+}
+
+impl Parts {
+    /// Puts octets behind all that is there, without copying them. Returns whether there was room for one more piece.
+    #[must_use]
+    pub fn share(&mut self, octets: &'static [u8]) -> bool {
+        let has_room = self.shared.len() < limits::SHARED_PIECES;
+        if has_room {
+            self.shared.push((self.own.len(), octets));
+            self.shared_octets += octets.len();
+        }
+        has_room
+    }
+
+    /// How many octets.
+    pub fn len(&self) -> usize {
+        self.own.len() + self.shared_octets
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets all, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.own.clear();
+        self.shared.clear();
+        self.shared_octets = 0;
+    }
+
+    /// What there is behind the first `from` octets, in order. No piece is empty.
+    pub fn pieces(&self, mut from: usize) -> impl Iterator<Item = &[u8]> {
+        let mut before = 0;
+        let shared = self.shared.iter().flat_map(move |(at, octets)| {
+            let own = &self.own[std::mem::replace(&mut before, *at)..*at];
+            [own, *octets]
+        });
+        let tail = &self.own[self.shared.last().map_or(0, |(at, _)| *at)..];
+        shared.chain([tail]).filter_map(move |piece| {
+            let skipped = from.min(piece.len());
+            from -= skipped;
+            Some(&piece[skipped..]).filter(|rest| !rest.is_empty())
+        })
+    }
+}
+
 /// What the back end is asked to do. Sockets are named by their slot.
 #[derive(Debug)]
 pub enum Operation {
@@ -167,6 +229,15 @@ pub enum Operation {
         /// How.
         mode: SendMode,
     },
+    /// The same of octets in pieces. Completes with the number sent and [`Payload::Parts`].
+    SendParts {
+        /// These, and no others until it completes.
+        parts: Parts,
+        /// From this one on.
+        from: usize,
+        /// How.
+        mode: SendMode,
+    },
     /// Send no more: the peer sees the end once it has read all.
     Shutdown,
     /// Give the slot's descriptor up. Nothing else may be under way for it but what was cancelled.
@@ -191,6 +262,8 @@ pub enum Payload {
     Received(Received),
     /// Of a send: its octets, all of them.
     Octets(Vec<u8>),
+    /// The same of a send in pieces.
+    Parts(Parts),
 }
 
 /// The end of an operation, or one more result of a receive.
@@ -270,6 +343,27 @@ pub trait Io {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_are_what_was_put_together_from_any_octet_on() {
+        let mut parts = Parts::default();
+        assert!(parts.is_empty() && parts.pieces(0).next().is_none());
+        assert!(parts.share(b"one ") && parts.share(b"two "));
+        parts.own.extend_from_slice(b"three ");
+        assert!(parts.share(b"") && parts.share(b"four "));
+        parts.own.extend_from_slice(b"five");
+        let all = b"one two three four five";
+        assert_eq!(parts.len(), all.len());
+        assert_eq!(parts.pieces(0).count(), 5);
+        for from in 0..=all.len() {
+            assert_eq!(parts.pieces(from).collect::<Vec<_>>().concat(), all[from..]);
+            assert!(parts.pieces(from).all(|piece| !piece.is_empty()));
+        }
+        parts.clear();
+        assert_eq!((&parts, parts.len()), (&Parts::default(), 0));
+        assert!((0..limits::SHARED_PIECES).all(|_| parts.share(b"x")) && !parts.share(b"x"));
+        assert_eq!(parts.len(), limits::SHARED_PIECES);
+    }
 
     #[test]
     fn tokens_survive_the_kernel() {

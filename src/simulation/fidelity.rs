@@ -11,7 +11,9 @@ use rustix::io::Errno;
 use crate::handoff::mailbox::{Receiver, Sender, mailbox};
 use crate::reactor::buffers::GroupShape;
 use crate::reactor::connecting::Route;
-use crate::reactor::io::{Completion, GroupId, Io, Kind, ListenerId, Operation, Payload, Received, SendMode, Token};
+use crate::reactor::io::{
+    Completion, GroupId, Io, Kind, ListenerId, Operation, Parts, Payload, Received, SendMode, Token,
+};
 use crate::reactor::listening::Bind;
 use crate::reactor::ring::{Ring, RingOptions};
 use crate::simulation::io::SimulatedIo;
@@ -279,6 +281,8 @@ fn script<S: Stage>(stage: &mut S) -> Vec<String> {
     let rest = next(stage);
     assert_eq!(rest.result, Ok((flood.len() - sent) as u32));
 
+    in_pieces(stage, &mut client, &long, log);
+
     // A quiet send is told when something else ends the wait: the time, at the latest.
     stage.io().start(token(Kind::Send, 3), send(b"-quiet", SendMode::Quiet));
     let before = stage.io().read_clock();
@@ -350,6 +354,42 @@ fn move_connection<S: Stage>(stage: &mut S, log: &mut Vec<String>, listener: Lis
     assert!(stage.sees_end(&mut client));
 }
 
+/// Octets of one's own among those that are shared: all of them, from an octet in the middle of one, short, and patient.
+fn in_pieces<S: Stage>(stage: &mut S, client: &mut S::Client, long: &[u8], log: &mut Vec<String>) {
+    let shared: &'static [u8] = long.to_vec().leak();
+    let mut parts = Parts::from(b"-own ".to_vec());
+    assert!(parts.share(b"shared ") && parts.share(b"twice "));
+    parts.own.extend_from_slice(b"own");
+    for (from, mode) in [(1, SendMode::Prompt), (7, SendMode::Patient)] {
+        let sent = run(stage, log, 3, Kind::Send, Operation::SendParts { parts: parts.clone(), from, mode });
+        assert_eq!((sent.result, sent.payload), (Ok((parts.len() - from) as u32), Payload::Parts(parts.clone())));
+        assert_eq!(stage.read(client, parts.len() - from), b"-own shared twice own"[from..]);
+    }
+
+    let small = parts;
+    let mut flood = Parts::default();
+    for number in 0..100 {
+        flood.own.extend_from_slice(format!("piece {number}").as_bytes());
+        assert!(flood.share(shared));
+    }
+    let all = flood.pieces(0).collect::<Vec<_>>().concat();
+    let quiet = Operation::SendParts { parts: flood, from: 0, mode: SendMode::Quiet };
+    stage.io().start(token(Kind::Send, 3), quiet);
+    let short = next(stage);
+    let sent = short.result.unwrap() as usize;
+    assert!(sent > 0 && sent < all.len(), "{sent}");
+    let Payload::Parts(parts) = short.payload else { panic!("a send in pieces gives them back") };
+    stage.io().start(token(Kind::Send, 3), Operation::SendParts { parts, from: sent, mode: SendMode::Patient });
+    assert_eq!(stage.read(client, all.len()), all);
+    assert_eq!(next(stage).result, Ok((all.len() - sent) as u32));
+
+    // Quiet, and all of it: told at the end of the wait.
+    let quiet = Operation::SendParts { parts: small, from: 1, mode: SendMode::Quiet };
+    let told = run(stage, log, 3, Kind::Send, quiet);
+    assert!(matches!(told.payload, Payload::Parts(_)));
+    assert_eq!(stage.read(client, 20), b"own shared twice own");
+}
+
 /// What a relay or a load generator relies on.
 fn connections_out<S: Stage>(stage: &mut S, log: &mut Vec<String>) {
     let connect = |to: Bind| Operation::Connect { route: Arc::new(Route::new(to, None).unwrap()) };
@@ -396,7 +436,7 @@ fn the_simulation_does_what_the_kernel_does() {
     let by_kernel = script(&mut kernel);
     let by_simulation = script(&mut simulated);
     assert_eq!(by_simulation, by_kernel);
-    assert_eq!(by_kernel.len(), 31, "{by_kernel:#?}");
+    assert_eq!(by_kernel.len(), 34, "{by_kernel:#?}");
     assert_eq!(simulated.network.free_buffers(GroupId(0)), 8);
     assert_eq!(simulated.network.free_buffers(SMALL), 2);
 }

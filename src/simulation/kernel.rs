@@ -7,7 +7,7 @@ use crate::reactor::connecting::Route;
 use crate::reactor::io::{
     Completion, GroupId, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
 };
-use crate::simulation::world::{ClientId, Listener, Sending, Socket, World};
+use crate::simulation::world::{ClientId, Listener, Load, Sending, Socket, World};
 
 /// Why an operation may fail though nobody did anything wrong.
 const TRANSIENT: [Errno; 4] = [Errno::INTR, Errno::AGAIN, Errno::NOBUFS, Errno::NOMEM];
@@ -204,7 +204,11 @@ impl World {
                 }
                 None => self.finish(token, Err(Errno::BADF), Payload::None),
             },
-            Operation::Send { octets, from, mode } => self.begin_send(token, octets, from, mode),
+            Operation::Send { octets, from, mode } => self.begin_send(token, Load::Octets(octets), from, mode),
+            Operation::SendParts { parts, from, mode } => {
+                let octets = parts.pieces(0).collect::<Vec<_>>().concat();
+                self.begin_send(token, Load::Parts(octets, parts), from, mode);
+            }
             Operation::Shutdown => {
                 let client = self.sockets.get(&token.slot).map(|socket| socket.client);
                 if let Some(client) = client {
@@ -284,23 +288,23 @@ impl World {
         self.finish(token, result, Payload::None);
     }
 
-    fn begin_send(&mut self, token: Token, octets: Vec<u8>, from: usize, mode: SendMode) {
+    fn begin_send(&mut self, token: Token, load: Load, from: usize, mode: SendMode) {
         let Some(socket) = self.sockets.get_mut(&token.slot) else {
-            return self.finish(token, Err(Errno::BADF), Payload::Octets(octets));
+            return self.finish(token, Err(Errno::BADF), load.payload());
         };
         assert!(socket.send.is_none(), "{token:?}: one send for a socket");
-        assert!(from < octets.len(), "{token:?}: nothing to send");
+        assert!(from < load.octets().len(), "{token:?}: nothing to send");
         if self.chance.percent(self.faults.send_fails) {
             let errno = *self.chance.pick(&TRANSIENT);
-            return self.finish(token, Err(errno), Payload::Octets(octets));
+            return self.finish(token, Err(errno), load.payload());
         }
         if mode == SendMode::Patient {
-            socket.send = Some(Sending { token, octets, first: from, next: from });
+            socket.send = Some(Sending { token, load, first: from, next: from });
             return;
         }
         let client = &mut self.clients[socket.client];
         let room = client.window_octets.saturating_sub(client.from_server.len());
-        let mut sent = room.min(octets.len() - from);
+        let mut sent = room.min(load.octets().len() - from);
         if sent > 1 && self.chance.percent(self.faults.short_send) {
             sent = 1 + self.chance.below(sent - 1);
         }
@@ -309,11 +313,11 @@ impl World {
         } else if sent == 0 {
             Err(Errno::AGAIN)
         } else {
-            client.from_server.extend_from_slice(&octets[from..from + sent]);
+            client.from_server.extend_from_slice(&load.octets()[from..from + sent]);
             Ok(sent as u32)
         };
-        let is_quiet = mode == SendMode::Quiet && result == Ok((octets.len() - from) as u32);
-        let completion = Completion { token, result, more: false, payload: Payload::Octets(octets) };
+        let is_quiet = mode == SendMode::Quiet && result == Ok((load.octets().len() - from) as u32);
+        let completion = Completion { token, result, more: false, payload: load.payload() };
         if is_quiet { self.quiet.push_back(completion) } else { self.post(completion) }
     }
 
@@ -342,7 +346,7 @@ impl World {
             // What was sent before the cancel came is told.
             let sent = sending.next - sending.first;
             let result = if sent > 0 { Ok(sent as u32) } else { Err(Errno::CANCELED) };
-            self.finish(target, result, Payload::Octets(sending.octets));
+            self.finish(target, result, sending.load.payload());
             return true;
         }
         false
@@ -404,14 +408,15 @@ impl World {
         let Some(mut sending) = socket.send.take() else { return };
         let client = &mut self.clients[socket.client];
         let room = client.window_octets.saturating_sub(client.from_server.len());
-        let sent = room.min(sending.octets.len() - sending.next);
-        client.from_server.extend_from_slice(&sending.octets[sending.next..sending.next + sent]);
+        let octets = sending.load.octets();
+        let sent = room.min(octets.len() - sending.next);
+        client.from_server.extend_from_slice(&octets[sending.next..sending.next + sent]);
         sending.next += sent;
         let Sending { token, first, next, .. } = sending;
         if client.has_reset {
-            self.finish(token, Err(Errno::PIPE), Payload::Octets(sending.octets));
-        } else if next == sending.octets.len() {
-            self.finish(token, Ok((next - first) as u32), Payload::Octets(sending.octets));
+            self.finish(token, Err(Errno::PIPE), sending.load.payload());
+        } else if next == sending.load.octets().len() {
+            self.finish(token, Ok((next - first) as u32), sending.load.payload());
         } else {
             socket.send = Some(sending);
         }
@@ -490,6 +495,9 @@ fn in_words(operation: &Operation) -> String {
             let text = octets[*from..].escape_ascii().to_string();
             let shown: String = text.chars().take(120).collect();
             format!("Send {mode:?} {} octets: {shown}", octets.len() - from)
+        }
+        Operation::SendParts { parts, from, mode } => {
+            format!("SendParts {mode:?} {} octets in {} pieces", parts.len() - from, parts.pieces(*from).count())
         }
         other => format!("{other:?}"),
     }

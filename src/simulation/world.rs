@@ -11,7 +11,7 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use crate::reactor::buffers::GroupShape;
-use crate::reactor::io::{Completion, GroupId, IoCounts, ListenerId, Operation, Time, Token};
+use crate::reactor::io::{Completion, GroupId, IoCounts, ListenerId, Operation, Parts, Payload, Time, Token};
 use crate::reactor::listening::Bind;
 use crate::simulation::chance::Chance;
 use crate::simulation::faults::Faults;
@@ -54,11 +54,33 @@ pub(super) struct Listener {
     pub(super) accepts: VecDeque<Token>,
 }
 
+/// What a send has: its octets, and of pieces also what is given back.
+#[derive(Debug)]
+pub(super) enum Load {
+    Octets(Vec<u8>),
+    Parts(Vec<u8>, Parts),
+}
+
+impl Load {
+    pub(super) fn octets(&self) -> &[u8] {
+        match self {
+            Self::Octets(octets) | Self::Parts(octets, _) => octets,
+        }
+    }
+
+    pub(super) fn payload(self) -> Payload {
+        match self {
+            Self::Octets(octets) => Payload::Octets(octets),
+            Self::Parts(_, parts) => Payload::Parts(parts),
+        }
+    }
+}
+
 /// A send that is not done.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) token: Token,
-    pub(super) octets: Vec<u8>,
+    pub(super) load: Load,
     /// The first to send, and the next.
     pub(super) first: usize,
     pub(super) next: usize,
