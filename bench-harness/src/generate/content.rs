@@ -25,7 +25,9 @@ const POOL_OCTETS: usize = 32 * 1024;
 const LINE_OCTETS: usize = 78;
 
 /// Text in lines, none of which begins with a dot.
-pub fn pool(seed: u64) -> Vec<u8> {
+///
+/// It stays for the life of the process, so that it can be sent from where it is.
+pub fn pool(seed: u64) -> &'static [u8] {
     let mut random = Random::of(seed, 0);
     let mut text = Vec::with_capacity(POOL_OCTETS);
     while text.len() + LINE_OCTETS <= POOL_OCTETS {
@@ -35,7 +37,7 @@ pub fn pool(seed: u64) -> Vec<u8> {
         }
         text.extend_from_slice(b"\r\n");
     }
-    text
+    text.leak()
 }
 
 /// A message as it is sent.
@@ -44,16 +46,34 @@ pub struct Made<'p> {
     from: Mailbox<'p>,
     recipients: &'p [RcptCommand<'p>],
     transfer: Transfer,
-    body: Body<'p>,
+    body: Body,
     /// Octets of the whole content.
     octets: u64,
 }
 
+/// Some of a message's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'c> {
+    /// Of its header.
+    Header(&'c [u8]),
+    /// Of text that all messages share; empty at the end.
+    Text(&'static [u8]),
+}
+
+impl<'c> Piece<'c> {
+    /// Wherever they are.
+    pub fn octets(self) -> &'c [u8] {
+        match self {
+            Self::Header(octets) | Self::Text(octets) => octets,
+        }
+    }
+}
+
 /// The octets behind the header.
 #[derive(Clone, Copy, Debug)]
-struct Body<'p> {
+struct Body {
     /// Taken from `start` on, and again from the beginning when it is used up.
-    pool: &'p [u8],
+    pool: &'static [u8],
     start: usize,
     octets: u64,
     tail: &'static [u8],
@@ -78,25 +98,25 @@ impl<'p> Made<'p> {
         self.octets
     }
 
-    /// The content from this octet on, as far as it lies in one piece; empty at its end.
-    pub fn piece<'c>(&'c self, header: &'c [u8], at: u64) -> &'c [u8] {
-        let Some(at) = at.checked_sub(header.len() as u64) else { return &header[at as usize..] };
+    /// The content from this octet on, as far as it lies in one piece.
+    pub fn piece<'c>(&self, header: &'c [u8], at: u64) -> Piece<'c> {
+        let Some(at) = at.checked_sub(header.len() as u64) else { return Piece::Header(&header[at as usize..]) };
         let body = &self.body;
-        match body.octets.checked_sub(at) {
+        Piece::Text(match body.octets.checked_sub(at) {
             Some(left @ 1..) => {
                 let from = (body.start as u64 + at) % body.pool.len() as u64;
                 let rest = &body.pool[from as usize..];
                 &rest[..(rest.len() as u64).min(left) as usize]
             }
             _ => body.tail.get((at - body.octets) as usize..).unwrap_or_default(),
-        }
+        })
     }
 }
 
 /// Makes messages, on one thread.
 pub struct Maker<'p> {
     plan: &'p Plan,
-    pool: &'p [u8],
+    pool: &'static [u8],
     senders: &'p [Mailbox<'p>],
     recipients: &'p [RcptCommand<'p>],
     /// The second that was rendered last.
@@ -109,7 +129,12 @@ pub struct Maker<'p> {
 
 impl<'p> Maker<'p> {
     /// From a pool of text and of people, which all threads share.
-    pub fn new(plan: &'p Plan, pool: &'p [u8], senders: &'p [Mailbox<'p>], recipients: &'p [RcptCommand<'p>]) -> Self {
+    pub fn new(
+        plan: &'p Plan,
+        pool: &'static [u8],
+        senders: &'p [Mailbox<'p>],
+        recipients: &'p [RcptCommand<'p>],
+    ) -> Self {
         let scan = Scan::new(plan.stamp.unwrap_or_default());
         Self { plan, pool, senders, recipients, second: u64::MAX, date: Vec::new(), stamp_at: 0, scan }
     }
@@ -181,7 +206,7 @@ impl<'p> Maker<'p> {
     fn sum(&mut self, made: &Made<'_>, header: &[u8]) -> Sum {
         let mut at = 0;
         while at < made.octets {
-            let piece = made.piece(header, at);
+            let piece = made.piece(header, at).octets();
             self.scan.feed(piece);
             at += piece.len() as u64;
         }
@@ -244,7 +269,7 @@ fn hexadecimal(number: u64, out: &mut Vec<u8>) {
 }
 
 /// Exactly so many octets, from some line of the pool on; the last line ends with CRLF however it comes out.
-fn generated<'p>(pool: &'p [u8], octets: u64, random: &mut Random) -> Body<'p> {
+fn generated(pool: &'static [u8], octets: u64, random: &mut Random) -> Body {
     let line = random.below((pool.len() / LINE_OCTETS) as u64) as usize;
     let start = line * LINE_OCTETS;
     let (text, tail): (u64, &'static [u8]) = match octets {
@@ -256,8 +281,8 @@ fn generated<'p>(pool: &'p [u8], octets: u64, random: &mut Random) -> Body<'p> {
     Body { pool, start, octets: text, tail, is_8bit: false }
 }
 
-fn real<'p>(corpus: &'p Corpus, random: &mut Random) -> Body<'p> {
-    let message = &corpus.messages[random.below(corpus.messages.len() as u64) as usize];
+fn real(corpus: &Corpus, random: &mut Random) -> Body {
+    let message = corpus.messages[random.below(corpus.messages.len() as u64) as usize];
     // An empty message has an empty slice, of which nothing is ever taken.
     Body { pool: message, start: 0, octets: message.len() as u64, tail: b"", is_8bit: !message.is_ascii() }
 }
@@ -296,18 +321,18 @@ mod tests {
         let pool = pool(plan.seed);
         let people = People::new(1, 100, &[parse_domain("from.test").unwrap()]);
         let (senders, recipients) = (people.senders(), plan.people.recipients(plan.recipients_most()));
-        let mut maker = Maker::new(plan, &pool, &senders, &recipients);
+        let mut maker = Maker::new(plan, pool, &senders, &recipients);
         let mut header = Vec::new();
         let content = |number| {
             let made = maker.make(number, &mut header);
             let mut content = Vec::new();
             while content.len() < made.octets() as usize {
-                let piece = made.piece(&header, content.len() as u64);
+                let (Piece::Header(piece) | Piece::Text(piece)) = made.piece(&header, content.len() as u64);
                 assert!(!piece.is_empty());
                 content.extend_from_slice(piece);
             }
             assert_eq!(content.len() as u64, made.octets());
-            assert!(made.piece(&header, made.octets()).is_empty());
+            assert_eq!(made.piece(&header, made.octets()), Piece::Text(b""));
             content
         };
         numbers.map(content).collect()

@@ -14,8 +14,9 @@ const OCTETS_MOST: u64 = 1 << 30;
 /// Messages, and what was done to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corpus {
-    /// Each with whole lines, from its first header field on.
-    pub messages: Vec<Vec<u8>>,
+    /// Each with whole lines, from its first header field on. They stay for the life of the process, so that they can be sent
+    /// from where they are.
+    pub messages: Vec<&'static [u8]>,
     /// Those in which a bare LF or CR was made CRLF.
     pub normalized: usize,
     /// Lines that an mbox had quoted.
@@ -47,7 +48,7 @@ impl Corpus {
 
     /// What was done, in a line.
     pub fn describe(&self) -> String {
-        let octets: usize = self.messages.iter().map(Vec::len).sum();
+        let octets: usize = self.messages.iter().map(|message| message.len()).sum();
         format!(
             "{} messages of {} octets on average; line ends made CRLF in {}, {} quoted From lines unquoted, {} with lines that \
              begin with a dot (doubled in mail data); Date and Message-ID are new for each that is sent",
@@ -113,7 +114,7 @@ impl Corpus {
         }
         self.normalized += usize::from(is_changed);
         self.dotted += usize::from(has_dot);
-        self.messages.push(message);
+        self.messages.push(message.leak());
     }
 }
 

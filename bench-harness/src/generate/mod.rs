@@ -268,7 +268,7 @@ fn perform(plan: &Plan, options: &RunArguments, reins: &Reins) -> Result<(Vec<Ou
         let mut threads = Vec::new();
         for number in 0..plan.threads {
             let (tell, gate) = (tell.clone(), &gate);
-            let maker = Maker::new(plan, &pool, &senders, &recipients);
+            let maker = Maker::new(plan, pool, &senders, &recipients);
             let page = book.as_ref().map(|book| book.page(plan.seed));
             let work = move || -> Result<Outcome, Failure> {
                 #[cfg(test)]

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use ringmx::reactor::io::Time;
+use ringmx::reactor::io::{Parts, Time};
 use ringmx::smtp::client::{Awaited, Class, Code, Ended, Event, Fault, Outcome, Refusal, Reply, Session, Transmit};
 use ringmx::smtp::extension::Extension;
 
-use super::content::Made;
+use super::content::{Made, Piece};
 use super::ledger::Page;
 use super::supply::{Due, Supply};
 use super::tally::{Tally, Timed};
@@ -17,6 +17,9 @@ use super::witness::Witness;
 
 /// Octets that are written before they are sent.
 pub const OUT_MOST: usize = 256 * 1024;
+
+/// Octets of a piece of content that is sent from where it is.
+const SHARED_LEAST: usize = 1024;
 
 /// A message that was begun and has not ended.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,33 @@ struct Writing<'p> {
     made: Made<'p>,
     at: u64,
     checksum: u32,
+}
+
+impl Writing<'_> {
+    /// These octets are written.
+    fn pass(&mut self, octets: &[u8], sums: bool) {
+        self.at += octets.len() as u64;
+        if sums {
+            // COST: 4 KiB take 0.16 µs, 100 KiB 3.7 µs. To combine sums of parts that are known (crc32c_combine) takes 5 to 8 µs.
+            self.checksum = crc32c::crc32c_append(self.checksum, octets);
+        }
+    }
+}
+
+/// Gives content to the session, and what it makes of it to `send`. Returns how many octets the session took.
+fn put<'c>(session: &mut Session, content: &'c [u8], mut send: impl FnMut(&'c [u8])) -> usize {
+    let mut rest = content;
+    while let Ok(octets @ [_, ..]) = session.put(&mut rest) {
+        send(octets);
+    }
+    content.len() - rest.len()
+}
+
+/// Short pieces are copied: that costs less than to tell the kernel where they are.
+fn append(out: &mut Parts, octets: &'static [u8]) {
+    if octets.len() < SHARED_LEAST || !out.share(octets) {
+        out.own.extend_from_slice(octets);
+    }
 }
 
 /// What a connection tells about.
@@ -87,7 +117,7 @@ pub struct Talk<'p> {
     /// The client's side.
     pub session: Session,
     /// What is to be sent.
-    pub out: Vec<u8>,
+    pub out: Parts,
     flights: VecDeque<Flight>,
     /// Recipients of the first one that were refused.
     refused: Vec<u32>,
@@ -158,7 +188,7 @@ impl<'p> Talk<'p> {
     /// Begins a message, and writes what can be sent of it.
     pub fn begin(&mut self, start: Start, make: impl FnOnce(&mut Vec<u8>) -> Made<'p>, tally: &mut Tally) -> Begin {
         let made = make(&mut self.header);
-        let begun = match self.session.begin(&made.message(), &mut self.out) {
+        let begun = match self.session.begin(&made.message(), &mut self.out.own) {
             Ok(begun) => begun,
             Err(Refusal::MailMax | Refusal::RcptDomainMax | Refusal::NotOpen | Refusal::Busy) => {
                 self.standing.is_spent = true;
@@ -195,7 +225,7 @@ impl<'p> Talk<'p> {
             self.asked = now;
         }
         while self.out.len() < OUT_MOST {
-            match self.session.poll_transmit(&message, &mut self.out) {
+            match self.session.poll_transmit(&message, &mut self.out.own) {
                 Transmit::Content => {}
                 Transmit::Wait => return,
                 Transmit::More => break,
@@ -205,28 +235,26 @@ impl<'p> Talk<'p> {
                 }
             }
             while self.out.len() < OUT_MOST {
-                let mut piece = writing.made.piece(&self.header, writing.at);
-                // No more of a large body than is sent at once.
-                piece = &piece[..piece.len().min(OUT_MOST)];
-                let before = piece.len();
-                let whole = piece;
-                while let Ok(octets @ [_, ..]) = self.session.put(&mut piece) {
-                    self.out.extend_from_slice(octets);
+                let before = writing.at;
+                match writing.made.piece(&self.header, before) {
+                    Piece::Header(octets) => {
+                        let given = put(&mut self.session, octets, |octets| self.out.own.extend_from_slice(octets));
+                        writing.pass(&octets[..given], sums);
+                    }
+                    Piece::Text(octets) => {
+                        // No more of a large body than is sent at once.
+                        let octets = &octets[..octets.len().min(OUT_MOST)];
+                        let given = put(&mut self.session, octets, |octets| append(&mut self.out, octets));
+                        writing.pass(&octets[..given], sums);
+                    }
                 }
-                let given = before - piece.len();
-                writing.at += given as u64;
-                if sums {
-                    // COST: 4 KiB take 0.16 µs, 100 KiB 3.7 µs. To combine sums of parts that are known (crc32c_combine) takes
-                    // 5 to 8 µs.
-                    writing.checksum = crc32c::crc32c_append(writing.checksum, &whole[..given]);
-                }
-                if given == 0 || writing.at == writing.made.octets() {
+                if writing.at == before || writing.at == writing.made.octets() {
                     break;
                 }
             }
             if writing.at == writing.made.octets() {
                 if let Ok(end) = self.session.finish() {
-                    self.out.extend_from_slice(end);
+                    self.out.own.extend_from_slice(end);
                 }
                 if let Some(flight) = self.flights.back_mut() {
                     (flight.given, flight.checksum) = (now, writing.checksum);
@@ -243,7 +271,7 @@ impl<'p> Talk<'p> {
         self.heard = ear.now;
         // BOUND: each turn takes a reply, the end of a flight, or ends the loop.
         loop {
-            match self.session.handle_input(&mut input, &mut self.out) {
+            match self.session.handle_input(&mut input, &mut self.out.own) {
                 Event::NeedInput | Event::Closed => break,
                 Event::Fault(fault) => ear.tally.fault(fault),
                 Event::Mail { reply, .. } => timing(&self.flights, &self.standing, self.asked).enter(

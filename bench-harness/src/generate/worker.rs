@@ -127,7 +127,7 @@ pub struct Worker<'p> {
     /// Slots with something to send.
     sends: Vec<u32>,
     /// Memory for what is to be sent; what was used last is near the processor, and is used first.
-    spare: Vec<Vec<u8>>,
+    spare: Vec<ringmx::reactor::io::Parts>,
     /// Slots that wait to be connected.
     unconnected: VecDeque<u32>,
     connecting: usize,
@@ -298,7 +298,7 @@ impl<'p> Worker<'p> {
                     self.on_receive_ended(index, Some(result));
                 }
             }
-            (Kind::Send, Payload::Octets(octets)) => self.on_sent(index, result, octets),
+            (Kind::Send, Payload::Parts(parts)) => self.on_sent(index, result, parts),
             _ => {}
         }
         self.free_if_done(index);
@@ -373,7 +373,7 @@ impl<'p> Worker<'p> {
         let slot = &mut self.slots[index as usize];
         if let Some(talk) = &mut slot.talk {
             match talk.out.is_empty() {
-                true if talk.out.capacity() > 0 => self.spare.push(std::mem::take(&mut talk.out)),
+                true if talk.out.own.capacity() > 0 => self.spare.push(std::mem::take(&mut talk.out)),
                 true => {}
                 false => self.sends.push(index),
             }
@@ -459,16 +459,16 @@ impl<'p> Worker<'p> {
             if slot.phase != Phase::Open || slot.sending.is_some() || talk.out.is_empty() {
                 continue;
             }
-            let octets = std::mem::take(&mut talk.out);
+            let parts = std::mem::take(&mut talk.out);
             // What goes on without a reply must hear of the end of its send; all others hear of a reply.
             let mode = if talk.has_more { SendMode::Prompt } else { SendMode::Quiet };
             if self.plan.verbose {
-                slots::show("C: ", &octets);
+                slots::show("C: ", &parts.pieces(0).collect::<Vec<_>>().concat());
             }
-            self.tally.counts.octets_sent += octets.len() as u64;
+            self.tally.counts.octets_sent += parts.len() as u64;
             self.tally.counts.sends += 1;
-            slot.sending = Some((octets.len(), 0));
-            self.start(index, Kind::Send, Operation::Send { octets, from: 0, mode });
+            slot.sending = Some((parts.len(), 0));
+            self.start(index, Kind::Send, Operation::SendParts { parts, from: 0, mode });
         }
         self.sends = sends;
     }

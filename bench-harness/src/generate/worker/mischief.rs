@@ -3,7 +3,7 @@
 //! They are counted as connections and in `misbehaved`, and never as messages: none of them ends its mail data. *Does not*
 //! know what the server answers; it is thrown away.
 
-use ringmx::reactor::io::{Io, Kind, Operation, Received, SendMode, Time};
+use ringmx::reactor::io::{Io, Kind, Operation, Parts, Received, SendMode, Time};
 
 use super::Worker;
 use super::slots::Phase;
@@ -100,7 +100,8 @@ impl Worker<'_> {
         }
         slot.sending = Some((octets.len(), 0));
         self.tally.counts.octets_sent += octets.len() as u64;
-        self.start(index, Kind::Send, Operation::Send { octets, from: 0, mode: SendMode::Quiet });
+        let parts = Parts::from(octets);
+        self.start(index, Kind::Send, Operation::SendParts { parts, from: 0, mode: SendMode::Quiet });
     }
 
     /// Nobody reads what the server says.

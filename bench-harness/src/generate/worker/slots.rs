@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use ringmx::protocol::proxy::{Origin, write_v1, write_v2};
-use ringmx::reactor::io::{GroupId, Io, Kind, Operation, Received, SendMode, Time, Token};
+use ringmx::reactor::io::{GroupId, Io, Kind, Operation, Parts, Received, SendMode, Time, Token};
 use ringmx::reactor::listening::Bind;
 use ringmx::smtp::client::{InTheClear, Session};
 use rustix::io::Errno;
@@ -73,8 +73,8 @@ pub fn token(kind: Kind, slot: u32) -> Token {
 }
 
 /// Memory to write into, where there is none.
-pub fn lend(spare: &mut Vec<Vec<u8>>, out: &mut Vec<u8>) {
-    if out.capacity() == 0 {
+pub fn lend(spare: &mut Vec<Parts>, out: &mut Parts) {
+    if out.own.capacity() == 0 {
         *out = spare.pop().unwrap_or_default();
     }
 }
@@ -125,7 +125,7 @@ impl Worker<'_> {
         }
         let session = Session::new(self.terms.clone(), false);
         let mut talk = Talk::new(session, slot.talk.take(), self.terms.pipelining, now);
-        self.write_proxy(&mut talk.out);
+        self.write_proxy(&mut talk.out.own);
         let slot = &mut self.slots[index as usize];
         (slot.phase, slot.talk) = (Phase::Open, Some(talk));
         self.receive(index);
@@ -188,7 +188,7 @@ impl Worker<'_> {
         let Some(talk) = &mut self.slots[index as usize].talk else { return };
         talk.standing.is_introduced = true;
         talk.standing.is_ready = false;
-        if let Err(refusal) = talk.session.xclient(attributes.as_bytes(), &mut talk.out) {
+        if let Err(refusal) = talk.session.xclient(attributes.as_bytes(), &mut talk.out.own) {
             let text = format!("XCLIENT cannot be sent to {}: {refusal}", self.plan.target_text);
             self.failure.get_or_insert(Failure::Unavailable(text));
         }
@@ -199,7 +199,7 @@ impl Worker<'_> {
         let (Some(talk), Some(login)) = (&mut self.slots[index as usize].talk, &self.plan.login) else { return };
         talk.standing.is_authenticated = true;
         talk.standing.is_ready = false;
-        if let Err(refusal) = talk.session.auth(&login.credentials(), InTheClear::Allow, &mut talk.out) {
+        if let Err(refusal) = talk.session.auth(&login.credentials(), InTheClear::Allow, &mut talk.out.own) {
             let text = format!("AUTH PLAIN cannot be sent to {}: {refusal}", self.plan.target_text);
             self.failure.get_or_insert(Failure::Unavailable(text));
         }
@@ -269,7 +269,7 @@ impl Worker<'_> {
         self.close(index);
     }
 
-    pub fn on_sent(&mut self, index: u32, result: Result<u32, Errno>, mut octets: Vec<u8>) {
+    pub fn on_sent(&mut self, index: u32, result: Result<u32, Errno>, mut parts: Parts) {
         let slot = &mut self.slots[index as usize];
         let Some((all, from)) = slot.sending.take() else { return };
         let sent = match result {
@@ -281,11 +281,11 @@ impl Worker<'_> {
         if from + sent < all && slot.phase == Phase::Open {
             let from = from + sent;
             slot.sending = Some((all, from));
-            return self.start(index, Kind::Send, Operation::Send { octets, from, mode: SendMode::Patient });
+            return self.start(index, Kind::Send, Operation::SendParts { parts, from, mode: SendMode::Patient });
         }
-        octets.clear();
-        if octets.capacity() <= SPARE_OCTETS {
-            self.spare.push(octets);
+        parts.clear();
+        if parts.own.capacity() <= SPARE_OCTETS {
+            self.spare.push(parts);
         }
         if let Some(talk) = &mut slot.talk {
             talk.heard = self.io.now();
@@ -309,7 +309,7 @@ impl Worker<'_> {
         let is_idle = talk.session.in_flight() == 0;
         if is_idle || (is_used_up && self.plan.terms.depth > 1) {
             // It cannot be sent where the session is not that far, or has said it already.
-            let _ = talk.session.quit(&mut talk.out);
+            let _ = talk.session.quit(&mut talk.out.own);
         }
     }
 
