@@ -303,17 +303,7 @@ fn script<S: Stage>(stage: &mut S) -> Vec<String> {
     run(stage, log, 3, Kind::Close, Operation::Close);
 
     move_connection(stage, log, listener);
-    // A reset; and a slot that is used again.
-    let client = stage.connect();
-    run(stage, log, 3, Kind::Accept, Operation::Accept { listener });
-    stage.io().start(token(Kind::Receive, 3), Operation::Receive { group: GroupId(0) });
-    stage.io().wait(None).unwrap();
-    stage.reset(client);
-    let reset = next(stage);
-    tell(log, &reset);
-    run(stage, log, 3, Kind::Close, Operation::Close);
-    let closed = run(stage, log, 3, Kind::Send, send(b"-late", SendMode::Quiet));
-    assert_eq!(closed.result, Err(Errno::BADF));
+    slot_again(stage, log, listener);
 
     // An accept that nobody comes for; a wake from elsewhere.
     stage.io().start(token(Kind::Accept, 4), Operation::Accept { listener });
@@ -329,6 +319,21 @@ fn script<S: Stage>(stage: &mut S) -> Vec<String> {
     let woken = next(stage);
     tell(log, &woken);
     std::mem::take(log)
+}
+
+/// A reset; and a slot that is used again.
+fn slot_again<S: Stage>(stage: &mut S, log: &mut Vec<String>, listener: ListenerId) {
+    let late = Operation::Send { octets: b"late".to_vec(), from: 0, mode: SendMode::Quiet };
+    let client = stage.connect();
+    run(stage, log, 3, Kind::Accept, Operation::Accept { listener });
+    stage.io().start(token(Kind::Receive, 3), Operation::Receive { group: GroupId(0) });
+    stage.io().wait(None).unwrap();
+    stage.reset(client);
+    let reset = next(stage);
+    tell(log, &reset);
+    run(stage, log, 3, Kind::Close, Operation::Close);
+    let closed = run(stage, log, 3, Kind::Send, late);
+    assert_eq!(closed.result, Err(Errno::BADF));
 }
 
 /// A connection moves to another slot, as it would to another shard: what is closed behind it is not its end.

@@ -368,7 +368,7 @@ mod tests {
         let plan = plan(&["--users", "10", "--recipients", "1-10"]);
         let (pool, people) = (pool(plan.seed), People::new(1, 100, &[parse_domain("from.test").unwrap()]));
         let (senders, recipients) = (people.senders(), plan.people.recipients(plan.recipients_most()));
-        let mut maker = Maker::new(&plan, &pool, &senders, &recipients);
+        let mut maker = Maker::new(&plan, pool, &senders, &recipients);
         let mut header = Vec::new();
         let mut counts = std::collections::BTreeMap::new();
         let mut drawn = 0_u32;

@@ -35,7 +35,7 @@ pub fn rehearse(plan: &Plan) -> Result<Script, Failure> {
     let (senders, recipients) = (plan.senders.senders(), plan.people.recipients(plan.recipients_most()));
     let mut stage = Stage {
         settings,
-        maker: Maker::new(plan, &pool, &senders, &recipients),
+        maker: Maker::new(plan, pool, &senders, &recipients),
         talk: Talk::new(Session::new(plan.terms.clone().into(), false), None, plan.terms.pipelining, Time(0)),
         tally: Tally::new(),
         supply: Supply::new(0, 1, None, false),

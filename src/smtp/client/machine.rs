@@ -183,11 +183,17 @@ impl Machine {
     /// Takes a reply. `behind` says whether octets follow it already.
     #[inline]
     pub(super) fn take<'a>(&'a mut self, reply: Reply<'a>, behind: bool, out: &mut Vec<u8>) -> Event<'a> {
-        let event = match self.phase {
-            Phase::Ready | Phase::Useless => self.take_in_order(reply),
-            _ => self.take_alone(reply, behind, out),
-        };
-        if reply.code() == Code::CLOSING {
+        let is_closing = reply.code() == Code::CLOSING;
+        if matches!(self.phase, Phase::Ready | Phase::Useless) {
+            // An event that is handed on as it is, is not copied: this is the way of most replies.
+            let event = self.take_in_order(reply);
+            if is_closing {
+                self.close();
+            }
+            return event;
+        }
+        let event = self.take_alone(reply, behind, out);
+        if is_closing {
             self.close();
         }
         match event {
@@ -316,8 +322,8 @@ impl Machine {
 
     /// The reply to a command that others may follow.
     #[inline]
-    fn take_in_order<'r>(&mut self, reply: Reply<'r>) -> Option<Event<'r>> {
-        Some(match self.entries.front_mut() {
+    fn take_in_order<'r>(&mut self, reply: Reply<'r>) -> Event<'r> {
+        match self.entries.front_mut() {
             None => self.unasked(reply),
             Some(Entry::Reset) => {
                 self.entries.pop_front();
@@ -332,7 +338,7 @@ impl Machine {
                 Event::Quit(reply)
             }
             Some(Entry::Transaction(flight)) => {
-                let Some(awaited) = flight.awaits() else { return Some(self.unasked(reply)) };
+                let Some(awaited) = flight.awaits() else { return self.unasked(reply) };
                 let (transaction, recipient) = (flight.number, flight.recipient());
                 // Only of a refusal is more kept than the code.
                 let verdict = match reply.class() {
@@ -340,7 +346,7 @@ impl Machine {
                     Class::Temporary | Class::Permanent => reply.verdict(),
                 };
                 if let Err(fault) = flight.take(awaited, verdict) {
-                    return Some(self.fault(fault));
+                    return self.fault(fault);
                 }
                 if reply.code() == Code::CLOSING {
                     flight.close_with(awaited, verdict);
@@ -358,7 +364,7 @@ impl Machine {
                     _ => Event::EndOfData { transaction, recipient: self.accepted.pop_front(), reply },
                 }
             }
-        })
+        }
     }
 
     /// The transaction that is being sent.
