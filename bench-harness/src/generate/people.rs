@@ -84,6 +84,16 @@ impl People {
         (0..self.len()).chain(0..again).map(recipient).collect()
     }
 
+    /// By the number in a local-part, where its owner stands among the recipients.
+    pub fn places(&self) -> Box<[u32]> {
+        let mut places = vec![0; self.len()];
+        for (place, local_part) in self.local_parts.as_bytes().chunks(LOCAL_PART_OCTETS).enumerate() {
+            let digits = local_part.iter().filter(|octet| octet.is_ascii_digit());
+            places[digits.fold(0, |sum, digit| 10 * sum + usize::from(digit - b'0'))] = place as u32;
+        }
+        places.into()
+    }
+
     /// Everybody, as senders.
     pub fn senders(&self) -> Vec<Mailbox<'_>> {
         (0..self.homes.len()).map(|number| self.mailbox(number)).collect()
@@ -93,6 +103,10 @@ impl People {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn senders_of(people: &People) -> Vec<&[u8]> {
+        people.senders().iter().map(|mailbox| mailbox.local_part).collect()
+    }
 
     #[test]
     fn domains_have_their_weights() {
@@ -104,6 +118,10 @@ mod tests {
         let different: std::collections::BTreeSet<String> =
             recipients.iter().map(|recipient| format!("{:?}", recipient.forward_path)).collect();
         assert_eq!(different.len(), 10_000);
+        let places = people.places();
+        let is_at_its_place =
+            |number: usize| senders_of(&people)[places[number] as usize] == format!("user{number:06}").as_bytes();
+        assert!((0..10_000).step_by(777).all(is_at_its_place));
         // Neighbours have nothing in common, and there is no gap at the end.
         let senders = people.senders();
         let are_in_order = senders.windows(2).filter(|pair| pair[0].local_part < pair[1].local_part).count();

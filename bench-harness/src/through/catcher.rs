@@ -85,6 +85,8 @@ impl Arrivals {
 pub struct Catcher {
     run: u64,
     track: Arc<Track>,
+    /// Where each user stands among all people.
+    places: Arc<[u32]>,
     arrivals: Arc<Arrivals>,
     /// Of each connection's slot.
     scans: Vec<Option<Box<Scan>>>,
@@ -92,8 +94,8 @@ pub struct Catcher {
 
 impl Catcher {
     /// For messages of this run.
-    pub fn new(run: u64, track: Arc<Track>, arrivals: Arc<Arrivals>) -> Self {
-        Self { run, track, arrivals, scans: Vec::new() }
+    pub fn new(run: u64, track: Arc<Track>, places: Arc<[u32]>, arrivals: Arc<Arrivals>) -> Self {
+        Self { run, track, places, arrivals, scans: Vec::new() }
     }
 
     #[inline]
@@ -133,6 +135,14 @@ impl Catcher {
         self.deliver(&stamp, is_whole.then_some(begun), message, now);
     }
 
+    /// Which recipient of the message this is, counted from 0.
+    fn recipient(&self, path: Path<'_>, stamp: &Stamp) -> Option<u32> {
+        let place = *self.places.get(user(path)? as usize)?;
+        let behind =
+            place.checked_sub(stamp.first).or_else(|| (place + self.places.len() as u32).checked_sub(stamp.first));
+        behind.filter(|of| *of < stamp.recipients)
+    }
+
     /// It has arrived for those whom the envelope names.
     fn deliver(&self, stamp: &Stamp, timed: Option<Begun>, message: &Ended<'_>, now: Time) {
         let arrivals = &*self.arrivals;
@@ -140,8 +150,7 @@ impl Catcher {
         // The plan of the engine says that it is kept.
         let Some(record) = message.record else { return };
         for (path, _) in record.envelope().recipients() {
-            let of = user(path).and_then(|user| user.checked_sub(stamp.first)).filter(|of| *of < stamp.recipients);
-            let Some(of) = of else {
+            let Some(of) = self.recipient(path, stamp) else {
                 let text = || format!("message {number} arrived for {}, who is no recipient of it", shown(path));
                 arrivals.fault(&arrivals.misaddressed, text);
                 continue;

@@ -57,7 +57,7 @@ pub fn run(options: &ThroughArguments) -> Result<(), Failure> {
         signal_hook::flag::register(signal, interrupted.clone())
             .map_err(Failure::while_doing("cannot listen for signals"))?;
     }
-    let (mut engine, shards) = start_sink(options, run, &track)?;
+    let (mut engine, shards) = start_sink(options, run, &track, &plan)?;
     if load.json.as_deref() != Some(Path::new("-")) && !load.once {
         let addresses: Vec<String> = engine.listening().map(|(_, address)| address.to_string()).collect();
         let protocol = if options.sink_lmtp { "LMTP" } else { "SMTP" };
@@ -99,6 +99,7 @@ fn start_sink(
     options: &ThroughArguments,
     run: u64,
     track: &Arc<Track>,
+    load: &Plan,
 ) -> Result<(Engine, Vec<Arc<Arrivals>>), Failure> {
     let plan = EnginePlan::sink(SinkOptions {
         binds: options.sink.clone(),
@@ -113,7 +114,8 @@ fn start_sink(
     .map_err(|error| Failure::Usage(error.to_string()))?;
     descriptors::raise(u64::from(slots_for(plan.connections_per_shard())) + DESCRIPTORS_SPARE)?;
     let shards: Vec<Arc<Arrivals>> = (0..plan.shards().get()).map(|_| Arc::new(Arrivals::new())).collect();
-    let catcher = |shard: u16| Catcher::new(run, track.clone(), shards[usize::from(shard)].clone());
+    let places: Arc<[u32]> = load.people.places().into();
+    let catcher = |shard: u16| Catcher::new(run, track.clone(), places.clone(), shards[usize::from(shard)].clone());
     let engine =
         Engine::start_with(plan, false, catcher).map_err(|error| Failure::Unavailable(format!("--sink: {error}")))?;
     Ok((engine, shards))

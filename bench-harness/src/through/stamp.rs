@@ -53,7 +53,7 @@ pub struct Stamp {
     pub number: u32,
     /// Its body as it was sent.
     pub body: Sum,
-    /// The number of its first recipient, as in `user000017`; the others follow it.
+    /// Where its first recipient stands among all people; the others stand behind it, and behind the last the first again.
     pub first: u32,
     /// Recipients.
     pub recipients: u32,
