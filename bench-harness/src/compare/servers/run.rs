@@ -97,6 +97,7 @@ struct Running<'k> {
     contender: &'k dyn Contender,
     /// None once it was stopped.
     process: Option<Process>,
+    /// Its number; 0, which nobody has, where there is no process of ours.
     pid: u32,
     tree: Tree,
     home: Home,
@@ -126,13 +127,13 @@ impl<'k> Running<'k> {
         let tree = Tree::new();
         let mut running = Self { kind, contender, process: None, pid: 0, tree, home, offers_pipelining: false };
         let command = contender.prepare(&running.home)?;
-        let mut process = Process::start(kind.name, &mut running.tree.within(&command))?;
-        running.pid = process.pid();
+        let started = Process::start(kind.name, &mut running.tree.within(&command))?;
+        running.pid = started.pid();
+        let process = running.process.insert(started);
         if contender.announces_itself() {
             let said = process.await_line("ready on ", PATIENCE)?;
             running.home.address = said.parse().map_err(Failure::while_doing("a server listens on no address"))?;
         }
-        running.process = Some(process);
         running.offers_pipelining = running.greeted()?;
         Ok(running)
     }
@@ -147,7 +148,10 @@ impl<'k> Running<'k> {
             };
             let is_over = self.process.as_mut().is_none_or(Process::is_over);
             if is_over || Instant::now() >= deadline {
-                let said = self.process.take().map(|process| process.finish(Duration::ZERO));
+                if !is_over {
+                    self.tree.end(self.pid);
+                }
+                let said = self.part().map(|process| process.finish(Duration::ZERO));
                 let words = match said {
                     Some(Err(failure)) => failure.to_string(),
                     _ => format!("{} ended at once", self.kind.name),
@@ -156,6 +160,12 @@ impl<'k> Running<'k> {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Its process, to be waited for: from then on its number may be another's, and is none of ours.
+    fn part(&mut self) -> Option<Process> {
+        self.pid = 0;
+        self.process.take()
     }
 
     /// Sends it so many messages, and sees to it that it lives.
@@ -187,7 +197,7 @@ impl<'k> Running<'k> {
     }
 
     fn stop(mut self) -> Result<Option<u64>, Failure> {
-        match self.process.take() {
+        match self.part() {
             Some(process) => self.contender.stop(process, &self.home),
             None => Ok(None),
         }

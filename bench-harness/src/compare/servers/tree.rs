@@ -368,6 +368,7 @@ mod tests {
         let all = all.into();
         assert_eq!(descendants(7, &all), [(7, ticks(7, 0)), (8, ticks(8, 0)), (9, ticks(9, 0))]);
         assert_eq!(descendants(11, &all), []);
+        assert_eq!(descendants(0, &all), [], "it is nobody's number");
         let stat = "123 (a) b) c) S 12 2 3 0 -1 4194304 118 0 0 0 70 5 300 1000 20 0 1 0 275190";
         assert_eq!(parse_stat(stat), Some((12, ticks(75, 1300))));
     }
