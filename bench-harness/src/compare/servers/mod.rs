@@ -116,7 +116,11 @@ fn muster(asked: &ServersArguments) -> Result<(Vec<Entrant>, Vec<LeftOut>), Fail
     let is_asked = |kind: &&&Kind| asked.servers.is_empty() || asked.servers.contains(*kind);
     let (mut entrants, mut left_out) = (Vec::new(), Vec::new());
     for kind in kind::ALL.iter().filter(is_asked) {
-        match (kind.find)(&Places(asked)) {
+        let found = (kind.find)(&Places(asked)).and_then(|contender| match contender.cannot(asked.load) {
+            Some(why) => Err(Lack::Unusable(why.to_owned())),
+            None => Ok(contender),
+        });
+        match found {
             Ok(contender) => entrants.push(Entrant { kind, contender }),
             Err(lack) => left_out.push(LeftOut { kind, lack }),
         }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::super::process::Process;
-use super::arguments::ServersArguments;
+use super::arguments::{Load, ServersArguments};
 use crate::failure::Failure;
 
 /// All of them, in the order of tables; ringmx first.
@@ -109,6 +109,11 @@ pub trait Contender: Debug {
     /// Whether it says itself where it listens, as `ready on ADDRESS`; else it listens where its home says.
     fn announces_itself(&self) -> bool {
         false
+    }
+
+    /// Why it cannot be measured under a load.
+    fn cannot(&self, _load: Load) -> Option<&'static str> {
+        None
     }
 
     /// How long a client waits for a reply of it, as the generator's `--patience`.
