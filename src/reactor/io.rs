@@ -166,6 +166,20 @@ impl Parts {
         has_room
     }
 
+    /// How many of the octets are shared.
+    pub fn shared_octets(&self) -> usize {
+        self.shared_octets
+    }
+
+    /// Makes all octets own ones. Their memory changes places with `room`.
+    pub fn join(&mut self, room: &mut Vec<u8>) {
+        room.clear();
+        self.pieces(0).for_each(|piece| room.extend_from_slice(piece));
+        std::mem::swap(&mut self.own, room);
+        self.shared.clear();
+        self.shared_octets = 0;
+    }
+
     /// How many octets.
     pub fn len(&self) -> usize {
         self.own.len() + self.shared_octets
@@ -359,6 +373,11 @@ mod tests {
             assert_eq!(parts.pieces(from).collect::<Vec<_>>().concat(), all[from..]);
             assert!(parts.pieces(from).all(|piece| !piece.is_empty()));
         }
+        assert_eq!(parts.shared_octets(), 13);
+        let mut room = b"used".to_vec();
+        parts.join(&mut room);
+        assert_eq!((parts.own.as_slice(), parts.len(), parts.shared_octets()), (all.as_slice(), all.len(), 0));
+        assert_eq!((parts.pieces(4).collect::<Vec<_>>(), room), (vec![&all[4..]], b"three five".to_vec()));
         parts.clear();
         assert_eq!((&parts, parts.len()), (&Parts::default(), 0));
         assert!((0..limits::SHARED_PIECES).all(|_| parts.share(b"x")) && !parts.share(b"x"));

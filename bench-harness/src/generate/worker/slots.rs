@@ -72,9 +72,9 @@ pub fn token(kind: Kind, slot: u32) -> Token {
     Token { kind, generation: 0, slot }
 }
 
-/// Memory to write into, where there is none.
+/// Memory to write into, where there is none. What is to be sent may be shared octets alone, which need none.
 pub fn lend(spare: &mut Vec<Parts>, out: &mut Parts) {
-    if out.own.capacity() == 0 {
+    if out.is_empty() && out.own.capacity() == 0 {
         *out = spare.pop().unwrap_or_default();
     }
 }
@@ -411,5 +411,22 @@ impl Worker<'_> {
                 Phase::Closing | Phase::Retired => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_octets_that_wait_are_not_lent_over() {
+        let mut spare = vec![Parts::from(Vec::with_capacity(10))];
+        let mut out = Parts::default();
+        assert!(out.share(b"text of the pool"));
+        lend(&mut spare, &mut out);
+        assert_eq!((out.len(), spare.len()), (16, 1));
+        out = Parts::default();
+        lend(&mut spare, &mut out);
+        assert!(out.own.capacity() >= 10 && spare.is_empty());
     }
 }
