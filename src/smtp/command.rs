@@ -102,27 +102,42 @@ impl Verb {
         Self::split_other(line)
     }
 
-    /// COST: a letter in upper and in lower case differ in one bit, so that four are read at once.
+    /// COST: a letter in upper and in lower case differ in one bit, so that four are read at once; and they are told apart as
+    /// numbers, with a third of the instructions that as many octets take.
     #[inline]
     fn of_four(word: [u8; 4]) -> Option<Self> {
-        Some(match &(u32::from_ne_bytes(word) & u32::from_ne_bytes([!0x20; 4])).to_ne_bytes() {
-            b"MAIL" => Self::Mail,
-            b"RCPT" => Self::Rcpt,
-            b"BDAT" => Self::Bdat,
-            b"DATA" => Self::Data,
-            b"EHLO" => Self::Ehlo,
-            b"HELO" => Self::Helo,
-            b"RSET" => Self::Rset,
-            b"NOOP" => Self::Noop,
-            b"QUIT" => Self::Quit,
-            b"VRFY" => Self::Vrfy,
-            b"HELP" => Self::Help,
-            b"LHLO" => Self::Lhlo,
-            b"AUTH" => Self::Auth,
-            b"EXPN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" => Self::Absent,
-            b"POST" | b"HEAD" => Self::Http,
-            _ => return None,
-        })
+        const fn number(word: &str) -> u32 {
+            match word.as_bytes().first_chunk() {
+                Some(four) => u32::from_be_bytes(*four),
+                None => panic!("a verb has four letters"),
+            }
+        }
+        macro_rules! told_apart {
+            ($($($word:ident)|+ => $verb:ident,)*) => {{
+                $($(const $word: u32 = number(stringify!($word));)+)*
+                match u32::from_be_bytes(word) & u32::from_be_bytes([!0x20; 4]) {
+                    $($($word)|+ => Some(Self::$verb),)*
+                    _ => None,
+                }
+            }};
+        }
+        told_apart! {
+            MAIL => Mail,
+            RCPT => Rcpt,
+            BDAT => Bdat,
+            DATA => Data,
+            EHLO => Ehlo,
+            HELO => Helo,
+            RSET => Rset,
+            NOOP => Noop,
+            QUIT => Quit,
+            VRFY => Vrfy,
+            HELP => Help,
+            LHLO => Lhlo,
+            AUTH => Auth,
+            EXPN | TURN | SEND | SOML | SAML => Absent,
+            POST | HEAD => Http,
+        }
     }
 
     /// A line whose first word is not one of four octets that is known.
