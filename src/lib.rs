@@ -47,6 +47,7 @@
 //! * **Received octets live for one turn.** They are parsed where they lie; what a session cannot take is copied once,
 //!   counted and bounded, and its receive is cancelled.
 //! * **One send for a connection is under way, ever**: two are reordered when the first has to wait.
+//! * **A message never crosses shards.** A new connection may, before it is greeted, to one that has fewer ([`shard::balance`]).
 //! * **A slot is freed when nothing is in flight for it**; a token carries the generation of its owner.
 //! * **Every bound is in [`limits`]**; reaching it is counted and answered.
 //! * **A shard's panic ends the process.** A half-done turn is not followed by another.
@@ -55,7 +56,7 @@
 //! # Measured, and decided by it
 //!
 //! The figures behind a decision stand beside the code that it shaped: receive buffers in
-//! [`limits`], quiet sends in [`reactor::ring`], the scan in [`smtp::scan`].
+//! [`limits`], quiet sends in [`reactor::ring`], the end of waits in [`reactor::alarms`], the scan in [`smtp::scan`].
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
