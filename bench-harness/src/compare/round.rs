@@ -1,6 +1,6 @@
 //! One run of one server: its processor time, the machine's, the rate; and whether client and server agree.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::scenario::{Contestant, Program};
 use super::server::{Counted, Engine, Server};
@@ -8,7 +8,8 @@ use super::stats::Stats;
 use super::traffic::{Rate, Sent};
 use crate::failure::Failure;
 use crate::generate::load::Held;
-use crate::measure::processor::{self, ProcessTime, Source};
+use crate::measure::account::Account;
+use crate::measure::processor::{ProcessTime, Source};
 
 /// How long a server is left alone before its account is read: connections close, threads fall asleep.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -75,10 +76,12 @@ impl Bench {
         let warmed = contestant.traffic.send(server.address(), before, rate)?;
         std::thread::sleep(SETTLING);
         let steady = if looks { Some(server.look()?) } else { None };
-        let account = Account::read(server.pid())?;
+        let account = Account::read(|| ProcessTime::of(server.pid()))?;
         let sent = contestant.traffic.send(server.address(), messages, rate)?;
         std::thread::sleep(SETTLING);
-        let used = Account::read(server.pid())?.since(&account);
+        let later = Account::read(|| ProcessTime::of(server.pid()))?;
+        let (server_ns, source) = later.server.since_ns(account.server);
+        let used = later.since(&account, server_ns);
         let steady = match steady {
             Some(earlier) => Some(server.look()?.since(&earlier)),
             None => None,
@@ -95,63 +98,13 @@ impl Bench {
         let each_us = |ns: u64| ns as f64 / 1000.0 / messages as f64;
         Ok(Run {
             cpu_us: each_us(used.server_ns),
-            source: used.source,
+            source,
             machine_us: each_us(used.machine_ns),
             others: used.others(),
             rate: sent.rate,
             tail_us: sent.tail_ns.unwrap_or(0) as f64 / 1000.0,
             steady,
         })
-    }
-}
-
-/// The kernel's accounts at one moment.
-struct Account {
-    server: ProcessTime,
-    client_ns: u64,
-    machine_ns: u64,
-    at: Instant,
-}
-
-impl Account {
-    fn read(server: u32) -> Result<Self, Failure> {
-        let read = || -> std::io::Result<Self> {
-            Ok(Self {
-                server: ProcessTime::of(server)?,
-                client_ns: processor::own_ns()?,
-                machine_ns: processor::machine_ns()?,
-                at: Instant::now(),
-            })
-        };
-        read().map_err(Failure::while_doing("cannot read the kernel's accounts"))
-    }
-
-    fn since(&self, earlier: &Self) -> Used {
-        let (server_ns, source) = self.server.since_ns(earlier.server);
-        Used {
-            server_ns,
-            source,
-            client_ns: self.client_ns - earlier.client_ns,
-            machine_ns: self.machine_ns - earlier.machine_ns,
-            elapsed: self.at - earlier.at,
-        }
-    }
-}
-
-/// Processor time used in a run.
-struct Used {
-    server_ns: u64,
-    source: Source,
-    client_ns: u64,
-    machine_ns: u64,
-    elapsed: Duration,
-}
-
-impl Used {
-    fn others(&self) -> f64 {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let others_ns = self.machine_ns.saturating_sub(self.server_ns + self.client_ns);
-        others_ns as f64 / (cores as f64 * self.elapsed.as_nanos() as f64)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the kernel counts about processes and the machine, and the arithmetic of figures.
 
+pub mod account;
 pub mod descriptors;
 pub mod machine;
 pub mod memory;

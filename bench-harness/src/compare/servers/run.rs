@@ -14,7 +14,7 @@ use super::load::{self, Sent};
 use super::tree::{MemoryWatch, Source, Tree};
 use crate::compare::process::Process;
 use crate::failure::Failure;
-use crate::measure::processor;
+use crate::measure::account::Account;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -228,12 +228,14 @@ pub fn run(
     };
 
     let memory = MemoryWatch::start(&server.tree, server.pid);
-    let account = Account::read(&server)?;
+    let account = Account::read(|| server.tree.used_ns(server.pid))?;
     let sent = server.load(asked, messages, interrupted)?;
     let most = memory.most();
     server.await_empty_queue(interrupted)?;
     std::thread::sleep(SETTLING);
-    let used = Account::read(&server)?.since(&account);
+    let later = Account::read(|| server.tree.used_ns(server.pid))?;
+    // A walked tree loses what was orphaned and has ended.
+    let used = later.since(&account, later.server.saturating_sub(account.server));
     let source = server.tree.source();
     drop(memory);
 
@@ -268,54 +270,6 @@ fn agree(kind: &Kind, sent: u64, counted: Option<u64>) -> Result<(), Failure> {
             Err(Failure::Disagreement(format!("{}: {sent} messages were accepted and {counted} counted", kind.name)))
         }
         _ => Ok(()),
-    }
-}
-
-/// The kernel's accounts at one moment.
-struct Account {
-    server_ns: u64,
-    client_ns: u64,
-    machine_ns: u64,
-    at: Instant,
-}
-
-impl Account {
-    fn read(server: &Running<'_>) -> Result<Self, Failure> {
-        let read = || -> io::Result<Self> {
-            Ok(Self {
-                server_ns: server.tree.used_ns(server.pid)?,
-                client_ns: processor::own_ns()?,
-                machine_ns: processor::machine_ns()?,
-                at: Instant::now(),
-            })
-        };
-        read().map_err(Failure::while_doing("cannot read the kernel's accounts"))
-    }
-
-    fn since(&self, earlier: &Self) -> Used {
-        Used {
-            // A walked tree loses what was orphaned and has ended.
-            server_ns: self.server_ns.saturating_sub(earlier.server_ns),
-            client_ns: self.client_ns - earlier.client_ns,
-            machine_ns: self.machine_ns - earlier.machine_ns,
-            elapsed: self.at - earlier.at,
-        }
-    }
-}
-
-/// Processor time used in a run.
-struct Used {
-    server_ns: u64,
-    client_ns: u64,
-    machine_ns: u64,
-    elapsed: Duration,
-}
-
-impl Used {
-    fn others(&self) -> f64 {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let others_ns = self.machine_ns.saturating_sub(self.server_ns + self.client_ns);
-        others_ns as f64 / (cores as f64 * self.elapsed.as_nanos() as f64)
     }
 }
 
