@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -361,7 +361,9 @@ fn move_connection<S: Stage>(stage: &mut S, log: &mut Vec<String>, listener: Lis
 
 /// Octets of one's own among those that are shared: all of them, from an octet in the middle of one, short, and patient.
 fn in_pieces<S: Stage>(stage: &mut S, client: &mut S::Client, long: &[u8], log: &mut Vec<String>) {
-    let shared: &'static [u8] = long.to_vec().leak();
+    // The same octets for both back ends.
+    static SHARED: OnceLock<Vec<u8>> = OnceLock::new();
+    let shared: &'static [u8] = SHARED.get_or_init(|| long.to_vec());
     let mut parts = Parts::from(b"-own ".to_vec());
     assert!(parts.share(b"shared ") && parts.share(b"twice "));
     parts.own.extend_from_slice(b"own");
