@@ -1,6 +1,6 @@
 //! Times at which a wait is to end, which the kernel keeps as operations of the ring.
 //!
-//! *Invariants*: an alarm takes a place from when it is set until its completion has come; [`Alarms::earliest`] is the
+//! *Invariants*: an alarm takes a place from when it is set until its completion has come; `Alarms::earliest` is the
 //! earliest of those. *Does not know* who waits, or for what.
 //!
 //! *Why this way*: a wait with a time-out starts a timer of the kernel and takes it back when anything else ends the wait.
