@@ -6,7 +6,7 @@
 //!
 //! *Why this way*: the hash cannot be told of loads, and a connection is moved cheapest when nothing has been said. A busy
 //! stream of short connections is left where the kernel puts it: there the hash is even enough, and each move would cost more
-//! than it brings.
+//! than it brings. Before Linux 6.8 a connection cannot leave its ring, and stays.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,11 +4,11 @@
 mod behind;
 mod faults;
 mod postfix;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared")]
 #[path = "../run/program.rs"]
 mod program;
 mod relay;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared")]
 #[path = "../run/server.rs"]
 mod server;
 mod shapes;
