@@ -41,6 +41,9 @@ const _: () = assert!(PATH_OCTETS_LOOSE <= COMMAND_LINE_BASE_OCTETS);
 pub const ENVELOPE_OCTETS: usize = 1024 * 1024;
 const _: () = assert!(ENVELOPE_OCTETS / 1000 >= PATH_OCTETS_LOOSE + 500, "an ORCPT has 500 octets at most, RFC 3461");
 
+/// Octets of what is known of a message beside its content: its envelope, and three names.
+pub const MANIFEST_OCTETS: usize = ENVELOPE_OCTETS + 3 * COMMAND_LINE_OCTETS + 128;
+
 /// Capacity that an envelope keeps between transactions: a few recipients with their parameters.
 pub const ENVELOPE_KEPT_OCTETS: usize = 1024;
 
@@ -88,6 +91,38 @@ pub const OUTPUT_KEPT_OCTETS: usize = 8 * 1024;
 /// Octets of a new output buffer: the replies to 32 pipelined messages.
 pub const OUTPUT_BUFFER_OCTETS: usize = 4 * 1024;
 const _: () = assert!(OUTPUT_BUFFER_OCTETS <= OUTPUT_KEPT_OCTETS);
+
+/// Octets of a block of memory in which a shard keeps the content of messages until they are delivered: 60 messages of 4 KiB.
+pub const BLOCK_OCTETS: usize = 256 * 1024;
+
+/// Blocks of one shard, unless a test says otherwise: 256 MiB, for messages that are coming and those that are handed off and not
+/// delivered. When no more is to be had a message is refused with 452 at its end.
+pub const BLOCKS: usize = 1024;
+const _: () =
+    assert!(BLOCKS * BLOCK_OCTETS > 2 * MESSAGE_OCTETS as usize + MANIFEST_OCTETS, "a message or two have room");
+
+/// Blocks that a shard keeps for reuse; what is free beyond them is given back to the system.
+pub const BLOCKS_KEPT: usize = 64;
+
+/// Messages that may be on their way from one shard to one sink: handed off, and not acknowledged. Beyond it their senders wait,
+/// and RCPT for that sink is refused with 452.
+pub const LETTERS: usize = 4096;
+
+/// Messages of one shard whose end is not answered because a sink has not answered. Beyond it: 452 at the end of mail data.
+pub const MESSAGES_AWAITED: usize = 16_384;
+
+/// Messages that a sink is given at once.
+pub const DELIVERY_BATCH: usize = 256;
+const _: () = assert!(DELIVERY_BATCH <= LETTERS);
+
+/// Time until a delivery that failed is tried again, in ms: the first time, doubled each time up to the second.
+pub const REDELIVERY_FIRST_MS: u64 = 1_000;
+/// See [`REDELIVERY_FIRST_MS`].
+pub const REDELIVERY_MOST_MS: u64 = 60_000;
+
+/// Clients in mail data are made to wait for memory as long as some is given back within so many ms. When none is, no wait will
+/// help them: their messages go on until memory is used up, and are refused with 452.
+pub const HELD_BACK_MS: u64 = 10_000;
 
 /// Output buffers that a shard has from the start; more are made when more connections have replies at once.
 pub const OUTPUT_BUFFERS_PREPARED: usize = 256;

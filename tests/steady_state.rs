@@ -114,7 +114,7 @@ impl Sink for Reader {
     fn end(&mut self, _ticket: Ticket, message: &Ended<'_>) -> Decision {
         let recipients = message.record.expect("it is kept").envelope().recipients();
         let is_known = |path: &Path<'_>| matches!(path, Path::Mailbox(mailbox) if mailbox.local_part == b"a");
-        let known = recipients.filter(|(path, _)| is_known(path)).count();
+        let known = recipients.filter(|recipient| is_known(&recipient.path)).count();
         self.0.recipients.fetch_add(known as u64, Ordering::Relaxed);
         Decision::Now(Outcome::Accept)
     }

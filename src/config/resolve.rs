@@ -14,7 +14,7 @@ use super::plan::{Durability, Kind, Listener, Plan, Protocol};
 use super::rules;
 use crate::limits;
 use crate::policy::decision::Policy;
-use crate::policy::scope::{Scope, Scopes, Timeouts};
+use crate::policy::scope::{Scope, Scopes, Taking, Timeouts};
 use crate::reactor::listening::SocketOptions;
 use crate::smtp::data::BareNewline;
 use crate::smtp::extension::Extensions;
@@ -97,6 +97,7 @@ fn listener(
         settings: Settings::new(terms),
         timeouts,
         proxy_timeout_ms: said(file.proxy_protocol, || false).then_some(proxy_timeout_ms),
+        taking: Taking::Discard,
         sums_content: said(file.checksum, || false),
         policy: Arc::clone(policy),
     };

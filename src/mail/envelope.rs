@@ -71,11 +71,26 @@ pub struct RcptParameters<'a> {
     pub orcpt: Option<&'a [u8]>,
 }
 
+/// Where the mail of a recipient goes: the place of a sink among those of the plan. Decided at RCPT, and kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Route(pub u16);
+
+/// A recipient, and what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient<'a> {
+    /// Who it is.
+    pub path: Path<'a>,
+    /// What its RCPT asked for.
+    pub parameters: RcptParameters<'a>,
+    /// See [`Route`].
+    pub route: Route,
+}
+
 /// Who sends, and to whom: what MAIL and RCPT said, octet for octet.
 ///
 /// ```
 /// use ringmx::mail::address::{Mailbox, Path};
-/// use ringmx::mail::envelope::{Envelope, MailParameters, RcptParameters};
+/// use ringmx::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
 /// let to = |local_part| Path::Mailbox(Mailbox { local_part, domain: b"ok.test" });
 /// let mut envelope = Envelope::default();
 /// envelope.begin(Path::Null, &MailParameters::default());
@@ -83,11 +98,20 @@ pub struct RcptParameters<'a> {
 /// envelope.add(to(b"b"), &RcptParameters::default()).unwrap();
 /// envelope.withdraw(first);
 /// assert_eq!(envelope.sender().0, Path::Null);
-/// assert_eq!(envelope.recipients().map(|(path, _)| path).collect::<Vec<_>>(), [to(b"b")]);
+/// let recipients: Vec<_> = envelope.recipients().map(|recipient| (recipient.path, recipient.route)).collect();
+/// assert_eq!(recipients, [(to(b"b"), Route(0))]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     octets: Vec<u8>,
+    /// Where the recipients begin.
+    recipients_at: usize,
+}
+
+/// An envelope that lies somewhere: what reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnvelopeView<'a> {
+    octets: &'a [u8],
     /// Where the recipients begin.
     recipients_at: usize,
 }
@@ -141,8 +165,19 @@ impl Envelope {
                 u8::from(success) << 1 | u8::from(failure) << 2 | u8::from(delay) << 3
             }
         });
+        self.octets.extend_from_slice(&Route::default().0.to_le_bytes());
         self.put(parameters.orcpt);
         Ok(Place(place))
+    }
+
+    /// Keeps where the mail of a recipient goes, which was the first of all sinks before.
+    pub fn set_route(&mut self, place: Place, route: Route) {
+        let Some(rest) = self.octets.get(place.0 as usize..).filter(|rest| !rest.is_empty()) else { return };
+        let mut behind = rest;
+        take_path(&mut behind);
+        take_octet(&mut behind);
+        let at = self.octets.len() - behind.len();
+        self.octets[at..at + ROUTE_OCTETS].copy_from_slice(&route.0.to_le_bytes());
     }
 
     /// Takes a recipient out that was refused after all. The last one leaves its room to the next.
@@ -163,47 +198,19 @@ impl Envelope {
         Some(take_path(&mut rest).0)
     }
 
-    /// What MAIL said. Of an envelope that was never begun: the null reverse-path.
-    pub fn sender(&self) -> (Path<'_>, MailParameters<'_>) {
-        let mut rest = &self.octets[..self.recipients_at];
-        if rest.is_empty() {
-            return (Path::Null, MailParameters::default());
-        }
-        let path = take_path(&mut rest).0;
-        let flags = take_octet(&mut rest);
-        let parameters = MailParameters {
-            body: match flags & 3 {
-                0 => Body::SevenBit,
-                1 => Body::EightBitMime,
-                _ => Body::BinaryMime,
-            },
-            ret: match flags >> 2 & 3 {
-                0 => None,
-                1 => Some(Return::Full),
-                _ => Some(Return::Headers),
-            },
-            smtputf8: flags & 1 << 4 != 0,
-            requiretls: flags & 1 << 5 != 0,
-            size_bytes: take(&mut rest).and_then(|octets| Some(u64::from_le_bytes(*octets.first_chunk()?))),
-            envid: take(&mut rest),
-            auth: take(&mut rest),
-        };
-        (path, parameters)
+    /// To read it.
+    pub fn view(&self) -> EnvelopeView<'_> {
+        EnvelopeView { octets: &self.octets, recipients_at: self.recipients_at }
     }
 
-    /// What each RCPT said that was not refused, in their order.
-    pub fn recipients(&self) -> impl Iterator<Item = (Path<'_>, RcptParameters<'_>)> {
-        let mut rest = &self.octets[self.recipients_at..];
-        std::iter::from_fn(move || {
-            // BOUND: each turn takes a recipient.
-            while !rest.is_empty() {
-                let (path, parameters, is_withdrawn) = take_recipient(&mut rest);
-                if !is_withdrawn {
-                    return Some((path, parameters));
-                }
-            }
-            None
-        })
+    /// What MAIL said. Of an envelope that was never begun: the null reverse-path.
+    pub fn sender(&self) -> (Path<'_>, MailParameters<'_>) {
+        self.view().sender()
+    }
+
+    /// Those whose RCPT was not refused, in their order.
+    pub fn recipients(&self) -> impl Iterator<Item = Recipient<'_>> {
+        self.view().recipients()
     }
 
     fn put_path(&mut self, path: Path<'_>) {
@@ -230,27 +237,90 @@ impl Envelope {
     }
 }
 
-/// Octets of a recipient beside its texts: two for flags, and the lengths of three fields.
-const RECIPIENT_FRAME_OCTETS: usize = 2 + 3 * 2;
+impl<'a> EnvelopeView<'a> {
+    /// What MAIL said. Of an envelope that was never begun: the null reverse-path.
+    pub fn sender(&self) -> (Path<'a>, MailParameters<'a>) {
+        let mut rest = &self.octets[..self.recipients_at.min(self.octets.len())];
+        if rest.is_empty() {
+            return (Path::Null, MailParameters::default());
+        }
+        let path = take_path(&mut rest).0;
+        let flags = take_octet(&mut rest);
+        let parameters = MailParameters {
+            body: match flags & 3 {
+                0 => Body::SevenBit,
+                1 => Body::EightBitMime,
+                _ => Body::BinaryMime,
+            },
+            ret: match flags >> 2 & 3 {
+                0 => None,
+                1 => Some(Return::Full),
+                _ => Some(Return::Headers),
+            },
+            smtputf8: flags & 1 << 4 != 0,
+            requiretls: flags & 1 << 5 != 0,
+            size_bytes: take(&mut rest).and_then(|octets| Some(u64::from_le_bytes(*octets.first_chunk()?))),
+            envid: take(&mut rest),
+            auth: take(&mut rest),
+        };
+        (path, parameters)
+    }
+
+    /// Those whose RCPT was not refused, in their order.
+    pub fn recipients(&self) -> impl Iterator<Item = Recipient<'a>> + use<'a> {
+        let mut rest = self.octets.get(self.recipients_at..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            // BOUND: each turn takes a recipient.
+            while !rest.is_empty() {
+                let (recipient, is_withdrawn) = take_recipient(&mut rest);
+                if !is_withdrawn {
+                    return Some(recipient);
+                }
+            }
+            None
+        })
+    }
+
+    /// The octets, and where in them the recipients begin: what [`Self::of`] makes the same view of again.
+    pub fn parts(&self) -> (&'a [u8], usize) {
+        (self.octets, self.recipients_at)
+    }
+
+    /// A view of octets that [`Self::parts`] gave. Of others it reads something, and never fails.
+    pub fn of(octets: &'a [u8], recipients_at: usize) -> Self {
+        Self { octets, recipients_at: recipients_at.min(octets.len()) }
+    }
+}
+
+/// Octets of a route.
+const ROUTE_OCTETS: usize = 2;
+
+/// Octets of a recipient beside its texts: two for flags, its route, and the lengths of three fields.
+const RECIPIENT_FRAME_OCTETS: usize = 2 + ROUTE_OCTETS + 3 * 2;
 
 fn take_octet(rest: &mut &[u8]) -> u8 {
     rest.split_off_first().copied().unwrap_or_default()
 }
 
+fn take_number(rest: &mut &[u8]) -> u16 {
+    u16::from_le_bytes([take_octet(rest), take_octet(rest)])
+}
+
 fn take<'o>(rest: &mut &'o [u8]) -> Option<&'o [u8]> {
-    let length = u16::from_le_bytes([take_octet(rest), take_octet(rest)]);
+    let length = take_number(rest);
     rest.split_off(..usize::from(length.checked_sub(1)?))
 }
 
 /// A recipient, and whether it was withdrawn.
-fn take_recipient<'o>(rest: &mut &'o [u8]) -> (Path<'o>, RcptParameters<'o>, bool) {
+fn take_recipient<'o>(rest: &mut &'o [u8]) -> (Recipient<'o>, bool) {
     let (path, is_withdrawn) = take_path(rest);
     let notify = match take_octet(rest) {
         0 => None,
         1 => Some(Notify::Never),
         on => Some(Notify::On { success: on & 1 << 1 != 0, failure: on & 1 << 2 != 0, delay: on & 1 << 3 != 0 }),
     };
-    (path, RcptParameters { notify, orcpt: take(rest) }, is_withdrawn)
+    let route = Route(take_number(rest));
+    (Recipient { path, parameters: RcptParameters { notify, orcpt: take(rest) }, route }, is_withdrawn)
 }
 
 /// A path, and whether its recipient was withdrawn.
@@ -295,7 +365,9 @@ mod tests {
             sender in words(),
             (size_bytes, body, ret, flags) in (any::<Option<u64>>(), 0..3_u8, 0..3_u8, 0..4_u8),
             texts in any::<(Option<Vec<u8>>, Option<Vec<u8>>)>(),
-            recipients in prop::collection::vec((words(), 0..16_u8, any::<Option<Vec<u8>>>(), any::<bool>()), 0..8),
+            recipients in prop::collection::vec(
+                (words(), 0..16_u8, any::<Option<Vec<u8>>>(), any::<bool>(), any::<u16>()), 0..8,
+            ),
         ) {
             let parameters = MailParameters {
                 size_bytes,
@@ -312,7 +384,7 @@ mod tests {
             envelope.add(Path::Local(b"y"), &RcptParameters::default()).unwrap();
             envelope.begin(path(&sender), &parameters);
             let mut kept = Vec::new();
-            for (words, notify, orcpt, is_kept) in &recipients {
+            for (words, notify, orcpt, is_kept, route) in &recipients {
                 let notify = match notify {
                     0 => None,
                     1 => Some(Notify::Never),
@@ -321,14 +393,28 @@ mod tests {
                 };
                 let parameters = RcptParameters { notify, orcpt: orcpt.as_deref() };
                 let place = envelope.add(path(words), &parameters).unwrap();
+                let route = Route(*route);
+                envelope.set_route(place, route);
                 if *is_kept {
-                    kept.push((path(words), parameters));
+                    kept.push(Recipient { path: path(words), parameters, route });
                 } else {
                     envelope.withdraw(place);
                 }
             }
             prop_assert_eq!(envelope.sender(), (path(&sender), parameters));
-            prop_assert_eq!(envelope.recipients().collect::<Vec<_>>(), kept);
+            let (octets, recipients_at) = envelope.view().parts();
+            let read_again = EnvelopeView::of(octets, recipients_at);
+            prop_assert_eq!(read_again.sender(), envelope.sender());
+            prop_assert_eq!(read_again.recipients().collect::<Vec<_>>(), kept);
+        }
+
+        #[test]
+        fn octets_that_are_no_envelope_are_read_without_harm(
+            octets in prop::collection::vec(any::<u8>(), 0..200), recipients_at in 0..300_usize,
+        ) {
+            let view = EnvelopeView::of(&octets, recipients_at);
+            view.sender();
+            prop_assert!(view.recipients().count() <= octets.len());
         }
     }
 

@@ -1,5 +1,5 @@
-//! PURE. What a message is beside its content: addresses, envelope, id, trace fields; and what is noticed of its header
-//! section and its lines while they pass.
+//! PURE. What a message is beside its content: addresses, envelope, id, trace fields, and all of it in one run of octets
+//! (`manifest`); and what is noticed of its header section, its lines and its octets while they pass.
 //!
 //! *Does not* know any protocol: how an address was read, and to whom an envelope is given, are others' matters.
 
@@ -10,4 +10,6 @@ pub mod date;
 pub mod envelope;
 pub mod header;
 pub mod id;
+pub mod manifest;
+pub mod marks;
 pub mod trace;

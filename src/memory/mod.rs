@@ -1,4 +1,4 @@
-//! UNSAFE ISLAND. Memory that the kernel may write or read while we do not look.
+//! UNSAFE ISLAND. Memory that the kernel, or another thread, may write or read while we do not look.
 //!
 //! *Invariant*: such memory is never a `&mut [u8]` before the kernel has said which range of it is complete. Whose it
 //! is at the moment is told to AddressSanitizer, where a build has it (`tests/memory/run`).
@@ -6,3 +6,4 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod region;
+pub mod slab;

@@ -25,6 +25,24 @@ pub struct Timeouts {
     pub answer_ms: u64,
 }
 
+/// What becomes of a message that is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// It is thrown away.
+    Discard,
+    /// It is handed off to the sinks that its recipients' routes name.
+    HandOff(Promise),
+}
+
+/// What the 250 at the end of mail data means for a message that is handed off (DESIGN decision 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// It is in a sink's queue, in memory.
+    Memory,
+    /// The sinks have it: the reply is theirs, for each recipient.
+    Delivered,
+}
+
 /// What a connection of one listener (later: of one peer, one certificate, one identity) is held to.
 #[derive(Clone, Debug)]
 pub struct Scope {
@@ -37,6 +55,8 @@ pub struct Scope {
     /// A PROXY header is required before anything else, and must be there whole within so many ms; `None`: it is not
     /// looked for. It tells who the peer is, so it is the same in all scopes of a listener.
     pub proxy_timeout_ms: Option<u64>,
+    /// What becomes of its mail.
+    pub taking: Taking,
     /// Whether the CRC32C of the content of each message that is taken is added up, for a client that wants to know whether
     /// what it sent is what arrived.
     pub sums_content: bool,
@@ -118,6 +138,7 @@ mod tests {
             settings: Settings::new(Terms::public("mx.test")),
             timeouts,
             proxy_timeout_ms: Some(4),
+            taking: Taking::Discard,
             sums_content: true,
             policy: Arc::new(AcceptAll),
         };

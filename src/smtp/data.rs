@@ -17,6 +17,8 @@
 //! **RFC** 5321 §2.3.8, §4.1.1.4, §4.5.2.
 #![forbid(unsafe_code)]
 
+pub use crate::mail::marks::Marks;
+
 use super::scan::Scanner;
 
 const CR: u8 = b'\r';
@@ -33,26 +35,6 @@ pub enum BareNewline {
     Preserve,
     /// It is content as it is, and the session refuses the message at the end of data because of the marks.
     Reject,
-}
-
-/// What the decoder noticed in the octets that it consumed. A mark once set stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// An LF without a CR before it.
-    pub bare_lf: bool,
-    /// A CR without an LF behind it.
-    pub bare_cr: bool,
-    /// A NUL.
-    pub nul: bool,
-    /// An octet above 127.
-    pub eight_bit: bool,
-    /// A line that some other server could take for the end of data: it is one dot, and it is not the end of data.
-    ///
-    /// Precisely: split the data behind each CRLF, each bare CR and each bare LF; some line with its line end, but for
-    /// NULs, is one dot, and the line is not the exact dot between exact CRLFs. The line end may be of any of the three
-    /// kinds, and so may the one before. Spaces, other controls, two dots, and a dot with its highest bit set make a
-    /// line that is plain data.
-    pub false_end: bool,
 }
 
 /// What [`DataDecoder::step`] came to.

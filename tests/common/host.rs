@@ -310,8 +310,11 @@ fn end(
         assert_eq!(written(reverse_path), message.reverse_path);
         assert_eq!(mail_parameters(&parameters), message.mail_parameters);
         let kept: Vec<_> = record.envelope().recipients().collect();
-        assert_eq!(kept.iter().map(|(path, _)| written(*path)).collect::<Vec<_>>(), message.recipients);
-        assert_eq!(kept.iter().map(|(_, rest)| rcpt_parameters(rest)).collect::<Vec<_>>(), message.rcpt_parameters);
+        assert_eq!(kept.iter().map(|one| written(one.path)).collect::<Vec<_>>(), message.recipients);
+        assert_eq!(
+            kept.iter().map(|one| rcpt_parameters(&one.parameters)).collect::<Vec<_>>(),
+            message.rcpt_parameters
+        );
     }
     let fate = match decision {
         Decision::Now(outcome) => decided(&mut message, outcome),
@@ -323,7 +326,7 @@ fn end(
 /// What an outcome makes of a message: those who did not take it are no recipients of it.
 fn decided(message: &mut Message, outcome: &Outcome) -> Fate {
     match outcome {
-        Outcome::Accept | Outcome::AcceptAs(_) => Fate::Accepted,
+        Outcome::Accept | Outcome::AcceptFor(_) | Outcome::AcceptAs(_) => Fate::Accepted,
         Outcome::Refuse(_) => Fate::Refused,
         Outcome::Each(all) => {
             let mut took = all.iter().map(Result::is_ok);

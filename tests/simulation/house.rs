@@ -370,6 +370,7 @@ impl<'s> House<'s> {
                 settings: Settings::new(terms.terms.clone()),
                 timeouts: terms.timeouts,
                 proxy_timeout_ms: terms.proxy_timeout_ms,
+                taking: crate::policy::scope::Taking::Discard,
                 sums_content: true,
                 policy: Arc::clone(&self.clerk) as Arc<dyn Policy>,
             };

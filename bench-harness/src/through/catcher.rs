@@ -149,7 +149,7 @@ impl Catcher {
         let number = u64::from(stamp.number);
         // The plan of the engine says that it is kept.
         let Some(record) = message.record else { return };
-        for (path, _) in record.envelope().recipients() {
+        for path in record.envelope().recipients().map(|recipient| recipient.path) {
             let Some(of) = self.recipient(path, stamp) else {
                 let text = || format!("message {number} arrived for {}, who is no recipient of it", shown(path));
                 arrivals.fault(&arrivals.misaddressed, text);

@@ -370,7 +370,8 @@ mod tests {
                         let outcome = decide(&question, &connect);
                         if let Question::EndOfData(ended) = question {
                             let record = ended.record.expect("it is kept");
-                            let written = record.envelope().recipients().map(|(path, _)| format!("{path:?}"));
+                            let written =
+                                record.envelope().recipients().map(|recipient| format!("{:?}", recipient.path));
                             let recipients: Vec<String> = written.collect();
                             assert_eq!(ended.recipients as usize, recipients.len());
                             assert_eq!(ended.content_octets, content.len() as u64);

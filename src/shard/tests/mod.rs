@@ -65,6 +65,7 @@ fn scope(policy: Arc<dyn Policy>) -> Scope {
         settings: Settings::new(terms),
         timeouts,
         proxy_timeout_ms: None,
+        taking: crate::policy::scope::Taking::Discard,
         sums_content: true,
         policy,
     }

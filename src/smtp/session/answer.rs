@@ -31,6 +31,7 @@ impl Machine {
                 self.begin_chunk(chunk, settings, replies);
             }
             _ => {
+                self.keep_route(asking, &outcome);
                 let reply = self.conclude_command(settings, asking, outcome.refusal());
                 self.give_for(settings, reply, asking.rcpt_of(), replies);
                 if matches!(asking, Asking::Auth) {
@@ -65,6 +66,7 @@ impl Machine {
                 self.slots.resolve(number, answer);
             }
             _ => {
+                self.keep_route(asking, &outcome);
                 let reply = self.conclude_command(settings, asking, outcome.refusal());
                 self.slots.resolve(number, Answer::One(reply));
             }
@@ -72,6 +74,17 @@ impl Machine {
         self.slots.give_ready(settings, replies);
         if matches!(asking, Asking::Auth) {
             self.end_if_too_many_errors(settings, replies);
+        }
+    }
+
+    /// An accepted recipient's mail goes where the outcome says.
+    #[inline]
+    fn keep_route(&mut self, asking: Asking, outcome: &Outcome) {
+        if let (Outcome::AcceptFor(route), Asking::Rcpt { transaction, place: Some(place) }) = (outcome, asking)
+            && matches!(&self.phase, Phase::Open(open) if open.number == transaction)
+            && let Some(record) = &mut self.record
+        {
+            record.set_route(place, *route);
         }
     }
 
@@ -314,7 +327,7 @@ impl Outcome {
     /// come again for one; where some took it and others never will, it is taken, and the sender hears of those otherwise.
     pub fn refusal(&self) -> Option<Reply> {
         match self {
-            Self::Accept | Self::AcceptAs(_) => None,
+            Self::Accept | Self::AcceptFor(_) | Self::AcceptAs(_) => None,
             Self::Refuse(reply) => Some(*reply),
             Self::Each(all) => {
                 let refusals = || all.iter().filter_map(|one| one.err());

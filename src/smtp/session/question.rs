@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mail::envelope::Place;
+use crate::mail::envelope::{Place, Route};
 use crate::mail::id::MessageId;
 use crate::mail::trace::With;
 use crate::smtp::command::{Chunk, MailCommand, RcptCommand};
@@ -149,6 +149,8 @@ pub struct Ended<'q> {
 pub enum Outcome {
     /// Go on.
     Accept,
+    /// At RCPT: go on, and keep that the mail of this recipient goes there.
+    AcceptFor(Route),
     /// At the end of mail data: the message is taken over under this id, which the reply names.
     AcceptAs(MessageId),
     /// With this reply; one that closes ends the session.

@@ -2,7 +2,7 @@
 //! lines of the content hold.
 
 use crate::mail::address::Path;
-use crate::mail::envelope::{Envelope, EnvelopeFull, MailParameters, Place, RcptParameters};
+use crate::mail::envelope::{Envelope, EnvelopeFull, MailParameters, Place, RcptParameters, Route};
 use crate::mail::header::{HeaderWatch, LineWatch};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::question::Credentials;
@@ -58,6 +58,11 @@ impl Record {
         parameters: &RcptParameters<'_>,
     ) -> Result<Place, EnvelopeFull> {
         self.envelope.add(forward_path, parameters)
+    }
+
+    /// Where the mail of a recipient goes.
+    pub(super) fn set_route(&mut self, place: Place, route: Route) {
+        self.envelope.set_route(place, route);
     }
 
     /// A recipient that was just added has no room.

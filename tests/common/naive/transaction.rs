@@ -479,7 +479,7 @@ impl Session<'_> {
             });
         }
         match outcome {
-            Outcome::Accept => (0..each).for_each(|_| self.say_taken(None)),
+            Outcome::Accept | Outcome::AcceptFor(_) => (0..each).for_each(|_| self.say_taken(None)),
             Outcome::AcceptAs(id) => (0..each).for_each(|_| self.say_taken(Some(id))),
             Outcome::Refuse(reply) => (0..each).for_each(|_| self.say(reply)),
             Outcome::Each(all) if self.is_lmtp() => {

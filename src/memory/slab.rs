@@ -1,0 +1,393 @@
+//! Memory in which content is kept while it arrives, and until it is delivered: each octet is copied once, to its end in a block,
+//! and lent from there to other threads.
+//!
+//! *Invariants*: only the owner writes, and only behind what it has written so far; a [`Lease`] names octets that were written
+//! before it could pass to another thread, and that nobody writes again while it lives. A block goes back to its owner when
+//! its last lease is dropped, wherever that is; it is unmapped when the owner does not need it, or is gone.
+//!
+//! *Why this way*: a message of a few KiB takes a part of a block and one count of references; a large one takes many blocks. Pieces
+//! of messages that arrive at the same time lie side by side, as they came. *Cost*: a block is in use as long as any message in
+//! it is, which is why the bound counts blocks.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::limits::BLOCK_OCTETS;
+use crate::memory::region::Region;
+
+/// No block is to be had: all that are allowed are in use, or the system has no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no memory for content is left")]
+pub struct SlabFull;
+
+/// A run of memory, and how many hold it.
+struct Block {
+    /// Leases on it, and one for the owner while it writes there.
+    holders: AtomicU32,
+    /// Where it goes when nobody holds it; nowhere while it lies there.
+    home: UnsafeCell<Option<Arc<Home>>>,
+    memory: Region,
+}
+
+/// Where blocks lie that nobody holds.
+struct Home {
+    free: ArrayQueue<Box<Block>>,
+    /// Blocks that exist.
+    made: AtomicUsize,
+}
+
+// SAFETY: the memory of a block is written by its owner alone, in ranges that nobody else reads yet; `home` is touched by the owner
+// before it lends the block, and by the last holder after all others are done.
+unsafe impl Send for Block {}
+
+/// Gives one hold on a block back.
+///
+/// # Safety
+/// The caller has one, and does not use the block afterwards.
+unsafe fn let_go(block: NonNull<Block>) {
+    // SAFETY: it is held, so it exists.
+    let holders = unsafe { &block.as_ref().holders };
+    if holders.fetch_sub(1, Ordering::Release) != 1 {
+        return;
+    }
+    // With the Release of the others: all that they did with the block is done.
+    fence(Ordering::Acquire);
+    // SAFETY: it was made by `Box::leak`, and nobody holds it any more.
+    let block = unsafe { Box::from_raw(block.as_ptr()) };
+    // SAFETY: nobody else has the block.
+    let home = unsafe { (*block.home.get()).take() };
+    if let Some(home) = home
+        && let Err(one_too_many) = home.free.push(block)
+    {
+        // Cannot be: there is room for every block that may exist.
+        drop(one_too_many);
+    }
+}
+
+/// Octets of one message that lie together. Can be sent to another thread.
+pub struct Lease {
+    block: NonNull<Block>,
+    from: u32,
+    octets: u32,
+}
+
+// SAFETY: it gives out octets that nobody writes while it lives, and a count that is atomic.
+unsafe impl Send for Lease {}
+// SAFETY: as above.
+unsafe impl Sync for Lease {}
+
+impl Lease {
+    /// The octets.
+    pub fn octets(&self) -> &[u8] {
+        // SAFETY: the lease holds the block.
+        let block = unsafe { self.block.as_ref() };
+        let start = block.memory.at(self.from as usize);
+        // SAFETY: the range lies in the block, was written before the lease was made or grown, and is not written while it lives.
+        unsafe { std::slice::from_raw_parts(start, self.octets as usize) }
+    }
+
+    /// Another lease on the same octets.
+    fn share(&self) -> Self {
+        // SAFETY: the lease holds the block.
+        unsafe { self.block.as_ref() }.holders.fetch_add(1, Ordering::Relaxed);
+        Self { ..*self }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // SAFETY: the hold is this lease's own, and it is gone.
+        unsafe { let_go(self.block) }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({} octets)", self.octets)
+    }
+}
+
+/// Octets of one message, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Leases {
+    // COST: most messages lie in one piece, and then nothing is allocated.
+    first: Option<Lease>,
+    rest: Vec<Lease>,
+}
+
+impl Leases {
+    /// How many octets.
+    pub fn len(&self) -> u64 {
+        self.leases().map(|lease| u64::from(lease.octets)).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The octets, piece by piece; no piece is empty.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.first.iter().chain(&self.rest).map(Lease::octets)
+    }
+
+    /// Others on the same octets.
+    pub fn share(&self) -> Self {
+        Self { first: self.first.as_ref().map(Lease::share), rest: self.rest.iter().map(Lease::share).collect() }
+    }
+
+    fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    fn last(&mut self) -> Option<&mut Lease> {
+        self.rest.last_mut().or(self.first.as_mut())
+    }
+
+    fn push(&mut self, lease: Lease) {
+        if self.first.is_none() {
+            self.first = Some(lease);
+        } else {
+            self.rest.push(lease);
+        }
+    }
+}
+
+/// The owner's side: one thread's.
+pub struct Slab {
+    /// The block that is being written, held.
+    current: Option<NonNull<Block>>,
+    /// So many of its octets are written.
+    written: usize,
+    home: Arc<Home>,
+}
+
+// SAFETY: the block that is being written is the slab's own to write, on whatever thread it is.
+unsafe impl Send for Slab {}
+
+impl Slab {
+    /// Of so many blocks of [`BLOCK_OCTETS`] at most; at least one. None is made before it is needed.
+    pub fn new(blocks: usize) -> Self {
+        let home = Home { free: ArrayQueue::new(blocks.max(1)), made: AtomicUsize::new(0) };
+        Self { current: None, written: 0, home: Arc::new(home) }
+    }
+
+    /// Copies octets behind those that the leases name. On failure some of them may have been copied.
+    pub fn append(&mut self, leases: &mut Leases, mut octets: &[u8]) -> Result<(), SlabFull> {
+        while !octets.is_empty() {
+            let block = self.block()?;
+            let room = BLOCK_OCTETS - self.written;
+            let (now, later) = octets.split_at(octets.len().min(room));
+            // SAFETY: the slab holds the block.
+            let start = unsafe { block.as_ref() }.memory.at(self.written);
+            // SAFETY: so much room is left in the block, and nobody has a lease on octets that were not written yet.
+            unsafe { std::ptr::copy_nonoverlapping(now.as_ptr(), start, now.len()) };
+            let (from, more) = (self.written as u32, now.len() as u32);
+            self.written += now.len();
+            match leases.last() {
+                Some(last) if last.block == block && last.from + last.octets == from => last.octets += more,
+                _ => {
+                    // SAFETY: the slab holds the block.
+                    unsafe { block.as_ref() }.holders.fetch_add(1, Ordering::Relaxed);
+                    leases.push(Lease { block, from, octets: more });
+                }
+            }
+            octets = later;
+        }
+        Ok(())
+    }
+
+    /// Octets of memory in use: of blocks of which some octet is.
+    pub fn octets(&self) -> u64 {
+        let made = self.home.made.load(Ordering::Relaxed);
+        (made.saturating_sub(self.home.free.len()) * BLOCK_OCTETS) as u64
+    }
+
+    /// Octets that may be in use.
+    pub fn octets_most(&self) -> u64 {
+        (self.home.free.capacity() * BLOCK_OCTETS) as u64
+    }
+
+    /// Gives a block back to the system if more than so many are free. To be called now and then.
+    pub fn trim(&mut self, kept: usize) {
+        if self.home.free.len() > kept && self.home.free.pop().is_some() {
+            self.home.made.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A block with room.
+    fn block(&mut self) -> Result<NonNull<Block>, SlabFull> {
+        if let Some(block) = self.current {
+            if self.written < BLOCK_OCTETS {
+                return Ok(block);
+            }
+            self.leave();
+        }
+        let mut block = match self.home.free.pop() {
+            Some(free) => free,
+            None => self.make()?,
+        };
+        *block.home.get_mut() = Some(Arc::clone(&self.home));
+        *block.holders.get_mut() = 1;
+        let block = NonNull::from(Box::leak(block));
+        self.written = 0;
+        Ok(*self.current.insert(block))
+    }
+
+    fn make(&self) -> Result<Box<Block>, SlabFull> {
+        if self.home.made.load(Ordering::Relaxed) >= self.home.free.capacity() {
+            return Err(SlabFull);
+        }
+        let memory = Region::new(BLOCK_OCTETS).map_err(|_| SlabFull)?;
+        self.home.made.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Block { holders: AtomicU32::new(0), home: UnsafeCell::new(None), memory }))
+    }
+
+    /// The block that is being written is left to those who have leases on it.
+    fn leave(&mut self) {
+        if let Some(block) = self.current.take() {
+            // SAFETY: the hold is the slab's own, which has just forgotten the block.
+            unsafe { let_go(block) }
+        }
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl fmt::Debug for Slab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slab({} of {} octets)", self.octets(), self.octets_most())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::mpsc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BLOCK: u64 = BLOCK_OCTETS as u64;
+
+    fn text(leases: &Leases) -> Vec<u8> {
+        leases.pieces().collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn pieces_that_follow_each_other_are_one() {
+        let mut slab = Slab::new(2);
+        let [mut one, mut other] = [Leases::default(), Leases::default()];
+        slab.append(&mut one, b"ab").unwrap();
+        slab.append(&mut one, b"cd").unwrap();
+        slab.append(&mut other, b"xy").unwrap();
+        slab.append(&mut one, b"ef").unwrap();
+        assert_eq!(one.pieces().collect::<Vec<_>>(), [&b"abcd"[..], b"ef"]);
+        assert_eq!((text(&one), text(&other)), (b"abcdef".to_vec(), b"xy".to_vec()));
+        assert_eq!((one.len(), Leases::default().is_empty()), (6, true));
+    }
+
+    #[test]
+    fn blocks_are_bounded_and_come_back_with_their_last_lease() {
+        let mut slab = Slab::new(3);
+        let mut all: Vec<Leases> = (0..3).map(|_| Leases::default()).collect();
+        for leases in &mut all {
+            slab.append(leases, &vec![7; BLOCK_OCTETS]).unwrap();
+        }
+        assert_eq!(slab.octets(), 3 * BLOCK);
+        assert_eq!(slab.append(&mut Leases::default(), b"x"), Err(SlabFull));
+        let shared = all[0].share();
+        all.remove(0);
+        assert_eq!(slab.append(&mut Leases::default(), b"x"), Err(SlabFull), "somebody has the block still");
+        drop(shared);
+        assert_eq!(slab.octets(), 2 * BLOCK);
+        slab.append(&mut all[0], b"x").unwrap();
+        assert_eq!((text(&all[0]).len(), slab.octets()), (BLOCK_OCTETS + 1, 3 * BLOCK));
+        drop(all);
+        assert_eq!(slab.octets(), BLOCK, "the one that is being written");
+        slab.trim(1);
+        assert_eq!(slab.home.made.load(Ordering::Relaxed), 2);
+        slab.trim(1);
+        assert_eq!(slab.home.made.load(Ordering::Relaxed), 2, "one is kept");
+    }
+
+    #[test]
+    fn leases_outlive_their_slab() {
+        let mut slab = Slab::new(1);
+        let mut leases = Leases::default();
+        slab.append(&mut leases, b"here still").unwrap();
+        let home = Arc::downgrade(&slab.home);
+        drop(slab);
+        assert_eq!(text(&leases), b"here still");
+        drop(leases);
+        assert!(home.upgrade().is_none(), "nothing is left");
+    }
+
+    /// What other threads read is what was written, while the owner goes on in the same blocks.
+    #[test]
+    fn octets_are_read_elsewhere_while_others_are_written() {
+        let (sender, receiver) = mpsc::sync_channel::<(u8, Leases)>(16);
+        let reader = std::thread::spawn(move || {
+            let mut read = 0_u64;
+            for (octet, leases) in receiver {
+                assert!(leases.pieces().flatten().all(|this| *this == octet));
+                read += leases.len();
+            }
+            read
+        });
+        let mut slab = Slab::new(4);
+        let mut written = 0;
+        for number in 0..3_000_u32 {
+            let mut leases = Leases::default();
+            let octets = vec![number as u8; (number as usize * 37) % 5_000 + 1];
+            while slab.append(&mut leases, &octets).is_err() {
+                leases = Leases::default();
+                std::thread::yield_now();
+            }
+            written += octets.len() as u64;
+            sender.send((number as u8, leases)).unwrap();
+        }
+        drop(sender);
+        assert_eq!(reader.join().unwrap(), written);
+        assert!(slab.octets() <= BLOCK);
+    }
+
+    proptest! {
+        /// Any number of messages that grow in any order, and are forgotten in any order.
+        #[test]
+        fn what_was_put_in_comes_out(steps in prop::collection::vec((0..4_usize, 0..60_000_usize, any::<bool>()), 1..60)) {
+            let mut slab = Slab::new(64);
+            let mut open: Vec<(Leases, Vec<u8>)> = (0..4).map(|_| Default::default()).collect();
+            let mut kept = VecDeque::new();
+            for (step, (which, octets, ends)) in steps.into_iter().enumerate() {
+                let piece = vec![step as u8; octets];
+                let (leases, copy) = &mut open[which];
+                slab.append(leases, &piece).unwrap();
+                copy.extend_from_slice(&piece);
+                if ends {
+                    kept.push_back(std::mem::take(&mut open[which]));
+                    if kept.len() > 3 {
+                        kept.pop_front();
+                    }
+                }
+                for (leases, copy) in kept.iter().chain(&open) {
+                    prop_assert_eq!(leases.len(), copy.len() as u64);
+                    prop_assert!(leases.pieces().all(|piece| !piece.is_empty()));
+                    prop_assert_eq!(&text(leases), copy);
+                }
+            }
+            drop((open, kept));
+            prop_assert!(slab.octets() <= BLOCK);
+        }
+    }
+}
