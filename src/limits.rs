@@ -37,6 +37,10 @@ pub const PATH_OCTETS: usize = 256;
 pub const PATH_OCTETS_LOOSE: usize = 512;
 const _: () = assert!(PATH_OCTETS_LOOSE <= COMMAND_LINE_BASE_OCTETS);
 
+/// Octets of the form in which a recipient is looked up: a local-part, the sign, and a domain, which is the server's own name
+/// where the recipient has none. Any path that is read fits, so that a look-up needs no memory but the stack.
+pub const RECIPIENT_KEY_OCTETS: usize = LOCAL_PART_OCTETS_LOOSE + 1 + DOMAIN_OCTETS;
+
 /// Octets of one transaction's envelope: 1,000 recipients with a kilobyte each. RCPT above it is refused with 452.
 pub const ENVELOPE_OCTETS: usize = 1024 * 1024;
 const _: () = assert!(ENVELOPE_OCTETS / 1000 >= PATH_OCTETS_LOOSE + 500, "an ORCPT has 500 octets at most, RFC 3461");

@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod decision;
+pub mod recipients;
 pub mod scope;
 pub mod script;

@@ -132,6 +132,14 @@ replies! {
     AuthTemporaryFailure = 454 "4.7.0 Temporary authentication failure";
     /// The memory for sessions is nearly used up.
     NoMemory = 452 "4.3.1 Insufficient system resources, try again later";
+    /// A recipient that the list defers: RFC 3463 §3.3.
+    RecipientLater = 450 "4.2.1 Recipient takes no mail now, try again later";
+    /// A recipient's mailbox is at its quota: RFC 3463 §3.3. It may be emptied, so the client is to come again.
+    MailboxFull = 452 "4.2.2 Mailbox is full, try again later";
+    /// A sink has no room: RFC 3463 §3.4.
+    InsufficientStorage = 452 "4.3.1 Insufficient storage, try again later";
+    /// A sink could not keep the message.
+    DeliveryFailed = 451 "4.3.0 Delivery failed, try again later";
 
     // Permanent failures: the client's.
     /// A verb that is not known.
@@ -222,6 +230,14 @@ replies! {
     BareNewlineInData = 550 "5.5.2 Message has a bare carriage return or line feed";
     /// A dot line with a wrong line end: the mark of SMTP smuggling.
     FalseEndOfData = 550 "5.5.2 Message has a dot line with a wrong line end";
+    /// A recipient for whom no mail is taken here: RFC 5321 §7.9.
+    RelayDenied = 550 "5.7.1 Relaying denied";
+    /// A recipient that the list knows not to exist.
+    UnknownRecipient = 550 "5.1.1 No such recipient here";
+    /// A recipient's domain takes no mail at all: RFC 7504 §3, RFC 7505 §4.2.
+    NoMailAccepted = 556 "5.1.10 Recipient's domain takes no mail";
+    /// A peer that is not served here, as its greeting: RFC 5321 §3.1.
+    AccessDenied = 554 "5.7.1 Access denied";
     /// XCLIENT from a peer that is not trusted with it.
     XclientRefused = 550 "5.7.0 XCLIENT is not allowed from here";
     /// A line of the content above `line_octets`: RFC 5321 §4.5.3.1.6.
