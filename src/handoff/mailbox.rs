@@ -100,6 +100,11 @@ impl<M> Sender<M> {
         }
         Ok(())
     }
+
+    /// What wakes the owner: for a [`crate::handoff::sleep::sleeper`] that sleeps on the very eventfd of its mailbox.
+    pub fn bell(&self) -> Waker {
+        self.0.waker.clone()
+    }
 }
 
 impl<M> Receiver<M> {

@@ -7,32 +7,69 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 pub(super) use crossbeam::queue::ArrayQueue;
-use rustix::event::{EventfdFlags, eventfd};
+pub(super) use crossbeam::utils::CachePadded;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 pub(super) use rustix::io::Errno;
 pub(super) use std::sync::Arc;
-pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+/// One whose count orders: what its holders did is seen by the last of them, who drops. The models have another for it.
+pub(super) use std::sync::Arc as OrderedArc;
+pub(super) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
-/// What a thread sleeps on, by its ring: an eventfd.
+/// What a thread sleeps on, by its ring or by itself: an eventfd.
 pub(super) type Awaited = OwnedFd;
 
-/// Wakes whoever sleeps on the eventfd, or will next.
-#[derive(Debug)]
-pub(super) struct Waker(OwnedFd);
+/// Wakes whoever sleeps on the eventfd, or will next. Whether anybody does is for others to know.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<OwnedFd>);
 
 impl Waker {
     pub(super) fn new() -> Result<(Self, Awaited), Errno> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
         let awaited = rustix::io::fcntl_dupfd_cloexec(&wake, 0)?;
-        Ok((Self(wake), awaited))
+        Ok((Self(Arc::new(wake)), awaited))
     }
 
     pub(super) fn wake(&self) {
         // Fails only when the counter is at its maximum, and then the owner is awake anyway.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
+}
+
+/// Sleeps until woken, once for all wakes so far, or until the time is over, or a signal comes. Says whether it was a wake.
+pub(super) fn sleep(awaited: &Awaited, most: Option<Duration>) -> bool {
+    let most = most.map(|most| {
+        let seconds = most.as_secs().try_into().unwrap_or(i64::MAX);
+        Timespec { tv_sec: seconds, tv_nsec: most.subsec_nanos().into() }
+    });
+    let rung = poll(&mut [PollFd::new(awaited, PollFlags::IN)], most.as_ref()).is_ok_and(|ready| ready > 0);
+    // The eventfd has one sleeper, so nobody else reads what was seen here.
+    rung && rustix::io::read(awaited, &mut [0; size_of::<u64>()]).is_ok()
 }
 
 /// Waits a moment for another thread to get on.
 pub(super) fn pause() {
     std::thread::sleep(Duration::from_millis(1));
+}
+
+/// A place that is lent as a pointer, for the time of a call: the models see who has it when.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    pub(super) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    /// Lends it to be read.
+    #[inline(always)]
+    pub(super) fn with<R>(&self, reads: impl FnOnce(*const T) -> R) -> R {
+        reads(self.0.get())
+    }
+
+    /// Lends it to be written.
+    #[inline(always)]
+    pub(super) fn with_mut<R>(&self, writes: impl FnOnce(*mut T) -> R) -> R {
+        writes(self.0.get())
+    }
 }

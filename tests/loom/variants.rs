@@ -13,13 +13,15 @@ struct Variant {
 }
 
 const MAILBOX: &str = "../../src/handoff/mailbox.rs";
+const RING: &str = "../../src/handoff/ring.rs";
+const SLEEP: &str = "../../src/handoff/sleep.rs";
 const COUNTER: &str = "../../src/metrics/counter.rs";
 const SYNC: &str = "src/handoff/sync.rs";
 
 /// What loom sees of the primitives that a file takes from the standard library itself.
 const ATOMICS: (&str, &str) = ("use std::sync::atomic::", "use loom::sync::atomic::");
 
-const VARIANTS: [Variant; 12] = [
+const VARIANTS: [Variant; 35] = [
     Variant { name: "mailbox", source: MAILBOX, changes: &[] },
     Variant {
         name: "wakes_first",
@@ -79,6 +81,139 @@ const VARIANTS: [Variant; 12] = [
             ("Arc, ArrayQueue, ", "Arc, "),
             ("use crate::limits;", "use crate::limits;\nuse crate::unordered_sync::ArrayQueue;"),
         ],
+    },
+    Variant { name: "ring", source: RING, changes: &[] },
+    Variant {
+        name: "publishes_unordered",
+        source: RING,
+        changes: &[(
+            "published.store(self.pushed, Ordering::Release)",
+            "published.store(self.pushed, Ordering::Relaxed)",
+        )],
+    },
+    Variant {
+        name: "takes_unordered",
+        source: RING,
+        changes: &[(
+            "load(Ordering::Acquire);\n            if self.published",
+            "load(Ordering::Relaxed);\n            if self.published",
+        )],
+    },
+    Variant {
+        name: "takes_batches_unordered",
+        source: RING,
+        changes: &[(
+            "load(Ordering::Acquire);\n        }\n        let count",
+            "load(Ordering::Relaxed);\n        }\n        let count",
+        )],
+    },
+    Variant {
+        name: "gives_back_unordered",
+        source: RING,
+        changes: &[("taken.store(self.taken, Ordering::Release)", "taken.store(self.taken, Ordering::Relaxed)")],
+    },
+    Variant {
+        name: "sees_room_unordered",
+        source: RING,
+        changes: &[("taken.load(Ordering::Acquire)", "taken.load(Ordering::Relaxed)")],
+    },
+    Variant {
+        name: "gives_back_before_it_reads",
+        source: RING,
+        changes: &[(
+            "        out.reserve(count);\n",
+            "        out.reserve(count);\n        self.shared.taken.store(self.taken.wrapping_add(count), Ordering::Release);\n",
+        )],
+    },
+    Variant {
+        name: "publishes_before_it_writes",
+        source: RING,
+        changes: &[(
+            "        self.shared.slot(self.pushed).with_mut(",
+            "        self.shared.published.store(self.pushed.wrapping_add(1), Ordering::Release);\n        self.shared.slot(self.pushed).with_mut(",
+        )],
+    },
+    Variant {
+        name: "fills_over",
+        source: RING,
+        changes: &[("== self.capacity() && self.free() == 0", "> self.capacity() && self.free() == 0")],
+    },
+    Variant {
+        name: "leaves_unpublished_items",
+        source: RING,
+        changes: &[(
+            "unsafe { self.shared.drop_items(self.published, self.pushed) };",
+            "unsafe { self.shared.drop_items(self.pushed, self.pushed) };",
+        )],
+    },
+    Variant {
+        name: "leaves_published_items",
+        source: RING,
+        changes: &[(
+            "unsafe { self.drop_items(taken, published) };",
+            "let _ = taken;\n        unsafe { self.drop_items(published, published) };",
+        )],
+    },
+    Variant {
+        name: "ends_unordered",
+        source: RING,
+        changes: &[("pusher_gone.store(true, Ordering::Release)", "pusher_gone.store(true, Ordering::Relaxed)")],
+    },
+    Variant {
+        name: "hears_the_end_unordered",
+        source: RING,
+        changes: &[("pusher_gone.load(Ordering::Acquire)", "pusher_gone.load(Ordering::Relaxed)")],
+    },
+    Variant { name: "sleep", source: SLEEP, changes: &[] },
+    Variant {
+        name: "announces_without_fence",
+        source: SLEEP,
+        changes: &[("// With its like in `wake`: see the head.\n        fence(Ordering::SeqCst);", "")],
+    },
+    Variant {
+        name: "wakes_without_fence",
+        source: SLEEP,
+        changes: &[("// With its like in `announce`: see the head.\n        fence(Ordering::SeqCst);", "")],
+    },
+    Variant {
+        name: "looks_once",
+        source: SLEEP,
+        changes: &[(
+            "finds() || sleep(&self.awaited, most)",
+            "{\n            let _ = finds;\n            sleep(&self.awaited, most)\n        }",
+        )],
+    },
+    Variant {
+        name: "looks_before_it_announces",
+        source: SLEEP,
+        changes: &[(
+            "self.sleeper.announce();\n        let up = finds() ||",
+            "let found = finds();\n        self.sleeper.announce();\n        let up = found ||",
+        )],
+    },
+    Variant {
+        name: "announces_weakly",
+        source: SLEEP,
+        changes: &[(
+            "self.asleep.swap(true, Ordering::Relaxed);\n        // With its like in `wake`: see the head.\n        fence(Ordering::SeqCst);",
+            "self.asleep.swap(true, Ordering::Release);\n        fence(Ordering::AcqRel);",
+        )],
+    },
+    Variant { name: "takes_the_word_silently", source: SLEEP, changes: &[("self.bell.wake();", "")] },
+    Variant {
+        name: "wakes_each_time",
+        source: SLEEP,
+        changes: &[("if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {", "{")],
+    },
+    Variant {
+        name: "leaves_the_word",
+        source: SLEEP,
+        changes: &[(" && self.asleep.swap(false, Ordering::Relaxed)", "")],
+    },
+    Variant {
+        name: "stays_announced",
+        source: SLEEP,
+        changes: &[("self.asleep.swap(false, Ordering::Relaxed);\n    }", "}")],
     },
     Variant { name: "counter", source: COUNTER, changes: &[ATOMICS] },
     Variant {

@@ -1,9 +1,11 @@
 //! The control mailbox: nothing is lost, nobody sleeps through a message, nobody waits for an owner that is gone.
 
-use std::mem::ManuallyDrop;
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::{Held, model};
 use loom::thread;
 use ringmx_loom::handoff::sync::Awaited;
 
@@ -80,28 +82,6 @@ mailbox!(SendsWithoutFence, sends_without_fence);
 mailbox!(GoesWithoutFence, goes_without_fence);
 mailbox!(OnAnUnorderedQueue, on_an_unordered_queue);
 
-/// A receiver that is not dropped while a model fails: its end is an event, and after a deadlock loom takes no more of
-/// them.
-struct Held<R>(ManuallyDrop<R>);
-
-impl<R> Drop for Held<R> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: dropped once, and not used again.
-            unsafe { ManuallyDrop::drop(&mut self.0) }
-        }
-    }
-}
-
-/// Tries every order in which a thread is interrupted so many times at most; `run --thorough` allows more.
-fn model(events: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(INTERRUPTIONS);
-    builder.check(events);
-}
-
-const INTERRUPTIONS: usize = 3;
-
 /// What a receiver does after a turn in which it took as many messages as it may.
 #[derive(Clone, Copy, PartialEq)]
 enum AfterFullTurn {
@@ -127,10 +107,10 @@ fn all_are_taken_in_order<M: Mailbox>(senders: usize, each: usize, after_full_tu
                 })
             })
             .collect();
-        let receiver = Held(ManuallyDrop::new(receiver));
+        let receiver = Held::new(receiver);
         let mut next = vec![0; senders];
         while next.iter().sum::<usize>() < senders * each {
-            let taken = receiver.0.take();
+            let taken = receiver.take();
             if let Some(letter) = &taken {
                 assert_eq!(letter.number, next[letter.sender], "the order of sender {}", letter.sender);
                 next[letter.sender] += 1;
@@ -139,7 +119,7 @@ fn all_are_taken_in_order<M: Mailbox>(senders: usize, each: usize, after_full_tu
                 awaited.sleep();
             }
         }
-        assert!(receiver.0.take().is_none(), "nothing came twice");
+        assert!(receiver.take().is_none(), "nothing came twice");
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }

@@ -6,14 +6,35 @@
 //! holds on it holds on crossbeam's. The eventfd is a number behind a lock: a sleeper waits until it is not 0, and
 //! takes it all.
 
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::AtomicUsize;
+use std::ops::Deref;
+use std::time::Duration;
+
 use loom::sync::{Condvar, Mutex};
 
-pub use loom::sync::atomic::{AtomicBool, Ordering, fence};
+pub use loom::cell::UnsafeCell;
+pub use loom::sync::Arc as OrderedArc;
+pub use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 pub use std::convert::Infallible as Errno;
-/// Not loom's: nothing relies on an order that a count of references makes, and without it there are fewer to try.
+/// Not loom's: who takes this one relies on no order that its count of references makes, and there are fewer to try.
 pub use std::sync::Arc;
+
+/// Where things lie in memory makes no order.
+#[derive(Debug, Default)]
+pub struct CachePadded<T>(T);
+
+impl<T> CachePadded<T> {
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> Deref for CachePadded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 /// Waits until another thread got on.
 pub fn pause() {
@@ -27,7 +48,7 @@ struct Bell {
 }
 
 /// Rings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Waker(Arc<Bell>);
 
 /// Hears it.
@@ -55,6 +76,20 @@ impl Awaited {
         }
         *rung = 0;
     }
+
+    /// How often it was rung since it was last heard.
+    pub fn rings(&self) -> u64 {
+        std::mem::take(&mut *self.0.rung.lock().unwrap())
+    }
+}
+
+/// Sleeps until woken. Where there is a time, it is over at once, whatever it is.
+pub fn sleep(awaited: &Awaited, most: Option<Duration>) -> bool {
+    if most.is_some() {
+        return awaited.rings() > 0;
+    }
+    awaited.sleep();
+    true
 }
 
 /// A bounded queue of many senders and takers.
