@@ -16,6 +16,7 @@ use crossbeam::utils::CachePadded;
 use rustix::io::Errno;
 
 use crate::config::{Bind, Listener, Plan, SocketOptions};
+use crate::handoff::intake::{Discard, Intake};
 use crate::handoff::mailbox::{self, Receiver, Sender};
 use crate::limits;
 use crate::metrics::counters::Counters;
@@ -27,8 +28,6 @@ use crate::reactor::setup::SetupError;
 use crate::shard::balance::{Load, Neighbours};
 use crate::shard::control::{Control, Door, SessionInfo};
 use crate::shard::{Shard, ShardOptions, slots_for};
-use crate::sink::Sink;
-use crate::sink::blackhole::Blackhole;
 
 /// Why the engine did not start, or did not take a new plan.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +100,7 @@ impl Engine {
     /// Opens every address of the plan, and starts its shards, whose mail is discarded. `takeover` shares addresses that other
     /// processes have.
     pub fn start(plan: Plan, takeover: bool) -> Result<Self, EngineError> {
-        Self::start_with(plan, takeover, |_| Blackhole)
+        Self::start_with(plan, takeover, |_| Discard)
     }
 
     /// The same, with sinks of the caller's: `make` is asked for one for each shard, by the shard's number. A sink is moved
@@ -113,19 +112,21 @@ impl Engine {
     ///
     /// use ringmx::config::{Plan, SinkOptions};
     /// use ringmx::engine::Engine;
-    /// use ringmx::policy::decision::{Decision, Ticket};
-    /// use ringmx::sink::Sink;
-    /// use ringmx::smtp::session::{Ended, Outcome};
+    /// use ringmx::handoff::intake::{Arrived, Intake};
+    /// use ringmx::policy::decision::Decision;
+    /// use ringmx::policy::scope::Scope;
+    /// use ringmx::smtp::session::Outcome;
     ///
     /// /// Counts lines.
     /// struct Lines(Arc<AtomicU64>);
     ///
-    /// impl Sink for Lines {
-    ///     fn content(&mut self, _slot: u32, piece: &[u8]) {
+    /// impl Intake for Lines {
+    ///     fn content(&mut self, _scope: &Scope, _slot: u32, piece: &[u8]) -> usize {
     ///         self.0.fetch_add(piece.iter().filter(|octet| **octet == b'\n').count() as u64, Ordering::Relaxed);
+    ///         0
     ///     }
     ///     fn abort(&mut self, _slot: u32) {}
-    ///     fn end(&mut self, _ticket: Ticket, _message: &Ended<'_>) -> Decision {
+    ///     fn end(&mut self, _message: &Arrived<'_>) -> Decision {
     ///         Decision::Now(Outcome::Accept)
     ///     }
     /// }
@@ -143,9 +144,9 @@ impl Engine {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn start_with<S>(plan: Plan, takeover: bool, mut make: impl FnMut(u16) -> S) -> Result<Self, EngineError>
+    pub fn start_with<T>(plan: Plan, takeover: bool, mut make: impl FnMut(u16) -> T) -> Result<Self, EngineError>
     where
-        S: Sink + Send + 'static,
+        T: Intake + Send + 'static,
     {
         let mut engine = Self {
             shards: Vec::new(),
@@ -172,7 +173,7 @@ impl Engine {
             let number = number as u16;
             let neighbours = Neighbours::new(number, Arc::clone(&loads), Arc::clone(&mailboxes));
             let connections = plan.connections_per_shard();
-            let shard = StartingShard { number, sink: make(number), connections, messages, neighbours };
+            let shard = StartingShard { number, intake: make(number), connections, messages, neighbours };
             starting.push(shard.start(mailboxes[usize::from(number)].clone(), wake, processor)?);
         }
         let mut waited = Vec::new();
@@ -377,15 +378,15 @@ impl RunningShard {
 type Starting = (RunningShard, mpsc::Receiver<Result<(), SetupError>>);
 
 /// What a shard's thread is given.
-struct StartingShard<S> {
+struct StartingShard<T> {
     number: u16,
-    sink: S,
+    intake: T,
     connections: u32,
     messages: Receiver<Control<OwnedFd>>,
     neighbours: Neighbours<OwnedFd, OwnedFd>,
 }
 
-impl<S: Sink + Send + 'static> StartingShard<S> {
+impl<T: Intake + Send + 'static> StartingShard<T> {
     fn start(
         self,
         control: Sender<Control<OwnedFd>>,
@@ -413,10 +414,10 @@ impl<S: Sink + Send + 'static> StartingShard<S> {
     }
 
     fn run(self, ring: Ring, counters: Arc<CachePadded<Counters>>) -> Box<Histograms> {
-        let Self { number, sink, connections, messages, neighbours } = self;
+        let Self { number, intake, connections, messages, neighbours } = self;
         let session_octets = limits::SESSION_MEMORY_OCTETS;
         let options = ShardOptions { number, connections, control: messages, neighbours, counters, session_octets };
-        match Shard::new(ring, sink, options).run() {
+        match Shard::new(ring, intake, options).run() {
             Ok(histograms) => histograms,
             Err(errno) => panic!("the ring of shard {number} failed: {errno}"),
         }

@@ -11,7 +11,7 @@
 //!
 //! A connection comes through a door ([`shard`]), goes through its stages (PROXY preamble → scope → TLS → pause → greeting →
 //! session), and is fed to a [`smtp::session::Session`], which knows bytes and answers and nothing else. Its questions go to
-//! a [`policy::decision::Policy`], its content to a [`sink::Sink`], its replies back in one send for each turn. An embedder brings
+//! a [`policy::decision::Policy`], its content to an [`handoff::intake::Intake`], its replies back in one send for each turn. An embedder brings
 //! sinks of its own with [`engine::Engine::start_with`].
 //!
 //! # Layers

@@ -112,6 +112,10 @@ pub const BLOCKS_KEPT: usize = 64;
 /// and RCPT for that sink is refused with 452.
 pub const LETTERS: usize = 4096;
 
+/// Share of its blocks, in percent, above which a shard that sleeps is woken when memory is given back. Below it no client waits for
+/// that.
+pub const ROOM_WANTED_PERCENT: u64 = 50;
+
 /// Messages of one shard whose end is not answered because a sink has not answered. Beyond it: 452 at the end of mail data.
 pub const MESSAGES_AWAITED: usize = 16_384;
 
@@ -127,6 +131,10 @@ pub const REDELIVERY_MOST_MS: u64 = 60_000;
 /// Clients in mail data are made to wait for memory as long as some is given back within so many ms. When none is, no wait will
 /// help them: their messages go on until memory is used up, and are refused with 452.
 pub const HELD_BACK_MS: u64 = 10_000;
+
+/// How often a shard looks whether they can go on, in ms, though nobody woke it.
+pub const HELD_BACK_STEP_MS: u64 = 100;
+const _: () = assert!(HELD_BACK_STEP_MS < HELD_BACK_MS && HELD_BACK_MS < IDLE_MS);
 
 /// Output buffers that a shard has from the start; more are made when more connections have replies at once.
 pub const OUTPUT_BUFFERS_PREPARED: usize = 256;

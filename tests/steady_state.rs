@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringmx::config::{Bind, Plan, SinkOptions};
 use ringmx::engine::Engine;
+use ringmx::handoff::intake::{Arrived, Intake};
 use ringmx::mail::address::Path;
-use ringmx::policy::decision::{Decision, Ticket};
-use ringmx::sink::Sink;
-use ringmx::smtp::session::{Ended, Outcome};
+use ringmx::policy::decision::Decision;
+use ringmx::policy::scope::Scope;
+use ringmx::smtp::session::Outcome;
 
 /// Threads are told apart by their number modulo this; numbers within one process are neighbours.
 const THREADS: usize = 4096;
@@ -103,16 +104,17 @@ struct Read {
     recipients: AtomicU64,
 }
 
-impl Sink for Reader {
-    fn content(&mut self, _slot: u32, piece: &[u8]) {
+impl Intake for Reader {
+    fn content(&mut self, _scope: &Scope, _slot: u32, piece: &[u8]) -> usize {
         let letters = piece.iter().filter(|octet| **octet == b'x').count();
         self.0.letters.fetch_add(letters as u64, Ordering::Relaxed);
+        0
     }
 
     fn abort(&mut self, _slot: u32) {}
 
-    fn end(&mut self, _ticket: Ticket, message: &Ended<'_>) -> Decision {
-        let recipients = message.record.expect("it is kept").envelope().recipients();
+    fn end(&mut self, message: &Arrived<'_>) -> Decision {
+        let recipients = message.ended.record.expect("it is kept").envelope().recipients();
         let is_known = |path: &Path<'_>| matches!(path, Path::Mailbox(mailbox) if mailbox.local_part == b"a");
         let known = recipients.filter(|recipient| is_known(&recipient.path)).count();
         self.0.recipients.fetch_add(known as u64, Ordering::Relaxed);

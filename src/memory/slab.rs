@@ -6,8 +6,8 @@
 //! its last lease is dropped, wherever that is; it is unmapped when the owner does not need it, or is gone.
 //!
 //! *Why this way*: a message of a few KiB takes a part of a block and one count of references; a large one takes many blocks. Pieces
-//! of messages that arrive at the same time lie side by side, as they came. *Cost*: a block is in use as long as any message in
-//! it is, which is why the bound counts blocks.
+//! of messages that arrive at the same time lie side by side, as they came. What must lie in one piece, and is longer than a
+//! block, has one of its own. *Cost*: a block is in use as long as any message in it is, which is why the bound counts blocks.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -32,12 +32,14 @@ struct Block {
     /// Where it goes when nobody holds it; nowhere while it lies there.
     home: UnsafeCell<Option<Arc<Home>>>,
     memory: Region,
+    /// For how many it counts; a longer one is not used again.
+    counts: usize,
 }
 
 /// Where blocks lie that nobody holds.
 struct Home {
     free: ArrayQueue<Box<Block>>,
-    /// Blocks that exist.
+    /// Blocks that exist; a longer one counts for several.
     made: AtomicUsize,
 }
 
@@ -61,11 +63,11 @@ unsafe fn let_go(block: NonNull<Block>) {
     let block = unsafe { Box::from_raw(block.as_ptr()) };
     // SAFETY: nobody else has the block.
     let home = unsafe { (*block.home.get()).take() };
-    if let Some(home) = home
-        && let Err(one_too_many) = home.free.push(block)
-    {
-        // Cannot be: there is room for every block that may exist.
-        drop(one_too_many);
+    let Some(home) = home else { return };
+    let counts = block.counts;
+    // There is room for every block that may exist.
+    if counts > 1 || home.free.push(block).is_err() {
+        home.made.fetch_sub(counts, Ordering::Relaxed);
     }
 }
 
@@ -92,7 +94,7 @@ impl Lease {
     }
 
     /// Another lease on the same octets.
-    fn share(&self) -> Self {
+    pub fn share(&self) -> Self {
         // SAFETY: the lease holds the block.
         unsafe { self.block.as_ref() }.holders.fetch_add(1, Ordering::Relaxed);
         Self { ..*self }
@@ -202,6 +204,31 @@ impl Slab {
         Ok(())
     }
 
+    /// Copies octets to where they lie in one piece.
+    pub fn append_whole(&mut self, octets: &[u8]) -> Result<Lease, SlabFull> {
+        let (block, from) = if octets.len() > BLOCK_OCTETS {
+            (self.lend(self.make(octets.len())?), 0)
+        } else {
+            if octets.len() > BLOCK_OCTETS - self.written {
+                self.leave();
+            }
+            let block = self.block()?;
+            // SAFETY: the slab holds the block.
+            unsafe { block.as_ref() }.holders.fetch_add(1, Ordering::Relaxed);
+            let from = self.written;
+            self.written += octets.len();
+            (block, from)
+        };
+        let lease = Lease { block, from: from as u32, octets: octets.len() as u32 };
+        if !octets.is_empty() {
+            // SAFETY: the lease holds the block.
+            let start = unsafe { block.as_ref() }.memory.at(from);
+            // SAFETY: so much room was there, and nobody has a lease on it but this one, which nobody has seen.
+            unsafe { std::ptr::copy_nonoverlapping(octets.as_ptr(), start, octets.len()) };
+        }
+        Ok(lease)
+    }
+
     /// Octets of memory in use: of blocks of which some octet is.
     pub fn octets(&self) -> u64 {
         let made = self.home.made.load(Ordering::Relaxed);
@@ -228,24 +255,32 @@ impl Slab {
             }
             self.leave();
         }
-        let mut block = match self.home.free.pop() {
+        let block = match self.home.free.pop() {
             Some(free) => free,
-            None => self.make()?,
+            None => self.make(BLOCK_OCTETS)?,
         };
-        *block.home.get_mut() = Some(Arc::clone(&self.home));
-        *block.holders.get_mut() = 1;
-        let block = NonNull::from(Box::leak(block));
+        let block = self.lend(block);
         self.written = 0;
         Ok(*self.current.insert(block))
     }
 
-    fn make(&self) -> Result<Box<Block>, SlabFull> {
-        if self.home.made.load(Ordering::Relaxed) >= self.home.free.capacity() {
-            return Err(SlabFull);
+    /// A block that has one holder from now on.
+    fn lend(&self, mut block: Box<Block>) -> NonNull<Block> {
+        *block.home.get_mut() = Some(Arc::clone(&self.home));
+        *block.holders.get_mut() = 1;
+        NonNull::from(Box::leak(block))
+    }
+
+    fn make(&self, octets: usize) -> Result<Box<Block>, SlabFull> {
+        let counts = octets.div_ceil(BLOCK_OCTETS);
+        // BOUND: each turn gives a block up.
+        while self.home.made.load(Ordering::Relaxed) + counts > self.home.free.capacity() {
+            drop(self.home.free.pop().ok_or(SlabFull)?);
+            self.home.made.fetch_sub(1, Ordering::Relaxed);
         }
-        let memory = Region::new(BLOCK_OCTETS).map_err(|_| SlabFull)?;
-        self.home.made.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Block { holders: AtomicU32::new(0), home: UnsafeCell::new(None), memory }))
+        let memory = Region::new(octets).map_err(|_| SlabFull)?;
+        self.home.made.fetch_add(counts, Ordering::Relaxed);
+        Ok(Box::new(Block { holders: AtomicU32::new(0), home: UnsafeCell::new(None), memory, counts }))
     }
 
     /// The block that is being written is left to those who have leases on it.
@@ -319,6 +354,27 @@ mod tests {
         assert_eq!(slab.home.made.load(Ordering::Relaxed), 2);
         slab.trim(1);
         assert_eq!(slab.home.made.load(Ordering::Relaxed), 2, "one is kept");
+    }
+
+    #[test]
+    fn what_must_lie_in_one_piece_does() {
+        let mut slab = Slab::new(4);
+        let mut leases = Leases::default();
+        slab.append(&mut leases, &[1; BLOCK_OCTETS - 10]).unwrap();
+        let short = slab.append_whole(&[2; 11]).unwrap();
+        slab.append(&mut leases, &[1; 5]).unwrap();
+        assert_eq!((short.octets(), leases.pieces().count()), (&[2; 11][..], 2));
+        assert!(slab.append_whole(b"").unwrap().octets().is_empty());
+        let long = slab.append_whole(&[3; 2 * BLOCK_OCTETS]).unwrap();
+        assert_eq!((long.octets(), slab.octets()), (&[3; 2 * BLOCK_OCTETS][..], 4 * BLOCK));
+        assert!(slab.append_whole(&[4; BLOCK_OCTETS + 1]).is_err());
+        drop(long);
+        assert_eq!(slab.octets(), 2 * BLOCK);
+        drop((short, leases));
+        // The free block makes room for a long one.
+        let longest = slab.append_whole(&[5; 3 * BLOCK_OCTETS]).unwrap();
+        assert_eq!(slab.octets(), 4 * BLOCK);
+        assert!(longest.octets().iter().all(|octet| *octet == 5));
     }
 
     #[test]

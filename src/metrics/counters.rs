@@ -62,6 +62,8 @@ counters! {
     messages_void,
     /// Accepted recipients of accepted messages.
     recipients,
+    /// Recipients refused because too many messages were on their way to their sink.
+    recipients_without_room,
     /// Octets received.
     octets_received,
     /// Octets of replies handed to the kernel.
@@ -112,6 +114,10 @@ counters! {
     pressure_level,
     /// Octets of memory that sessions hold now (a level): unsent replies, and input of paused sessions.
     session_octets,
+    /// Octets of memory of messages that are handed off, or coming (a level).
+    handed_off_octets,
+    /// Messages that are handed off and not acknowledged, each for each of its sinks (a level).
+    handed_off,
 }
 
 impl Counters {

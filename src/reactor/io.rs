@@ -320,6 +320,9 @@ pub trait Io {
     /// The time by a new look at the clock.
     fn read_clock(&mut self) -> Time;
 
+    /// The time by the calendar at which the last wait ended, in ms since 1970; a few ms early at most.
+    fn date_ms(&self) -> u64;
+
     /// Uniform randomness.
     fn random(&mut self) -> u64;
 

@@ -402,6 +402,11 @@ impl Io for Ring {
         self.now
     }
 
+    fn date_ms(&self) -> u64 {
+        let date = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        u64::try_from(date.tv_sec).unwrap_or(0) * 1_000 + date.tv_nsec.unsigned_abs() / 1_000_000
+    }
+
     fn read_clock(&mut self) -> Time {
         clock()
     }

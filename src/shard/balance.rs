@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crossbeam::utils::CachePadded;
 
+use crate::handoff::intake::Intake;
 use crate::handoff::mailbox::{Sender, Unsent};
 use crate::limits;
 use crate::mutant::Mutant;
@@ -23,7 +24,6 @@ use crate::shard::Shard;
 use crate::shard::connection::Stage;
 use crate::shard::control::Control;
 use crate::shard::preamble::Awaited;
-use crate::sink::Sink;
 
 /// Connections that last less are left alone.
 const BRIEF_NS: u64 = limits::BALANCE_LIFETIME_MS * 1_000_000;
@@ -132,7 +132,7 @@ impl<L, S> Neighbours<L, S> {
     }
 }
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// A connection has come to a slot: it is served here, or elsewhere.
     pub(super) fn welcome(&mut self, slot: u32) {
         if self.draining_until.is_some() || self.neighbours.better(self.desk.now).is_none() {

@@ -1,14 +1,14 @@
 //! The orderly end of a connection: last replies, shut, discard, close (DESIGN decision 4).
 
+use crate::handoff::intake::Intake;
 use crate::limits;
 use crate::mutant::Mutant;
 use crate::reactor::io::{Io, Kind, Operation, Token};
 use crate::shard::Shard;
 use crate::shard::connection::{Receiving, Sending, Stage};
-use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// The session is over: once its replies are sent, the connection is shut. While answers are out it waits for them.
     pub(super) fn close(&mut self, slot: u32) {
         let now = self.desk.now;
@@ -18,7 +18,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
         }
         connection.stage = Stage::Closing;
         connection.stage_at = now;
-        self.desk.sink.abort(slot);
+        self.desk.intake.abort(slot);
         if let Some(paused) = connection.paused.take() {
             self.desk.pressure.give(paused.held());
         }
@@ -95,7 +95,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
             return;
         }
         connection.stage = Stage::Gone;
-        self.desk.sink.abort(slot);
+        self.desk.intake.abort(slot);
         let (paused, output) = (connection.paused.take(), std::mem::take(&mut connection.output));
         self.desk.pressure.give(paused.map_or(0, |paused| paused.held()));
         if !Mutant::LeaksMemory.is_on() {

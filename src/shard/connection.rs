@@ -135,8 +135,10 @@ pub struct Connection {
     pub door: usize,
     /// What it is held to.
     pub scope: Option<Arc<Scope>>,
-    /// Who has connected.
+    /// Who has connected; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// A peer that may say for whom it speaks said that it does not know.
+    pub is_peer_unknown: bool,
     /// The PROXY header that is required, until it has come.
     pub preamble: Option<Box<Awaited>>,
     /// How its octets become plain text.
@@ -191,6 +193,7 @@ impl Connection {
             door: 0,
             scope: None,
             peer: None,
+            is_peer_unknown: false,
             preamble: None,
             transport: Transport::Plain,
             session: Session::new(),

@@ -1,4 +1,4 @@
-//! What a connection's session needs around it while it takes input: policy, sink, time, chance, and where replies go.
+//! What a connection's session needs around it while it takes input: policy, intake, time, chance, and where replies go.
 //!
 //! *Does not* know the reactor: nothing here starts an operation.
 
@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 
+use crate::handoff::intake::{Arrived, Intake};
 use crate::limits;
+use crate::mail::manifest::Origin;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
 use crate::mutant::Mutant;
 use crate::policy::decision::{Asked, Decision, Ticket};
-use crate::policy::scope::Scope;
+use crate::policy::scope::{Scope, Taking};
 use crate::protocol::xclient::{self, Known, Xclient};
 use crate::reactor::io::Time;
 use crate::shard::connection::{Connection, Deferred};
-use crate::shard::pressure::{Level, Pressure};
-use crate::sink::Sink;
+use crate::shard::pressure::{HandedOff, Level, Pressure};
 use crate::smtp::reply::{Replies, Reply};
 use crate::smtp::session::{Effect, Outcome, Point, Question};
 
@@ -60,11 +61,11 @@ impl PartialOrd for Delayed {
 
 /// What a desk is made with.
 #[derive(Debug)]
-pub struct DeskOptions<S> {
+pub struct DeskOptions<T> {
     /// The shard's number.
     pub shard: u16,
-    /// Where content goes.
-    pub sink: S,
+    /// Where mail goes.
+    pub intake: T,
     /// What is counted.
     pub counters: Arc<CachePadded<Counters>>,
     /// Octets of memory that sessions may hold in all.
@@ -73,19 +74,23 @@ pub struct DeskOptions<S> {
 
 /// See the module. One for each shard.
 #[derive(Debug)]
-pub struct Desk<S> {
+pub struct Desk<T> {
     /// The shard's number.
     pub shard: u16,
     /// The time of this turn.
     pub now: Time,
-    /// Where content goes.
-    pub sink: S,
+    /// The same by the calendar, in ms since 1970.
+    pub at_ms: u64,
+    /// Where mail goes.
+    pub intake: T,
     /// What is counted.
     pub counters: Arc<CachePadded<Counters>>,
     /// What is timed.
     pub histograms: Box<Histograms>,
-    /// Memory in use.
+    /// Memory that sessions hold.
     pub pressure: Pressure,
+    /// Memory of messages that are handed off, or will be.
+    pub handed_off: HandedOff,
     /// The replies of the connection in hand; its octets are the connection's own.
     replies: Option<Box<Replies>>,
     /// Output buffers that no connection uses.
@@ -94,17 +99,19 @@ pub struct Desk<S> {
     delayed: BinaryHeap<Reverse<Delayed>>,
 }
 
-impl<S: Sink> Desk<S> {
+impl<T: Intake> Desk<T> {
     /// A desk, with a seed for what is decided by chance.
-    pub fn new(options: DeskOptions<S>, now: Time, seed: u64) -> Self {
-        let DeskOptions { shard, sink, counters, session_octets } = options;
+    pub fn new(options: DeskOptions<T>, now: Time, seed: u64) -> Self {
+        let DeskOptions { shard, intake, counters, session_octets } = options;
         Self {
             shard,
             now,
-            sink,
+            at_ms: 0,
+            intake,
             counters,
             histograms: Box::default(),
             pressure: Pressure::new(session_octets),
+            handed_off: HandedOff::new(now),
             replies: Some(Box::default()),
             spare: (0..limits::OUTPUT_BUFFERS_PREPARED)
                 .map(|_| Vec::with_capacity(limits::OUTPUT_BUFFER_OCTETS))
@@ -155,7 +162,8 @@ impl<S: Sink> Desk<S> {
         self.with_replies(connection, |desk, connection, replies| {
             let number = connection.session.question_number();
             let Effect::Ask(question) = connection.session.handle_open() else { return };
-            let decision = desk.decide(&scope, connection.generation, slot, number, question);
+            let origin = || Origin::Unknown;
+            let decision = desk.decide(&scope, connection.generation, slot, number, question, origin);
             desk.settle(connection, &scope, slot, decision, Point::Connect, replies);
         });
     }
@@ -195,7 +203,10 @@ impl<S: Sink> Desk<S> {
                     if scope.sums_content {
                         connection.checksum = crc32c::crc32c_append(connection.checksum, piece);
                     }
-                    self.sink.content(slot, piece);
+                    let copied = self.intake.content(scope, slot, piece);
+                    if copied > 0 {
+                        self.counters.octets_copied_content.add(copied as u64);
+                    }
                 }
                 Effect::Abort => {
                     self.counters.messages_void.one();
@@ -203,7 +214,7 @@ impl<S: Sink> Desk<S> {
                         connection.checksum = 0;
                     }
                     if !Mutant::KeepsAbortedContent.is_on() {
-                        self.sink.abort(slot);
+                        self.intake.abort(slot);
                     }
                 }
                 // No listener of this build offers it.
@@ -213,6 +224,7 @@ impl<S: Sink> Desk<S> {
                     // Who may say so was decided with the scope.
                     let outcome = match xclient::parse(attributes) {
                         Ok(client) => {
+                            connection.is_peer_unknown |= client.address == Some(Known::Unavailable);
                             note_peer(&mut connection.peer, &client);
                             Outcome::Accept
                         }
@@ -222,7 +234,8 @@ impl<S: Sink> Desk<S> {
                 }
                 Effect::Ask(question) => {
                     let point = question.point();
-                    let decision = self.decide(scope, generation, slot, number, question);
+                    let origin = || origin(connection.peer, connection.is_peer_unknown);
+                    let decision = self.decide(scope, generation, slot, number, question, origin);
                     let taken = replies.messages.taken;
                     self.settle(connection, scope, slot, decision, point, replies);
                     if scope.sums_content && point == Point::EndOfData {
@@ -249,27 +262,43 @@ impl<S: Sink> Desk<S> {
         self.counters.content_checksum_sum.add(u64::from(checksum));
     }
 
-    /// What policy, memory and sink say.
+    /// What policy, memory and intake say. Where the message came from is asked at its end.
     #[inline]
-    fn decide(&mut self, scope: &Scope, generation: u32, slot: u32, number: u32, question: Question<'_>) -> Decision {
-        if question.point() == Point::Mail && self.pressure.level() >= Level::NoMail {
+    fn decide(
+        &mut self,
+        scope: &Scope,
+        generation: u32,
+        slot: u32,
+        number: u32,
+        question: Question<'_>,
+        origin: impl Fn() -> Origin,
+    ) -> Decision {
+        if question.point() == Point::Mail && self.level(scope) >= Level::NoMail {
             return Decision::Now(Outcome::Refuse(Reply::NoMemory));
         }
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let random = self.random ^ (self.random >> 29);
         let ticket = Ticket { shard: self.shard, slot, generation, question: number };
         let decision = scope.policy.decide(&Asked { question, ticket, random });
-        let Question::EndOfData(ended) = question else { return decision };
+        let Question::EndOfData(ended) = question else {
+            return match decision {
+                Decision::Now(Outcome::AcceptFor(route)) if !self.intake.admits(route) => {
+                    self.counters.recipients_without_room.one();
+                    Decision::Now(Outcome::Refuse(Reply::InsufficientStorage))
+                }
+                other => other,
+            };
+        };
         let accepted =
             matches!(decision, Decision::Now(Outcome::Accept) | Decision::After { outcome: Outcome::Accept, .. });
         if !accepted {
-            self.sink.abort(slot);
+            self.intake.abort(slot);
             return decision;
         }
         if Mutant::CountsTwice.is_on() {
             self.counters.messages.one();
         }
-        match self.sink.end(ticket, &ended) {
+        match self.intake.end(&Arrived { ticket, scope, ended: &ended, origin: origin(), at_ms: self.at_ms }) {
             Decision::Now(Outcome::Accept) => decision,
             other => other,
         }
@@ -324,6 +353,14 @@ impl<S: Sink> Desk<S> {
         connection.session.defer();
     }
 
+    /// How far mail is held back that comes under this scope.
+    pub fn level(&self, scope: &Scope) -> Level {
+        match scope.taking {
+            Taking::Discard => self.pressure.level(),
+            Taking::HandOff(_) => self.pressure.level().max(self.handed_off.level()),
+        }
+    }
+
     /// When the next delayed answer is due.
     pub fn next_delayed(&self) -> Option<Time> {
         self.delayed.peek().map(|Reverse(delayed)| delayed.at)
@@ -356,9 +393,13 @@ impl<S: Sink> Desk<S> {
     }
 
     /// The oldest answer did not come in time.
-    pub fn answer_timeout(&mut self, connection: &mut Connection) {
+    pub fn answer_timeout(&mut self, connection: &mut Connection, slot: u32) {
         let Some(scope) = connection.scope.clone() else { return };
         self.counters.answers_timed_out.one();
+        if let Some(deferred) = connection.asked.front() {
+            let Deferred { question, .. } = *deferred;
+            self.intake.give_up(Ticket { shard: self.shard, slot, generation: connection.generation, question });
+        }
         self.with_replies(connection, |_, connection, replies| {
             connection.session.handle_answer_timeout(&scope.settings, replies);
         });
@@ -393,6 +434,15 @@ impl<S: Sink> Desk<S> {
         if let Some(replies) = &mut self.replies {
             self.counters.take_replies(replies);
         }
+    }
+}
+
+/// Where a message comes from.
+fn origin(peer: Option<SocketAddr>, is_unknown: bool) -> Origin {
+    match peer {
+        Some(host) => Origin::Host(host),
+        None if is_unknown => Origin::Unknown,
+        None => Origin::UnixSocket,
     }
 }
 

@@ -2,14 +2,14 @@
 
 use rustix::io::Errno;
 
+use crate::handoff::intake::Intake;
 use crate::metrics::histograms::Histograms;
 use crate::mutant::Mutant;
 use crate::reactor::io::{Io, Kind, Operation, SendMode, Time};
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Sending, Stage};
-use crate::sink::Sink;
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// Notes that the connection may have replies to send.
     pub(super) fn list(&mut self, slot: u32) {
         let connection = self.table.at(slot);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use crate::handoff::intake::Intake;
 use crate::limits;
 use crate::mutant::Mutant;
 use crate::policy::scope::{Scope, Scopes};
@@ -15,7 +16,6 @@ use crate::shard::control::Door;
 use crate::shard::preamble::Awaited;
 use crate::shard::pressure::Level;
 use crate::shard::{NO_SLOT, Shard};
-use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
 /// How far a door is open.
@@ -74,7 +74,7 @@ impl Doors {
     }
 }
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// These are the doors from now on.
     pub(super) fn swap_doors(&mut self, doors: Vec<Door<I::Listener>>) {
         for old in self.doors.doors.iter_mut().filter(|old| old.state == State::Open) {

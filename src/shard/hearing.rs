@@ -1,5 +1,6 @@
 //! What comes from other threads, and answers whose time has come.
 
+use crate::handoff::intake::Intake;
 use crate::limits;
 use crate::mutant::Mutant;
 use crate::policy::decision::Ticket;
@@ -8,11 +9,10 @@ use crate::shard::Shard;
 use crate::shard::connection::{Receiving, Stage};
 use crate::shard::control::{Control, Page, SessionInfo};
 use crate::shard::pressure::Level;
-use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Outcome;
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// Acts on control messages.
     pub(super) fn hear_control(&mut self) {
         self.has_more_control = false;
@@ -31,6 +31,19 @@ impl<I: Io, S: Sink> Shard<I, S> {
             }
         }
         self.has_more_control = true;
+    }
+
+    /// Acts on what consumers say of messages that are awaited.
+    pub(super) fn hear_intake(&mut self) {
+        // BOUND: messages whose end is not answered.
+        while let Some((ticket, outcome)) = self.desk.intake.outcome() {
+            self.on_outcome(ticket, outcome);
+        }
+    }
+
+    /// What was taken over in this turn goes on its way, before anybody is told that it was.
+    pub(super) fn hand_on(&mut self) {
+        self.desk.intake.hand_on();
     }
 
     /// Gives delayed answers whose time has come.
@@ -96,6 +109,10 @@ impl<I: Io, S: Sink> Shard<I, S> {
 
     /// Sees whether the level of back-pressure changes.
     pub(super) fn relieve_pressure(&mut self) {
+        let holding = self.desk.intake.holding();
+        if self.desk.handed_off.update(holding, self.desk.now) {
+            self.desk.counters.pressure_changes.one();
+        }
         if self.desk.pressure.update() {
             self.desk.counters.pressure_changes.one();
             let level = self.desk.pressure.level();

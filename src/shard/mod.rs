@@ -1,6 +1,6 @@
 //! One core: its listening sockets, its connections, and the turn of its loop.
 //!
-//! Data flows one way: `doors` (listener) → `connection` and its stages (`reception`) → session (`desk`) → sink; replies go
+//! Data flows one way: `doors` (listener) → `connection` and its stages (`reception`) → session (`desk`) → intake; replies go
 //! back through `dispatch`. *Invariants*: no received octet is kept beyond its turn but what `paused` holds; at most one
 //! send for a connection is under way; a slot is freed when nothing is in flight for it; the thread never blocks but in
 //! `wait`. Of other shards it knows how many connections they have, and hands new ones on to them (`balance`).
@@ -29,6 +29,7 @@ use std::sync::Arc;
 use crossbeam::utils::CachePadded;
 use rustix::io::Errno;
 
+use crate::handoff::intake::Intake;
 use crate::handoff::mailbox::Receiver;
 use crate::limits;
 use crate::metrics::counters::Counters;
@@ -41,7 +42,6 @@ use crate::shard::desk::{Desk, DeskOptions};
 use crate::shard::doors::Doors;
 use crate::shard::stall::CatchUp;
 use crate::shard::table::Table;
-use crate::sink::Sink;
 
 /// The receive buffers of every connection: one group so far.
 const GROUP: GroupId = GroupId(0);
@@ -66,11 +66,11 @@ pub struct ShardOptions<L, S = L> {
     pub session_octets: u64,
 }
 
-/// One shard on a back end, with a sink.
+/// One shard on a back end, with an intake for its mail.
 #[derive(Debug)]
-pub struct Shard<I: Io, S: Sink> {
+pub struct Shard<I: Io, T: Intake> {
     io: I,
-    desk: Desk<S>,
+    desk: Desk<T>,
     table: Table,
     doors: Doors,
     wheel: Wheel,
@@ -102,16 +102,16 @@ pub enum Turn {
     Done,
 }
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// A shard without doors: a [`Control::Swap`] gives it some.
-    pub fn new(mut io: I, sink: S, options: ShardOptions<I::Listener, I::Socket>) -> Self {
+    pub fn new(mut io: I, intake: T, options: ShardOptions<I::Listener, I::Socket>) -> Self {
         let now = io.now();
         let seed = io.random();
         io.start(Token { kind: Kind::Wake, generation: 0, slot: NO_SLOT }, Operation::AwaitWake);
         let ShardOptions { number, counters, session_octets, .. } = options;
         Self {
             io,
-            desk: Desk::new(DeskOptions { shard: number, sink, counters, session_octets }, now, seed),
+            desk: Desk::new(DeskOptions { shard: number, intake, counters, session_octets }, now, seed),
             table: Table::new(slots_for(options.connections)),
             doors: Doors::default(),
             wheel: Wheel::new(now),
@@ -139,10 +139,12 @@ impl<I: Io, S: Sink> Shard<I, S> {
         self.wait()?;
         self.reap();
         self.hear_control();
+        self.hear_intake();
         self.answer_delayed();
         if !self.catch_up.is_under_way() {
             self.expire_timers();
         }
+        self.hand_on();
         self.relieve_pressure();
         self.keep_receiving();
         self.keep_accepting();
@@ -156,12 +158,14 @@ impl<I: Io, S: Sink> Shard<I, S> {
         let at_once = (self.has_more_control || self.catch_up.is_under_way()).then_some(self.desk.now);
         let doors = self.doors.next_time(self.desk.now);
         let timers = [self.wheel.next(), self.desk.next_delayed(), self.draining_until, self.receives_rest_until];
-        let until = [at_once, doors].into_iter().chain(timers);
+        let news = self.desk.intake.announce_sleep().then_some(self.desk.now);
+        let until = [at_once, news, self.desk.handed_off.next_time(), doors].into_iter().chain(timers);
         // Without any timer a shard still looks around now and then: it costs nothing, and nothing can be forgotten.
         let latest = self.io.now().plus_ms(limits::IDLE_MS);
         let until = until.flatten().fold(latest, Time::min);
         self.io.wait(Some(until))?;
-        self.desk.now = self.io.now();
+        self.desk.intake.withdraw_sleep();
+        (self.desk.now, self.desk.at_ms) = (self.io.now(), self.io.date_ms());
         if self.catch_up.note_wait(until, self.desk.now) {
             self.desk.counters.stalls.one();
         }
@@ -235,6 +239,9 @@ impl<I: Io, S: Sink> Shard<I, S> {
         counters.completion_overflows.set(io.overflows);
         counters.submission_full.set(io.full_submissions);
         counters.session_octets.set(self.desk.pressure.octets());
+        let holding = self.desk.handed_off.holding();
+        counters.handed_off_octets.set(holding.octets);
+        counters.handed_off.set(holding.letters);
     }
 
     fn is_drained(&self) -> bool {

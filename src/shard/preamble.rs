@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::handoff::intake::Intake;
 use crate::policy::scope::Scopes;
 use crate::protocol::proxy::{Endpoint, Preamble};
 use crate::reactor::io::{Io, Received};
 use crate::shard::Shard;
 use crate::shard::connection::Stage;
 use crate::shard::reception::take_octets;
-use crate::sink::Sink;
 
 /// A header that has not come in full, and what it decides.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Awaited {
     }
 }
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// Octets have come of the header, and perhaps from behind it.
     pub(super) fn on_header(&mut self, slot: u32, received: Received) {
         let connection = self.table.at(slot);

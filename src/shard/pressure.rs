@@ -1,4 +1,9 @@
-//! Back-pressure in levels with hysteresis, from the memory that sessions hold (DESIGN decision 5).
+//! Back-pressure in levels with hysteresis, from the memory that sessions hold, and from that of messages which are handed off
+//! (DESIGN decision 5).
+
+use crate::handoff::intake::Holding;
+use crate::limits;
+use crate::reactor::io::Time;
 
 /// How far a shard holds back. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,14 +65,71 @@ impl Pressure {
 
     /// Sees whether the level changes; returns whether it did.
     pub fn update(&mut self) -> bool {
-        let percent = self.octets * 100 / self.most;
-        let level = BOUNDS
-            .into_iter()
-            .filter(|(level, begins, ends)| percent >= if self.level >= *level { *ends } else { *begins })
-            .map(|(level, ..)| level)
-            .max()
-            .unwrap_or(Level::Normal);
+        let level = level_at(self.octets * 100 / self.most, self.level);
         std::mem::replace(&mut self.level, level) != level
+    }
+}
+
+/// The level that follows from a share of memory in percent, and from the level before.
+fn level_at(percent: u64, before: Level) -> Level {
+    BOUNDS
+        .into_iter()
+        .filter(|(level, begins, ends)| percent >= if before >= *level { *ends } else { *begins })
+        .map(|(level, ..)| level)
+        .max()
+        .unwrap_or(Level::Normal)
+}
+
+/// The memory of messages that are handed off or will be, and the level that follows from it, for those clients whose mail is.
+///
+/// A client in mail data is made to wait only as long as that helps: while messages are with a sink, and memory comes back from
+/// there. If none does, all of it may be held by messages that are not complete, or by a sink that stands still: then they go on
+/// until no memory is left, and are refused.
+#[derive(Debug)]
+pub struct HandedOff {
+    holding: Holding,
+    level: Level,
+    /// When memory came back last, or none was missed.
+    eased_at: Time,
+    now: Time,
+}
+
+impl HandedOff {
+    /// Nothing is.
+    pub fn new(now: Time) -> Self {
+        Self { holding: Holding::default(), level: Level::Normal, eased_at: now, now }
+    }
+
+    /// So much is in use now; returns whether the level has changed.
+    pub fn update(&mut self, holding: Holding, now: Time) -> bool {
+        let before = self.level();
+        self.level = level_at(holding.octets * 100 / holding.octets_most.max(1), self.level);
+        if self.level < Level::NoMailData || holding.octets < self.holding.octets {
+            self.eased_at = now;
+        }
+        (self.holding, self.now) = (holding, now);
+        self.level() != before
+    }
+
+    /// What was said last.
+    pub fn holding(&self) -> Holding {
+        self.holding
+    }
+
+    /// The level in force for MAIL and for connections.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Whether clients in mail data are made to wait.
+    pub fn holds_back(&self) -> bool {
+        let is_moving = self.now < self.eased_at.plus_ms(limits::HELD_BACK_MS);
+        self.level >= Level::NoMailData && self.holding.letters > 0 && is_moving
+    }
+
+    /// When it must be looked at again, though nothing happens.
+    pub fn next_time(&self) -> Option<Time> {
+        self.holds_back().then(|| self.now.plus_ms(limits::HELD_BACK_STEP_MS))
     }
 }
 

@@ -2,22 +2,25 @@
 
 use rustix::io::Errno;
 
+use crate::handoff::intake::Intake;
 use crate::limits;
 use crate::mutant::Mutant;
+use crate::policy::scope::Taking;
 use crate::reactor::io::{Io, Kind, Operation, Received};
 use crate::shard::connection::{Connection, Paused, Receiving, Stage};
 use crate::shard::desk::{Desk, Progress};
 use crate::shard::pressure::Level;
 use crate::shard::{GROUP, Shard};
-use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// Starts the connection's receive, unless it must not have one now.
     pub(super) fn arm(&mut self, slot: u32) {
-        let level = self.desk.pressure.level();
+        let (level, holds_back) = (self.desk.pressure.level(), self.desk.handed_off.holds_back());
         let connection = self.table.at(slot);
-        let held_back = level >= Level::NoMailData && connection.session.is_receiving();
+        let hands_off = || connection.scope.as_ref().is_some_and(|scope| scope.taking != Taking::Discard);
+        let held_back =
+            (level >= Level::NoMailData || (holds_back && hands_off())) && connection.session.is_receiving();
         // While a cancel is out it is not known what it will find; its end starts the receive.
         if connection.receiving != Receiving::Off || connection.paused.is_some() || connection.cancels > 0 {
             return;
@@ -258,8 +261,8 @@ impl<I: Io, S: Sink> Shard<I, S> {
 }
 
 /// Takes octets as they came from the socket.
-pub(super) fn take_octets<S: Sink>(
-    desk: &mut Desk<S>,
+pub(super) fn take_octets<T: Intake>(
+    desk: &mut Desk<T>,
     connection: &mut Connection,
     slot: u32,
     mut octets: &mut [u8],
@@ -281,7 +284,7 @@ pub(super) fn take_octets<S: Sink>(
 }
 
 /// Takes plain text in the stage that the connection is in.
-fn take_plain<S: Sink>(desk: &mut Desk<S>, connection: &mut Connection, slot: u32, plain: &[u8]) -> Progress {
+fn take_plain<T: Intake>(desk: &mut Desk<T>, connection: &mut Connection, slot: u32, plain: &[u8]) -> Progress {
     match connection.stage {
         Stage::Session => {
             if connection.paused.is_some() {
@@ -305,7 +308,7 @@ fn take_plain<S: Sink>(desk: &mut Desk<S>, connection: &mut Connection, slot: u3
 }
 
 /// Copies input that the session cannot take, because its buffer goes back to the kernel in this turn.
-fn keep_for_later<S: Sink>(desk: &mut Desk<S>, connection: &mut Connection, plain: &[u8]) {
+fn keep_for_later<T: Intake>(desk: &mut Desk<T>, connection: &mut Connection, plain: &[u8]) {
     let paused = connection.paused.get_or_insert_with(|| Box::new(Paused { octets: Vec::new(), taken: 0 }));
     let before = paused.held();
     let plain = if Mutant::LosesPausedOctet.is_on() && plain.len() > 1 { &plain[1..] } else { plain };

@@ -1,13 +1,13 @@
 //! Time limits of connections. A timer is moved lazily: octets only note when they came, and the timer looks when it fires.
 
+use crate::handoff::intake::Intake;
 use crate::limits;
 use crate::reactor::io::{Io, Time};
 use crate::shard::Shard;
 use crate::shard::connection::{Receiving, Sending, Stage};
-use crate::sink::Sink;
 use crate::smtp::reply::Reply;
 
-impl<I: Io, S: Sink> Shard<I, S> {
+impl<I: Io, T: Intake> Shard<I, T> {
     /// Makes sure that the connection is looked at when its next time limit ends.
     pub(super) fn watch(&mut self, slot: u32) {
         let connection = self.table.at(slot);
@@ -61,7 +61,7 @@ impl<I: Io, S: Sink> Shard<I, S> {
             .transaction_ms
             .is_some_and(|most| connection.transaction.is_some_and(|(_, opened)| over(opened, most)));
         if answer_is_late {
-            self.desk.answer_timeout(connection);
+            self.desk.answer_timeout(connection, slot);
             self.after_outcome(slot);
         } else if transaction_is_late {
             self.desk.counters.timeouts.one();

@@ -46,6 +46,11 @@ impl Io for SimulatedIo {
         self.now
     }
 
+    fn date_ms(&self) -> u64 {
+        // The simulation begins at the turn of the century.
+        946_684_800_000 + self.now.ms()
+    }
+
     fn read_clock(&mut self) -> Time {
         self.network.world().now()
     }

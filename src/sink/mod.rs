@@ -1,24 +1,15 @@
-//! Where accepted mail goes.
+//! Where mail goes: each sink takes deliveries in batches, on threads of its own.
 //!
-//! A sink takes a message's content piece by piece while it arrives, on the shard, and says at its end when the reply may
-//! go out. *Does not* know sessions or sockets.
+//! *Does not* know shards, sessions or sockets, nor how deliveries come.
 
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
 
-use crate::policy::decision::{Decision, Ticket};
-use crate::smtp::session::Ended;
+use crate::handoff::delivery::Delivery;
 
-/// Takes messages. One for each shard; messages of several connections interleave, each named by its connection's slot.
-pub trait Sink {
-    /// A piece of the content of a message. It must be copied if it is needed after the call.
-    fn content(&mut self, slot: u32, piece: &[u8]);
-
-    /// What came of a message since the last end is void, if anything did.
-    fn abort(&mut self, slot: u32);
-
-    /// The message is complete, and accepted as far as policy goes. It is the sink's from now on, whatever becomes of its
-    /// connection. A sink that says [`Decision::Elsewhere`] answers by the ticket.
-    fn end(&mut self, ticket: Ticket, message: &Ended<'_>) -> Decision;
+/// Takes mail for good. One for each of its threads; it may block there.
+pub trait Sink: Send {
+    /// Says of each delivery what became of it for each of its recipients. What nothing is said of comes again.
+    fn deliver(&mut self, batch: &mut [Delivery]);
 }

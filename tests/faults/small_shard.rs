@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam::utils::CachePadded;
 use ringmx::config::Plan;
+use ringmx::handoff::intake::Discard;
 use ringmx::handoff::mailbox::{self, Sender};
 use ringmx::metrics::counters::Counters;
 use ringmx::reactor::buffers::GroupShape;
@@ -16,7 +17,6 @@ use ringmx::reactor::ring::{Ring, RingOptions};
 use ringmx::shard::balance::Neighbours;
 use ringmx::shard::control::{Control, Door};
 use ringmx::shard::{Shard, ShardOptions, slots_for};
-use ringmx::sink::blackhole::Blackhole;
 
 /// It runs until it is stopped.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl SmallShard {
         let thread = std::thread::spawn(move || {
             // A ring belongs to the thread that makes it.
             let ring = Ring::new(&ring, wake).expect("a small ring is to be had");
-            Shard::new(ring, Blackhole, options).run().expect("the ring works");
+            Shard::new(ring, Discard, options).run().expect("the ring works");
         });
         let door = Door { bind: Bind::Tcp(address), scopes, socket: Some(listening.into()) };
         control.send(Control::Swap(vec![door])).expect("the shard turns");

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use crossbeam::utils::CachePadded;
 use ipnet::IpNet;
 
+use crate::handoff::intake::{Arrived, Intake};
 use crate::handoff::mailbox::{Receiver, Sender, mailbox};
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::policy::decision::{Decision, Policy, Ticket};
-use crate::policy::scope::{Scope, Scopes};
+use crate::policy::scope::{Scope, Scopes, Taking};
 use crate::reactor::io::{GroupId, ListenerId, Time};
 use crate::reactor::listening::Bind;
 use crate::shard::balance::{Load, Neighbours};
@@ -22,8 +23,7 @@ use crate::shard::{Shard, ShardOptions, Turn};
 use crate::simulation::chance::Chance;
 use crate::simulation::io::{SimulatedIo, SimulatedSocket};
 use crate::simulation::world::Network;
-use crate::sink::Sink;
-use crate::smtp::session::{Ended, Outcome, Point};
+use crate::smtp::session::{Outcome, Point};
 use crate::smtp::settings::Settings;
 
 use super::answers::{Clerk, When, about_end};
@@ -48,17 +48,19 @@ pub struct Ledger {
     handed: Rc<RefCell<Vec<Handed>>>,
 }
 
-impl Sink for Ledger {
-    fn content(&mut self, slot: u32, piece: &[u8]) {
+impl Intake for Ledger {
+    fn content(&mut self, _scope: &Scope, slot: u32, piece: &[u8]) -> usize {
         assert!(!piece.is_empty(), "a piece of content is never empty");
         self.open.entry(slot).or_default().extend_from_slice(piece);
+        piece.len()
     }
 
     fn abort(&mut self, slot: u32) {
         self.open.remove(&slot);
     }
 
-    fn end(&mut self, ticket: Ticket, message: &Ended<'_>) -> Decision {
+    fn end(&mut self, arrived: &Arrived<'_>) -> Decision {
+        let Arrived { ticket, ended: message, .. } = *arrived;
         let content = self.open.remove(&ticket.slot).unwrap_or_default();
         assert_eq!(content.len() as u64, message.content_octets, "the content of {ticket:?}");
         let about = about_end(message.content_octets, message.recipients);
@@ -370,7 +372,7 @@ impl<'s> House<'s> {
                 settings: Settings::new(terms.terms.clone()),
                 timeouts: terms.timeouts,
                 proxy_timeout_ms: terms.proxy_timeout_ms,
-                taking: crate::policy::scope::Taking::Discard,
+                taking: Taking::Discard,
                 sums_content: true,
                 policy: Arc::clone(&self.clerk) as Arc<dyn Policy>,
             };

@@ -5,11 +5,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ringmx::handoff::intake::{Arrived, Intake};
 use ringmx::mail::address::Path;
 use ringmx::metrics::counter::Counter;
-use ringmx::policy::decision::{Decision, Ticket};
+use ringmx::policy::decision::Decision;
+use ringmx::policy::scope::Scope;
 use ringmx::reactor::io::Time;
-use ringmx::sink::Sink;
 use ringmx::smtp::session::{Ended, Outcome};
 
 use super::stamp::{Carries, Scan, Stamp, Sum};
@@ -171,10 +172,11 @@ impl Catcher {
     }
 }
 
-impl Sink for Catcher {
+impl Intake for Catcher {
     #[inline]
-    fn content(&mut self, slot: u32, piece: &[u8]) {
+    fn content(&mut self, _scope: &Scope, slot: u32, piece: &[u8]) -> usize {
         self.scan(slot).feed(piece);
+        0
     }
 
     fn abort(&mut self, slot: u32) {
@@ -183,10 +185,10 @@ impl Sink for Catcher {
         }
     }
 
-    fn end(&mut self, ticket: Ticket, message: &Ended<'_>) -> Decision {
+    fn end(&mut self, message: &Arrived<'_>) -> Decision {
         let now = clock();
-        let seen = self.scan(ticket.slot).end();
-        self.judge(seen, message, now);
+        let seen = self.scan(message.ticket.slot).end();
+        self.judge(seen, message.ended, now);
         Decision::Now(Outcome::Accept)
     }
 }

@@ -16,11 +16,12 @@ use crossbeam::utils::CachePadded;
 use ipnet::IpNet;
 use rustix::io::Errno;
 
+use crate::handoff::intake::Discard;
 use crate::handoff::mailbox::{Sender, mailbox};
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::policy::decision::{AcceptAll, Asked, Decision, Policy, Ticket};
-use crate::policy::scope::{Scope, Scopes, Timeouts};
+use crate::policy::scope::{Scope, Scopes, Taking, Timeouts};
 use crate::reactor::buffers::GroupShape;
 use crate::reactor::io::{GroupId, ListenerId};
 use crate::reactor::listening::Bind;
@@ -29,7 +30,6 @@ use crate::shard::control::{Control, Door};
 use crate::shard::{Shard, ShardOptions, Turn};
 use crate::simulation::io::{SimulatedIo, SimulatedSocket};
 use crate::simulation::world::{ClientId, Network};
-use crate::sink::blackhole::Blackhole;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Outcome, Point};
 use crate::smtp::settings::tests::terms;
@@ -41,7 +41,7 @@ const DOOR: ListenerId = ListenerId(0);
 /// A shard with one door, and the network around it.
 struct House {
     network: Network,
-    shard: Shard<SimulatedIo, Blackhole>,
+    shard: Shard<SimulatedIo, Discard>,
     control: Sender<Control<ListenerId, SimulatedSocket>>,
     counters: Arc<CachePadded<Counters>>,
 }
@@ -65,7 +65,7 @@ fn scope(policy: Arc<dyn Policy>) -> Scope {
         settings: Settings::new(terms),
         timeouts,
         proxy_timeout_ms: None,
-        taking: crate::policy::scope::Taking::Discard,
+        taking: Taking::Discard,
         sums_content: true,
         policy,
     }
@@ -109,7 +109,7 @@ impl House {
             counters: Arc::clone(&counters),
             session_octets: limits::SESSION_MEMORY_OCTETS,
         };
-        let shard = Shard::new(SimulatedIo::new(network.clone(), 1), Blackhole, options);
+        let shard = Shard::new(SimulatedIo::new(network.clone(), 1), Discard, options);
         let mut house = Self { network, shard, control, counters };
         house.tell(Control::Swap(vec![Door { bind: bind(), scopes: Arc::new(scopes), socket: Some(DOOR) }]));
         house

@@ -61,7 +61,7 @@ impl Record {
     }
 
     /// Where the mail of a recipient goes.
-    pub(super) fn set_route(&mut self, place: Place, route: Route) {
+    pub(crate) fn set_route(&mut self, place: Place, route: Route) {
         self.envelope.set_route(place, route);
     }
 

@@ -1,0 +1,474 @@
+//! The shard's end of the hand-off: content is copied once, to where its consumers read it, and complete messages are handed on.
+//!
+//! *Invariants*: a message that is accepted was handed to each of the sinks that its recipients' routes name. Where the promise is
+//! [`Promise::Memory`] it is accepted once every one of those has it in its queue, and where it is [`Promise::Delivered`] once each
+//! has said what became of it. What is refused at its end, or given up by its client before, leaves nothing; what nobody answered in
+//! time may be delivered all the same, as long as some sink had it already. Nothing blocks.
+//!
+//! *Why this way*: what is handed on in a turn is published at its end, once for each consumer (DESIGN decision 16).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::handoff::delivery::Verdict;
+use crate::handoff::intake::{Arrived, Holding, Intake};
+use crate::handoff::letter::{Awaited, Done, Letter};
+use crate::handoff::link::{Home, Link};
+use crate::handoff::ring::Pusher;
+use crate::handoff::sleep::Sleeper;
+use crate::limits;
+use crate::mail::envelope::Route;
+use crate::mail::id::MessageId;
+use crate::mail::manifest::Manifest;
+use crate::memory::slab::{Lease, Leases, Slab};
+use crate::policy::decision::{Decision, Ticket};
+use crate::policy::scope::{Promise, Scope, Taking};
+use crate::smtp::reply::Reply;
+use crate::smtp::session::Outcome;
+
+/// What the ids of a shard's messages are made of: DESIGN decision 15.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The random number of the data directory.
+    pub node: u32,
+    /// The count of starts on it.
+    pub epoch: u32,
+    /// The shard.
+    pub shard: u16,
+}
+
+/// A message whose content is coming.
+#[derive(Debug, Default)]
+struct Open {
+    content: Leases,
+    /// There was no memory for all of it: it is refused at its end.
+    is_cut: bool,
+}
+
+/// A message whose end is not answered.
+#[derive(Debug)]
+struct Unanswered {
+    ticket: Ticket,
+    id: MessageId,
+    /// Sinks of which something is awaited: that they have it in their queue, or what they say of it.
+    sinks: u32,
+    recipients: u32,
+    /// To know whose verdicts a sink's are.
+    manifest: Lease,
+    /// Of all recipients, once one has refused.
+    verdicts: Vec<Verdict>,
+}
+
+/// The way to one consumer.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    /// `None` only while it is dropped.
+    letters: Option<Pusher<Letter>>,
+    link: Arc<Link>,
+    /// Letters that were put into the ring so far.
+    posted: u64,
+    /// Something was put there in this turn.
+    is_news: bool,
+    /// Letters for which there is no room.
+    parked: VecDeque<Letter>,
+}
+
+impl Outlet {
+    pub(super) fn new(letters: Pusher<Letter>, link: Arc<Link>) -> Self {
+        Self { letters: Some(letters), link, posted: 0, is_news: false, parked: VecDeque::new() }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.letters.as_ref().is_none_or(Pusher::is_abandoned)
+    }
+
+    /// Letters that are posted and not acknowledged.
+    fn outstanding(&self) -> u64 {
+        self.posted - self.link.acknowledged()
+    }
+
+    fn has_room(&self) -> bool {
+        self.parked.is_empty() && self.outstanding() < limits::LETTERS as u64
+    }
+
+    /// Posts a letter if there is room, and keeps it until there is if not. Whether it is posted.
+    fn post(&mut self, letter: Letter) -> bool {
+        if !self.has_room() {
+            self.parked.push_back(letter);
+            return false;
+        }
+        self.put(letter);
+        true
+    }
+
+    fn put(&mut self, mut letter: Letter) {
+        let Some(letters) = &mut self.letters else { return };
+        if letter.promise == Promise::Memory {
+            // Nobody waits for what its sink says: to be there is all.
+            letter.awaited = None;
+        }
+        match letters.push(letter) {
+            Ok(()) => {
+                self.posted += 1;
+                self.is_news = true;
+            }
+            // Cannot be: the ring has room for each letter that is not acknowledged.
+            Err(letter) => self.parked.push_front(letter),
+        }
+    }
+
+    /// Posts the first that was parked, if there is room by now; gives whose sender waits for no more than that.
+    fn post_parked(&mut self) -> Option<Option<Awaited>> {
+        if self.outstanding() >= limits::LETTERS as u64 {
+            return None;
+        }
+        let letter = self.parked.pop_front()?;
+        let awaited = letter.awaited.filter(|_| letter.promise == Promise::Memory);
+        self.put(letter);
+        Some(awaited)
+    }
+
+    /// The turn is over.
+    fn publish(&mut self) {
+        if std::mem::take(&mut self.is_news)
+            && let Some(letters) = &mut self.letters
+        {
+            letters.publish();
+            self.link.consumer.wake();
+        }
+    }
+}
+
+impl Drop for Outlet {
+    /// The consumer hears that nothing more comes.
+    fn drop(&mut self) {
+        self.publish();
+        drop(self.letters.take());
+        self.link.consumer.wake();
+    }
+}
+
+/// See the module. One for each shard.
+#[derive(Debug)]
+pub struct Gather {
+    identity: Identity,
+    sequence: u64,
+    slab: Slab,
+    /// By the slots of their connections.
+    open: Vec<Option<Open>>,
+    /// By route.
+    outlets: Vec<Outlet>,
+    unanswered: Vec<Option<Unanswered>>,
+    /// Places of those that have none.
+    vacant: Vec<u32>,
+    outcomes: VecDeque<(Ticket, Outcome)>,
+    home: Arc<Home>,
+    sleeper: Sleeper,
+    /// Kept for their memory.
+    scratch: Vec<u8>,
+    routes: Vec<(Route, u32)>,
+}
+
+impl Gather {
+    /// Of so many blocks of memory, with an outlet for each route.
+    pub(super) fn new(
+        identity: Identity,
+        blocks: usize,
+        outlets: Vec<Outlet>,
+        home: Arc<Home>,
+        sleeper: Sleeper,
+    ) -> Self {
+        Self {
+            identity,
+            sequence: 0,
+            slab: Slab::new(blocks),
+            open: Vec::new(),
+            outlets,
+            unanswered: Vec::new(),
+            vacant: Vec::new(),
+            outcomes: VecDeque::new(),
+            home,
+            sleeper,
+            scratch: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    fn take_open(&mut self, slot: u32) -> Open {
+        self.open.get_mut(slot as usize).and_then(Option::take).unwrap_or_default()
+    }
+
+    /// A message that is handed on, under this promise.
+    fn take_over(&mut self, message: &Arrived<'_>, promise: Promise) -> Decision {
+        let refuse = |reply| Decision::Now(Outcome::Refuse(reply));
+        let Open { content, is_cut } = self.take_open(message.ticket.slot);
+        if is_cut {
+            return refuse(Reply::NoMemory);
+        }
+        let Some(record) = message.ended.record else {
+            debug_assert!(false, "a session whose mail is handed on keeps its envelope");
+            return refuse(Reply::DeliveryFailed);
+        };
+        let envelope = record.envelope().view();
+        let mut routes = std::mem::take(&mut self.routes);
+        routes.clear();
+        for recipient in envelope.recipients() {
+            match routes.iter_mut().find(|(route, _)| *route == recipient.route) {
+                Some((_, recipients)) => *recipients += 1,
+                None => routes.push((recipient.route, 1)),
+            }
+        }
+        let is_served =
+            |route: &Route| self.outlets.get(usize::from(route.0)).is_some_and(|outlet| !outlet.is_abandoned());
+        if routes.is_empty() || !routes.iter().all(|(route, _)| is_served(route)) {
+            self.routes = routes;
+            return refuse(Reply::DeliveryFailed);
+        }
+        self.sequence += 1;
+        let Identity { node, epoch, shard } = self.identity;
+        let id = MessageId::new(node, epoch, shard, self.sequence);
+        let terms = message.scope.settings.terms();
+        let manifest = Manifest {
+            id,
+            received_at_ms: message.at_ms,
+            content_octets: message.ended.content_octets,
+            recipients: message.ended.recipients,
+            marks: message.ended.marks,
+            with: message.ended.with,
+            origin: message.origin,
+            listener: &message.scope.listener,
+            by: &terms.hostname,
+            hello: record.hello(),
+            envelope,
+        };
+        self.scratch.clear();
+        manifest.encode(&mut self.scratch);
+        let manifest = self.slab.append_whole(&self.scratch);
+        self.scratch.shrink_to(limits::ENVELOPE_KEPT_OCTETS);
+        let decision = match manifest {
+            Ok(manifest) => self.post(message, promise, id, &routes, &manifest, &content),
+            Err(_) => refuse(Reply::NoMemory),
+        };
+        self.routes = routes;
+        decision
+    }
+
+    fn post(
+        &mut self,
+        message: &Arrived<'_>,
+        promise: Promise,
+        id: MessageId,
+        routes: &[(Route, u32)],
+        manifest: &Lease,
+        content: &Leases,
+    ) -> Decision {
+        let has_room = routes.iter().all(|(route, _)| self.outlets[usize::from(route.0)].has_room());
+        let awaited = if promise == Promise::Memory && has_room {
+            None
+        } else {
+            let unanswered = Unanswered {
+                ticket: message.ticket,
+                id,
+                sinks: 0,
+                recipients: message.ended.recipients,
+                manifest: manifest.share(),
+                verdicts: Vec::new(),
+            };
+            let Some(awaited) = self.await_answer(unanswered) else {
+                return Decision::Now(Outcome::Refuse(Reply::NoMemory));
+            };
+            Some(awaited)
+        };
+        let mut left = 0;
+        for (route, recipients) in routes {
+            let letter = Letter {
+                id,
+                route: *route,
+                awaited,
+                recipients: *recipients,
+                attempts: 0,
+                manifest: manifest.share(),
+                content: content.share(),
+                verdicts: Vec::new(),
+                is_taken: false,
+                promise,
+            };
+            let is_posted = self.outlets[usize::from(route.0)].post(letter);
+            left += u32::from(promise == Promise::Delivered || !is_posted);
+        }
+        match awaited {
+            Some(awaited) => {
+                if let Some(unanswered) = self.unanswered[awaited.place as usize].as_mut() {
+                    unanswered.sinks = left;
+                }
+                Decision::Elsewhere
+            }
+            None => Decision::Now(Outcome::AcceptAs(id)),
+        }
+    }
+
+    /// A place for a message whose end is answered later; `None` when all are taken.
+    fn await_answer(&mut self, unanswered: Unanswered) -> Option<Awaited> {
+        let place = match self.vacant.pop() {
+            Some(place) => place,
+            None if self.unanswered.len() < limits::MESSAGES_AWAITED => {
+                self.unanswered.push(None);
+                self.unanswered.len() as u32 - 1
+            }
+            None => return None,
+        };
+        self.unanswered[place as usize] = Some(unanswered);
+        Some(Awaited { place, generation: self.home.waiting.renew(place) })
+    }
+
+    /// Nothing is awaited for this message any more.
+    fn vacate(&mut self, awaited: Awaited) -> Option<Unanswered> {
+        let unanswered = self.unanswered[awaited.place as usize].take();
+        self.home.waiting.renew(awaited.place);
+        self.vacant.push(awaited.place);
+        unanswered
+    }
+
+    /// One sink less is awaited.
+    fn settle(&mut self, awaited: Awaited) {
+        let Some(unanswered) = self.unanswered[awaited.place as usize].as_mut() else { return };
+        unanswered.sinks = unanswered.sinks.saturating_sub(1);
+        if unanswered.sinks > 0 {
+            return;
+        }
+        if let Some(Unanswered { ticket, id, verdicts, .. }) = self.vacate(awaited) {
+            let outcome = match verdicts.iter().any(Result::is_err) {
+                true => Outcome::Each(verdicts.into_iter().map(|one| one.map_err(|refusal| refusal.reply)).collect()),
+                false => Outcome::AcceptAs(id),
+            };
+            self.outcomes.push_back((ticket, outcome));
+        }
+    }
+
+    fn hear(&mut self, Done { awaited, route, refusals }: Done) {
+        if !self.home.waiting.has(awaited) {
+            return;
+        }
+        if let (Some(unanswered), Some(refusals)) = (self.unanswered[awaited.place as usize].as_mut(), refusals) {
+            let manifest = Manifest::decode(unanswered.manifest.octets()).expect("this process encoded it");
+            unanswered.verdicts.resize(unanswered.recipients as usize, Ok(()));
+            let of_route = manifest.envelope.recipients().zip(&mut unanswered.verdicts);
+            let of_route = of_route.filter(|(recipient, _)| recipient.route == route);
+            for ((_, verdict), said) in of_route.zip(refusals) {
+                *verdict = said;
+            }
+        }
+        self.settle(awaited);
+    }
+
+    /// Posts what was parked.
+    fn post_parked(&mut self) {
+        for at in 0..self.outlets.len() {
+            // BOUND: as many as there are parked.
+            while let Some(awaited) = self.outlets[at].post_parked() {
+                if let Some(awaited) = awaited {
+                    self.settle(awaited);
+                }
+            }
+        }
+    }
+}
+
+impl Intake for Gather {
+    #[inline]
+    fn content(&mut self, scope: &Scope, slot: u32, piece: &[u8]) -> usize {
+        if scope.taking == Taking::Discard {
+            return 0;
+        }
+        let slot = slot as usize;
+        if slot >= self.open.len() {
+            self.open.resize_with(slot + 1, || None);
+        }
+        let open = self.open[slot].get_or_insert_default();
+        if !open.is_cut && self.slab.append(&mut open.content, piece).is_err() {
+            // Its memory is for others: this one comes again.
+            *open = Open { content: Leases::default(), is_cut: true };
+        }
+        if open.is_cut { 0 } else { piece.len() }
+    }
+
+    #[inline]
+    fn abort(&mut self, slot: u32) {
+        if let Some(open) = self.open.get_mut(slot as usize) {
+            *open = None;
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, message: &Arrived<'_>) -> Decision {
+        match message.scope.taking {
+            Taking::Discard => Decision::Now(Outcome::Accept),
+            Taking::HandOff(promise) => self.take_over(message, promise),
+        }
+    }
+
+    fn admits(&mut self, route: Route) -> bool {
+        self.outlets.get(usize::from(route.0)).is_some_and(Outlet::has_room)
+    }
+
+    fn give_up(&mut self, ticket: Ticket) {
+        let is_of = |unanswered: &Option<Unanswered>| unanswered.as_ref().is_some_and(|this| this.ticket == ticket);
+        let Some(place) = self.unanswered.iter().position(is_of) else { return };
+        let awaited = Awaited { place: place as u32, generation: 0 };
+        self.vacate(awaited);
+        // What was not posted never will be; what was is left to lie by its consumer.
+        for outlet in &mut self.outlets {
+            outlet.parked.retain(|letter| letter.awaited.is_none_or(|awaited| awaited.place as usize != place));
+        }
+    }
+
+    fn hand_on(&mut self) {
+        self.post_parked();
+        for outlet in &mut self.outlets {
+            outlet.publish();
+        }
+        self.slab.trim(limits::BLOCKS_KEPT);
+    }
+
+    fn outcome(&mut self) -> Option<(Ticket, Outcome)> {
+        for at in 0..self.outlets.len() {
+            // BOUND: letters that are not acknowledged.
+            while self.outcomes.is_empty()
+                && let Some(done) = self.outlets[at].link.take_done()
+            {
+                self.hear(done);
+            }
+        }
+        self.outcomes.pop_front()
+    }
+
+    fn holding(&self) -> Holding {
+        Holding {
+            octets: self.slab.octets(),
+            octets_most: self.slab.octets_most(),
+            letters: self.outlets.iter().map(|outlet| outlet.outstanding() + outlet.parked.len() as u64).sum(),
+        }
+    }
+
+    fn announce_sleep(&mut self) -> bool {
+        if self.outlets.is_empty() {
+            return false;
+        }
+        let is_short = self.outlets.iter().any(|outlet| !outlet.parked.is_empty())
+            || self.slab.octets() * 100 > self.slab.octets_most() * limits::ROOM_WANTED_PERCENT;
+        self.home.wants_room.store(is_short, Ordering::Relaxed);
+        self.sleeper.announce();
+        self.outlets.iter().any(|outlet| outlet.link.has_done())
+            || self
+                .outlets
+                .iter()
+                .any(|outlet| !outlet.parked.is_empty() && outlet.outstanding() < limits::LETTERS as u64)
+    }
+
+    fn withdraw_sleep(&mut self) {
+        if !self.outlets.is_empty() {
+            self.sleeper.withdraw();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What passes from a shard to a consumer: a message, for those of its recipients whose mail goes there.
+//!
+//! *Invariant*: a letter holds the memory that its message lies in. *Does not* know who sends it or takes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::handoff::delivery::Verdict;
+use crate::limits;
+use crate::mail::envelope::Route;
+use crate::mail::id::MessageId;
+use crate::mail::manifest::Manifest;
+use crate::memory::slab::{Lease, Leases};
+use crate::policy::scope::Promise;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) id: MessageId,
+    /// Whose it is.
+    pub(super) route: Route,
+    /// The place of its message among those whose end is not answered; `None` if it is.
+    pub(super) awaited: Option<Awaited>,
+    pub(super) promise: Promise,
+    /// Recipients with this route.
+    pub(super) recipients: u32,
+    /// How often it was handed to the consumer before.
+    pub(super) attempts: u32,
+    pub(super) manifest: Lease,
+    pub(super) content: Leases,
+    /// What became of it for each recipient; empty while nothing was said of one.
+    pub(super) verdicts: Vec<Option<Verdict>>,
+    /// All of its recipients have it.
+    pub(super) is_taken: bool,
+}
+
+impl Letter {
+    /// What was said of a recipient.
+    pub(super) fn verdict(&self, index: u32) -> Option<&Verdict> {
+        self.verdicts.get(index as usize)?.as_ref()
+    }
+
+    /// What is known of the message.
+    pub(super) fn manifest(&self) -> Manifest<'_> {
+        Manifest::decode(self.manifest.octets()).expect("this process encoded it")
+    }
+}
+
+/// The place of a message among those of a shard whose end is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Awaited {
+    pub(super) place: u32,
+    /// Counts the messages of the place.
+    pub(super) generation: u32,
+}
+
+/// Which messages of a shard are awaited still: the shard writes, consumers read.
+#[derive(Debug)]
+pub(super) struct Waiting(Box<[AtomicU32]>);
+
+impl Waiting {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self((0..limits::MESSAGES_AWAITED).map(|_| AtomicU32::new(0)).collect()))
+    }
+
+    /// The place has another message from now on, or none.
+    pub(super) fn renew(&self, place: u32) -> u32 {
+        let generation = self.0[place as usize].load(Ordering::Relaxed).wrapping_add(1);
+        self.0[place as usize].store(generation, Ordering::Release);
+        generation
+    }
+
+    pub(super) fn has(&self, awaited: Awaited) -> bool {
+        self.0.get(awaited.place as usize).is_some_and(|now| now.load(Ordering::Acquire) == awaited.generation)
+    }
+}
+
+/// What a consumer says of a letter that somebody waits for.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) awaited: Awaited,
+    pub(super) route: Route,
+    /// For each recipient with the route, in their order; `None` if all took it.
+    pub(super) refusals: Option<Box<[Verdict]>>,
+}

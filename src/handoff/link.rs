@@ -1,0 +1,107 @@
+//! Between one shard and one consumer: what they share beside the ring of letters.
+//!
+//! *Invariant*: letters that are neither acknowledged nor in the ring are at most [`limits::LETTERS`], so there is room for all that
+//! can come back. *Why this way*: deliveries may be let go of on any thread, so what they leave goes into queues of many
+//! senders; the ring to the consumer has one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::time::Instant;
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+
+use crate::handoff::letter::{Done, Letter, Waiting};
+use crate::handoff::sleep::Waker;
+use crate::limits;
+
+/// What a shard shares with all of its consumers.
+#[derive(Debug)]
+pub(super) struct Home {
+    /// Which messages it awaits.
+    pub(super) waiting: Arc<Waiting>,
+    /// It wants to be woken when memory is given back.
+    pub(super) wants_room: AtomicBool,
+    pub(super) waker: Waker,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Link {
+    acknowledged: CachePadded<AtomicU64>,
+    done: ArrayQueue<Done>,
+    back: ArrayQueue<Returned>,
+    pub(super) home: Arc<Home>,
+    pub(super) consumer: Waker,
+}
+
+/// A letter that nothing final was said of.
+#[derive(Debug)]
+pub(super) struct Returned {
+    /// When it comes again.
+    pub(super) at: Instant,
+    pub(super) letter: Letter,
+}
+
+impl Link {
+    pub(super) fn new(home: Arc<Home>, consumer: Waker) -> Self {
+        Self {
+            acknowledged: CachePadded::default(),
+            done: ArrayQueue::new(limits::LETTERS),
+            back: ArrayQueue::new(limits::LETTERS),
+            home,
+            consumer,
+        }
+    }
+
+    /// Letters that are done with.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// A letter is done with: who waits for it hears what became of it.
+    pub(super) fn acknowledge(&self, letter: Letter) {
+        let Letter { awaited, route, verdicts, is_taken, manifest, content, .. } = letter;
+        drop((manifest, content));
+        if let Some(awaited) = awaited {
+            let all_took_it = is_taken || verdicts.iter().all(|verdict| matches!(verdict, Some(Ok(()))));
+            let each = || verdicts.into_iter().map(|verdict| verdict.unwrap_or(Ok(()))).collect();
+            let done = Done { awaited, route, refusals: if all_took_it { None } else { Some(each()) } };
+            let queued = self.done.push(done);
+            debug_assert!(queued.is_ok(), "there is room for each letter");
+        }
+        self.acknowledged.fetch_add(1, Ordering::Release);
+        // With its like where the shard looks again before it sleeps.
+        fence(Ordering::SeqCst);
+        if awaited.is_some() || self.home.wants_room.load(Ordering::Relaxed) {
+            self.home.waker.wake();
+        }
+    }
+
+    /// A letter comes to its consumer again.
+    pub(super) fn give_back(&self, returned: Returned) {
+        let queued = self.back.push(returned);
+        debug_assert!(queued.is_ok(), "there is room for each letter");
+        self.consumer.wake();
+    }
+
+    /// What somebody waits for.
+    pub(super) fn take_done(&self) -> Option<Done> {
+        self.done.pop()
+    }
+
+    /// Whether there is such.
+    pub(super) fn has_done(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// What comes again.
+    pub(super) fn take_back(&self) -> Option<Returned> {
+        self.back.pop()
+    }
+
+    /// Whether there is such.
+    pub(super) fn has_back(&self) -> bool {
+        !self.back.is_empty()
+    }
+}

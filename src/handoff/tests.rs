@@ -1,0 +1,315 @@
+//! From a shard to its consumers and back, without a shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::handoff::consumer::Deliveries;
+use crate::handoff::delivery::{Delivery, Refusal};
+use crate::handoff::exchange::{ExchangeOptions, connect};
+use crate::handoff::gather::Gather;
+use crate::handoff::intake::{Arrived, Intake};
+use crate::handoff::mailbox::mailbox;
+use crate::limits;
+use crate::mail::address::{Mailbox, Path};
+use crate::mail::envelope::{MailParameters, RcptParameters, Route};
+use crate::mail::id::MessageId;
+use crate::mail::manifest::Origin;
+use crate::mail::marks::Marks;
+use crate::mail::trace::{Transfer, With};
+use crate::memory::slab::Slab;
+use crate::policy::decision::{AcceptAll, Decision, Ticket};
+use crate::policy::scope::{Promise, Scope, Taking, Timeouts};
+use crate::smtp::reply::Reply;
+use crate::smtp::session::{Ended, Outcome, Record};
+use crate::smtp::settings::{Settings, Terms};
+
+/// A shard's end, with consumers for two routes.
+struct Way {
+    gather: Gather,
+    consumers: Vec<Deliveries>,
+    question: u32,
+}
+
+fn scope(taking: Taking) -> Scope {
+    Scope {
+        listener: "mx".into(),
+        settings: Settings::new(Terms::public("mx.test")),
+        timeouts: Timeouts { idle_ms: 1, transaction_ms: None, greet_pause_ms: 0, answer_ms: 1 },
+        proxy_timeout_ms: None,
+        taking,
+        sums_content: false,
+        policy: Arc::new(AcceptAll),
+    }
+}
+
+impl Way {
+    fn new(blocks: usize) -> Self {
+        let (sender, _receiver, _awaited) = mailbox::<()>().unwrap();
+        let options = ExchangeOptions { node: 7, epoch: 3, shards: vec![sender.bell()], consumers: vec![1, 1], blocks };
+        let (mut gathers, deliveries) = connect(&options).unwrap();
+        let consumers = deliveries.into_iter().flatten().collect();
+        Self { gather: gathers.remove(0), consumers, question: 0 }
+    }
+
+    /// A message of this content, for recipients by their routes; what is said at its end, and under which question.
+    fn send(&mut self, promise: Promise, content: &[u8], routes: &[u16]) -> (Decision, Ticket) {
+        let scope = scope(Taking::HandOff(promise));
+        let ticket = Ticket { shard: 0, slot: 5, generation: 1, question: self.question };
+        self.question += 1;
+        for piece in content.chunks(100_000) {
+            self.gather.content(&scope, ticket.slot, piece);
+        }
+        let mut record = Record::default();
+        record.begin(Path::Null, &MailParameters::default());
+        for (number, route) in routes.iter().enumerate() {
+            let local_part = number.to_string();
+            let path = Path::Mailbox(Mailbox { local_part: local_part.as_bytes(), domain: b"ok.test" });
+            let place = record.add(path, &RcptParameters::default()).unwrap();
+            record.set_route(place, Route(*route));
+        }
+        let ended = Ended {
+            content_octets: content.len() as u64,
+            recipients: routes.len() as u32,
+            marks: Marks::default(),
+            with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
+            record: Some(&record),
+        };
+        let origin = Origin::Host("192.0.2.1:25".parse().unwrap());
+        let decision = self.gather.end(&Arrived { ticket, scope: &scope, ended: &ended, origin, at_ms: 1_000 });
+        (decision, ticket)
+    }
+
+    fn take(&mut self, consumer: usize) -> Vec<Delivery> {
+        self.gather.hand_on();
+        let mut all = Vec::new();
+        self.consumers[consumer].take_batch(&mut all, usize::MAX);
+        all
+    }
+
+    fn outcome(&mut self) -> Option<(Ticket, Outcome)> {
+        self.gather.outcome()
+    }
+}
+
+fn text(delivery: &Delivery) -> Vec<u8> {
+    delivery.content().collect::<Vec<_>>().concat()
+}
+
+fn id(sequence: u64) -> MessageId {
+    MessageId::new(7, 3, 0, sequence)
+}
+
+fn later() -> Refusal {
+    Refusal::new(Reply::MailboxFull, "full")
+}
+
+#[test]
+fn a_message_comes_to_each_sink_with_its_own_recipients() {
+    let mut way = Way::new(4);
+    let (decision, _) = way.send(Promise::Memory, b"content", &[0, 1, 0]);
+    assert_eq!(decision, Decision::Now(Outcome::AcceptAs(id(1))));
+    for (consumer, indices, locals) in [(0, vec![0, 1], vec!["0", "2"]), (1, vec![0], vec!["1"])] {
+        let mut all = way.take(consumer);
+        let delivery = all.remove(0);
+        assert_eq!((delivery.id(), text(&delivery), delivery.attempts()), (id(1), b"content".to_vec(), 0));
+        let manifest = delivery.manifest();
+        assert_eq!((manifest.recipients, manifest.by, manifest.listener), (3, "mx.test", "mx"));
+        let seen: Vec<_> = delivery.recipients().map(|to| (to.index, to.path)).collect();
+        assert_eq!(seen.iter().map(|(index, _)| *index).collect::<Vec<u32>>(), indices);
+        for ((_, path), local) in seen.into_iter().zip(locals) {
+            assert_eq!(path, Path::Mailbox(Mailbox { local_part: local.as_bytes(), domain: b"ok.test" }));
+        }
+        delivery.accept();
+        assert!(way.take(consumer).is_empty());
+    }
+    assert_eq!(way.gather.holding().letters, 0);
+    assert_eq!(way.outcome(), None, "nobody waited");
+}
+
+#[test]
+fn what_is_dropped_comes_again_until_it_is_accepted() {
+    let mut way = Way::new(4);
+    way.send(Promise::Memory, b"a", &[0, 0]);
+    drop(way.take(0));
+    let mut again = way.take(0);
+    assert_eq!((again.len(), again[0].attempts()), (1, 1));
+    // One has it, and one has not: only that one comes again.
+    again[0].conclude(1, Ok(()));
+    drop(again);
+    assert!(way.take(0).is_empty(), "not at once");
+    assert_eq!(way.consumers[0].waiting(), 1);
+    let mut patience = 0;
+    let mut delivery = loop {
+        assert!(way.consumers[0].wait(Some(Duration::from_secs(1))));
+        if let Some(delivery) = way.take(0).pop() {
+            break delivery;
+        }
+        patience += 1;
+        assert!(patience < 60, "it never came again");
+    };
+    assert_eq!(delivery.recipients().map(|to| to.index).collect::<Vec<_>>(), [0]);
+    delivery.conclude(0, Err(Refusal::new(Reply::DeliveryFailed, "why")));
+    assert!(delivery.verdict(0).unwrap().as_ref().is_err_and(Refusal::is_temporary));
+    drop(delivery);
+    assert_eq!(way.gather.holding().letters, 1, "a refusal for now is not the end");
+}
+
+#[test]
+fn a_client_that_waits_hears_what_each_sink_said_of_each_recipient() {
+    let mut way = Way::new(4);
+    let (decision, ticket) = way.send(Promise::Delivered, b"a", &[0, 1, 0]);
+    assert_eq!(decision, Decision::Elsewhere);
+    assert_eq!(way.outcome(), None);
+    let mut first = way.take(0);
+    first[0].conclude(1, Err(later()));
+    first[0].take_for_the_rest();
+    drop(first);
+    assert_eq!(way.outcome(), None, "the other has said nothing");
+    way.take(1).pop().unwrap().accept();
+    let each = Outcome::Each([Ok(()), Ok(()), Err(Reply::MailboxFull)].into());
+    assert_eq!(way.outcome(), Some((ticket, each)));
+    assert!(way.take(0).is_empty(), "its word was final");
+    let (_, ticket) = way.send(Promise::Delivered, b"b", &[1]);
+    way.take(1).pop().unwrap().accept();
+    assert_eq!(way.outcome(), Some((ticket, Outcome::AcceptAs(id(2)))));
+    assert_eq!(way.gather.holding().letters, 0);
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_delivered() {
+    let mut way = Way::new(4);
+    let (_, given_up) = way.send(Promise::Delivered, b"a", &[0]);
+    let (_, kept) = way.send(Promise::Delivered, b"b", &[0]);
+    way.gather.hand_on();
+    way.gather.give_up(given_up);
+    let all = way.take(0);
+    assert_eq!((all.len(), text(&all[0])), (1, b"b".to_vec()));
+    assert_eq!(way.consumers[0].given_up(), 1);
+    // One that is out already: what is said of it reaches nobody, nor the message that has its place.
+    way.gather.give_up(kept);
+    let (_, third) = way.send(Promise::Delivered, b"c", &[0]);
+    all.into_iter().for_each(Delivery::accept);
+    assert_eq!(way.outcome(), None);
+    way.take(0).pop().unwrap().accept();
+    assert_eq!(way.outcome(), Some((third, Outcome::AcceptAs(id(3)))));
+}
+
+/// A full queue is waited for: the message is accepted when its sink has it, and not before.
+#[test]
+fn a_sink_whose_queue_is_full_makes_senders_wait() {
+    let mut way = Way::new(64);
+    for _ in 0..limits::LETTERS {
+        assert!(way.gather.admits(Route(0)));
+        assert!(matches!(way.send(Promise::Memory, b"x", &[0]).0, Decision::Now(Outcome::AcceptAs(_))));
+    }
+    assert!(!way.gather.admits(Route(0)) && way.gather.admits(Route(1)), "another sink is not touched");
+    let (decision, ticket) = way.send(Promise::Memory, b"y", &[0, 1]);
+    assert_eq!(decision, Decision::Elsewhere);
+    let (_, given_up) = way.send(Promise::Memory, b"z", &[0]);
+    way.gather.give_up(given_up);
+    assert!(way.gather.announce_sleep() || way.outcome().is_none());
+    let mut all = way.take(0);
+    assert_eq!((all.len(), way.outcome()), (limits::LETTERS, None));
+    all.pop().unwrap().accept();
+    assert!(way.gather.announce_sleep(), "there is room: no time to sleep");
+    way.gather.withdraw_sleep();
+    let fresh = way.take(0);
+    assert_eq!(fresh.iter().map(text).collect::<Vec<_>>(), [b"y"]);
+    let sequence = limits::LETTERS as u64 + 1;
+    assert_eq!(way.outcome(), Some((ticket, Outcome::AcceptAs(id(sequence)))));
+    drop(fresh);
+    all.into_iter().for_each(Delivery::accept);
+    assert_eq!(
+        way.take(0).into_iter().map(|last| text(&last)).collect::<Vec<_>>(),
+        [b"y"],
+        "and never the one given up"
+    );
+}
+
+#[test]
+fn without_memory_a_message_is_refused_at_its_end_and_leaves_nothing() {
+    let mut way = Way::new(2);
+    let large = vec![b'x'; 2 * limits::BLOCK_OCTETS + 1];
+    let refused = Decision::Now(Outcome::Refuse(Reply::NoMemory));
+    assert_eq!(way.send(Promise::Memory, &large, &[0]).0, refused);
+    assert!(way.take(0).is_empty());
+    assert!(way.gather.holding().octets <= limits::BLOCK_OCTETS as u64);
+    assert!(matches!(way.send(Promise::Memory, b"small", &[0]).0, Decision::Now(Outcome::AcceptAs(_))));
+    // What is broken off is forgotten.
+    way.gather.content(&scope(Taking::HandOff(Promise::Memory)), 5, b"half");
+    way.gather.abort(5);
+    way.send(Promise::Memory, b"whole", &[0]);
+    assert_eq!(way.take(0).iter().map(text).collect::<Vec<_>>(), [&b"small"[..], b"whole"]);
+    assert_eq!(Slab::new(2).octets_most(), way.gather.holding().octets_most);
+}
+
+#[test]
+fn a_consumer_that_is_gone_refuses_for_now() {
+    let mut way = Way::new(4);
+    way.consumers.remove(1);
+    assert_eq!(way.send(Promise::Memory, b"a", &[0, 1]).0, Decision::Now(Outcome::Refuse(Reply::DeliveryFailed)));
+    assert_eq!(way.send(Promise::Memory, b"a", &[9]).0, Decision::Now(Outcome::Refuse(Reply::DeliveryFailed)));
+    assert!(matches!(way.send(Promise::Memory, b"a", &[0]).0, Decision::Now(_)));
+    assert_eq!(way.take(0).len(), 1);
+}
+
+/// Shards on one side, consumers on the other, each on a thread; some of what comes is let go of at first.
+#[test]
+fn nothing_is_lost_between_threads() {
+    const MESSAGES: u64 = 20_000;
+    let way = Way::new(limits::BLOCKS);
+    let Way { gather, consumers, .. } = way;
+    let consumers: Vec<_> = consumers
+        .into_iter()
+        .map(|deliveries| {
+            std::thread::spawn(move || {
+                let mut seen = BTreeMap::new();
+                for (number, delivery) in deliveries.enumerate() {
+                    assert_eq!(text(&delivery), delivery.id().sequence().to_string().into_bytes());
+                    if number % 7 == 0 && delivery.attempts() == 0 {
+                        continue;
+                    }
+                    *seen.entry(delivery.id().sequence()).or_insert(0) += 1;
+                    delivery.accept();
+                }
+                seen
+            })
+        })
+        .collect();
+    let mut way = Way { gather, consumers: Vec::new(), question: 0 };
+    let mut accepted = 0;
+    let mut waiting = 0;
+    for number in 1..=MESSAGES {
+        let promise = if number % 3 == 0 { Promise::Delivered } else { Promise::Memory };
+        let (decision, _) = way.send(promise, number.to_string().as_bytes(), &[0, 1]);
+        match decision {
+            Decision::Now(Outcome::AcceptAs(_)) => accepted += 1,
+            Decision::Elsewhere => waiting += 1,
+            other => panic!("{other:?}"),
+        }
+        if number % 16 == 0 {
+            way.gather.hand_on();
+        }
+        while let Some((_, outcome)) = way.outcome() {
+            assert!(matches!(outcome, Outcome::AcceptAs(_)));
+            waiting -= 1;
+            accepted += 1;
+        }
+    }
+    while waiting > 0 {
+        way.gather.hand_on();
+        while let Some((_, outcome)) = way.outcome() {
+            assert!(matches!(outcome, Outcome::AcceptAs(_)));
+            waiting -= 1;
+            accepted += 1;
+        }
+        std::thread::yield_now();
+    }
+    assert_eq!(accepted, MESSAGES);
+    drop(way);
+    for consumer in consumers {
+        let seen = consumer.join().unwrap();
+        assert!(seen.into_iter().eq((1..=MESSAGES).map(|sequence| (sequence, 1))));
+    }
+}
