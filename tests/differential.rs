@@ -344,8 +344,9 @@ fn compare(name: &str, default_cases: u64, strategy: impl Strategy<Value = Case>
     println!("{name}: {cases} cases came to {seen:?}");
 }
 
-/// Replies that no client comes to without the engine, without a deferred answer, or in another protocol.
-const NEVER_HERE: [&str; 18] = [
+/// Replies that no client comes to without the engine, without a deferred answer, without a list of recipients or a sink, or in
+/// another protocol.
+const NEVER_HERE: [&str; 26] = [
     "IdleTimeout",
     "TransactionTimeout",
     "ShuttingDown",
@@ -364,6 +365,14 @@ const NEVER_HERE: [&str; 18] = [
     "Scripted552",
     "Scripted553",
     "Scripted556",
+    "RecipientLater",
+    "MailboxFull",
+    "InsufficientStorage",
+    "DeliveryFailed",
+    "RelayDenied",
+    "UnknownRecipient",
+    "NoMailAccepted",
+    "AccessDenied",
 ];
 
 #[test]
