@@ -406,3 +406,19 @@ pub const CLIENT_DATA_MS: u64 = 120_000;
 pub const CLIENT_BLOCK_MS: u64 = 180_000;
 /// See [`CLIENT_GREETING_MS`]; from the final dot or the last chunk to its reply.
 pub const CLIENT_END_OF_DATA_MS: u64 = 600_000;
+
+// Maildir sink.
+
+/// Octets of one component of a path: what ext4, XFS and Btrfs take.
+pub const FILE_NAME_OCTETS: usize = 255;
+
+/// Octets of a path template as it is written: a quarter of what the kernel takes of a path.
+pub const MAILDIR_TEMPLATE_OCTETS: usize = 1024;
+
+/// Components of a path template from the first with a placeholder on: filled in they are a path of half of what the kernel
+/// takes (`PATH_MAX`, 4,096).
+pub const MAILDIR_DEPTH: usize = 8;
+const _: () = assert!((MAILDIR_DEPTH + 1) * (FILE_NAME_OCTETS + 1) <= 4096);
+
+/// Octets of one such component beside its placeholders: the rest holds two names that were cut, each with its hash.
+pub const MAILDIR_TEXT_OCTETS: usize = 100;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
+pub mod maildir;
 
 use crate::handoff::delivery::Delivery;
 

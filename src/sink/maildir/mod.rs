@@ -1,0 +1,4 @@
+//! The sink that keeps each message as a file of a maildir.
+
+pub mod options;
+mod path;
