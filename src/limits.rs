@@ -229,6 +229,23 @@ pub const BINDS_PER_LISTENER: usize = 64;
 /// Netblocks of one listener that are trusted with XCLIENT: they are looked through for each connection.
 pub const TRUSTED_NETBLOCKS: usize = 256;
 
+/// Netblocks of one listener whose peers are served; looked through once for each connection.
+pub const SERVED_NETBLOCKS: usize = 1024;
+
+/// Sinks of one plan. Each has threads of its own, and a queue from each shard.
+pub const SINKS: usize = 64;
+
+/// Threads of one sink.
+pub const SINK_THREADS: u16 = 64;
+
+/// Recipients of a listener that are named when its values are printed; of the rest it is said how many there are.
+pub const RECIPIENTS_SHOWN: usize = 8;
+
+/// Octets that the file of deliveries may have, unless the operator says otherwise: some million lines.
+pub const DELIVERY_LOG_OCTETS: u64 = 256 << 20;
+/// The least that it may be given: some hundred lines of any length.
+pub const DELIVERY_LOG_OCTETS_LEAST: u64 = 1 << 20;
+
 /// Messages in a shard's control mailbox. A sender that finds it full waits.
 pub const CONTROL_MESSAGES: usize = 256;
 
@@ -298,6 +315,13 @@ pub const MESSAGES_PER_CONNECTION: u32 = 1_000;
 pub const ERRORS: u32 = 20;
 /// Commands that further no message, since the last accepted one, on a public or private listener (DESIGN §6).
 pub const JUNK_COMMANDS: u32 = 100;
+
+/// DESIGN §6: of a private listener.
+pub const PRIVATE_MESSAGE_OCTETS: u64 = 100 << 20;
+
+/// The largest message that a listener can be told to hand off: two have room in a shard's memory at once.
+pub const HANDED_OFF_MESSAGE_OCTETS: u64 = ((BLOCKS * BLOCK_OCTETS - MANIFEST_OCTETS) / 2) as u64 & !0xf_ffff;
+const _: () = assert!(PRIVATE_MESSAGE_OCTETS <= HANDED_OFF_MESSAGE_OCTETS);
 
 /// Message size on a blackhole, in octets.
 pub const BLACKHOLE_MESSAGE_OCTETS: u64 = 1 << 30;

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::smtp::reply::Reply;
 use crate::smtp::session::{Outcome, Question};
 
 /// What a policy says to a question.
@@ -57,5 +58,15 @@ pub struct AcceptAll;
 impl Policy for AcceptAll {
     fn decide(&self, _: &Asked<'_>) -> Decision {
         Decision::Now(Outcome::Accept)
+    }
+}
+
+/// Serves nobody, from the greeting on: the policy for strangers of a private listener.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DenyAccess;
+
+impl Policy for DenyAccess {
+    fn decide(&self, _: &Asked<'_>) -> Decision {
+        Decision::Now(Outcome::Refuse(Reply::AccessDenied))
     }
 }

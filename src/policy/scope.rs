@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::policy::decision::Policy;
+use crate::policy::decision::{DenyAccess, Policy};
 use crate::smtp::extension::Extension;
 use crate::smtp::settings::{Settings, Terms};
 
@@ -69,6 +69,7 @@ pub struct Scope {
 pub struct Scopes {
     everyone: Arc<Scope>,
     trusted: Option<Trusted>,
+    strangers: Option<Strangers>,
 }
 
 /// Peers that may say on whose behalf they speak.
@@ -77,6 +78,15 @@ struct Trusted {
     /// At least one, at most [`TRUSTED_NETBLOCKS`](crate::limits::TRUSTED_NETBLOCKS).
     netblocks: Vec<IpNet>,
     /// That of everyone, with XCLIENT.
+    scope: Arc<Scope>,
+}
+
+/// Peers that are not served.
+#[derive(Debug)]
+struct Strangers {
+    /// Who is none, beside this machine; at most [`SERVED_NETBLOCKS`](crate::limits::SERVED_NETBLOCKS).
+    served: Vec<IpNet>,
+    /// That of everyone, but greeted with 554.
     scope: Arc<Scope>,
 }
 
@@ -92,7 +102,15 @@ impl Scopes {
         Self {
             trusted: scope.map(|scope| Trusted { netblocks: trusted, scope: Arc::new(scope) }),
             everyone: Arc::new(everyone),
+            strangers: None,
         }
+    }
+
+    /// The same, for peers in `served` alone, and those of this machine: loopback, and Unix sockets. Who may say on whose behalf
+    /// it speaks is served, too.
+    pub fn serving(self, served: Vec<IpNet>) -> Self {
+        let scope = Scope { policy: Arc::new(DenyAccess), ..Scope::clone(&self.everyone) };
+        Self { strangers: Some(Strangers { served, scope: Arc::new(scope) }), ..self }
     }
 
     /// What a connection of this peer is held to. The peer is who a PROXY header names, where one does, or else the other end
@@ -104,8 +122,16 @@ impl Scopes {
             (Some(trusted), Some(peer)) if trusted.netblocks.iter().any(|block| block.contains(&peer)) => {
                 &trusted.scope
             }
-            _ => &self.everyone,
+            (_, peer) => match &self.strangers {
+                Some(strangers) if !strangers.serves(peer) => &strangers.scope,
+                _ => &self.everyone,
+            },
         }
+    }
+
+    /// The peers that are served beside those of this machine; `None`: everyone is.
+    pub fn served(&self) -> Option<&[IpNet]> {
+        self.strangers.as_ref().map(|strangers| &*strangers.served)
     }
 
     /// Who is offered XCLIENT.
@@ -122,14 +148,27 @@ impl Scopes {
                 .trusted
                 .as_ref()
                 .map(|Trusted { netblocks, scope }| Trusted { netblocks: netblocks.clone(), scope: unshared(scope) }),
+            strangers: self
+                .strangers
+                .as_ref()
+                .map(|Strangers { served, scope }| Strangers { served: served.clone(), scope: unshared(scope) }),
         }
+    }
+}
+
+impl Strangers {
+    /// Whether this peer is none of them; nobody in particular is on a Unix socket.
+    fn serves(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|peer| peer.is_loopback() || self.served.iter().any(|block| block.contains(&peer)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::decision::AcceptAll;
+    use crate::policy::decision::{AcceptAll, Asked, Decision, Ticket};
+    use crate::smtp::reply::Reply;
+    use crate::smtp::session::{Outcome, Question};
 
     fn scopes(trusted: &[&str]) -> Scopes {
         let timeouts = Timeouts { idle_ms: 1, transaction_ms: None, greet_pause_ms: 2, answer_ms: 3 };
@@ -187,6 +226,37 @@ mod tests {
         assert_eq!((everyone.proxy_timeout_ms, trusted.proxy_timeout_ms), (Some(4), Some(4)));
         assert!(everyone.sums_content && trusted.sums_content);
         assert!(Arc::ptr_eq(&everyone.policy, &trusted.policy));
+    }
+
+    #[test]
+    fn strangers_are_refused_at_the_greeting() {
+        let serving = |served: &[&str]| {
+            let served = served.iter().map(|block| block.parse().unwrap()).collect();
+            scopes(&["192.0.2.0/24"]).serving(served)
+        };
+        let ticket = Ticket { shard: 0, slot: 0, generation: 0, question: 0 };
+        let greeting = |scope: &Scope| scope.policy.decide(&Asked { question: Question::Connect, ticket, random: 0 });
+        let (accepted, denied) = (Outcome::Accept, Outcome::Refuse(Reply::AccessDenied));
+        let some = serving(&["10.0.0.0/8", "2001:db8::/32"]);
+        for scopes in [&some, &some.unshared()] {
+            for peer in
+                ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
+            {
+                assert_eq!(greeting(scopes.of(Some(peer.parse().unwrap()))), Decision::Now(accepted.clone()), "{peer}");
+            }
+            for peer in ["11.0.0.1", "9.255.255.255", "2001:db9::1", "::ffff:11.0.0.1", "::10.0.0.1", "0.0.0.0", "::"] {
+                assert_eq!(greeting(scopes.of(Some(peer.parse().unwrap()))), Decision::Now(denied.clone()), "{peer}");
+            }
+            assert_eq!(greeting(scopes.of(None)), Decision::Now(accepted.clone()), "a Unix socket");
+            assert!(is_trusted(scopes, "192.0.2.1") && !is_trusted(scopes, "10.1.2.3"));
+            assert_eq!(scopes.served().map(<[IpNet]>::len), Some(2));
+            let (everyone, strangers) = (scopes.of(None), scopes.of(Some([11, 0, 0, 1].into())));
+            assert_eq!(everyone.settings, strangers.settings);
+        }
+        let nobody = serving(&[]);
+        assert_eq!(greeting(nobody.of(Some([10, 0, 0, 1].into()))), Decision::Now(denied));
+        assert_eq!(greeting(nobody.of(Some([127, 0, 0, 1].into()))), Decision::Now(accepted));
+        assert_eq!(scopes(&[]).served(), None);
     }
 
     #[test]
