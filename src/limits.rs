@@ -200,6 +200,9 @@ pub const BALANCE_LIFETIME_MS: u64 = 1_000;
 /// Shards of one process: what no machine has cores for.
 pub const SHARDS: u16 = 1024;
 
+/// Octets of what a data directory knows of itself: a word and two numbers.
+pub const IDENTITY_OCTETS: u64 = 1024;
+
 /// Octets of a configuration file: far above any, far below what hurts.
 pub const CONFIGURATION_OCTETS: u64 = 16 * 1024 * 1024;
 

@@ -13,6 +13,7 @@ use crate::handoff::letter::Letter;
 use crate::handoff::link::{Link, Returned};
 use crate::handoff::ring::Taker;
 use crate::handoff::sleep;
+use crate::limits;
 
 /// What comes from one shard.
 #[derive(Debug)]
@@ -101,6 +102,18 @@ impl Deliveries {
             room -= usize::from(self.let_out(line, letter, out));
         }
         out.len() - before
+    }
+
+    /// Takes all that there is, whether its time has come or not.
+    pub fn take_all(&mut self, out: &mut Vec<Delivery>) {
+        for line in 0..self.lines.len() {
+            // BOUND: as many as the ring holds.
+            while self.take_fresh(line, out, limits::DELIVERY_BATCH) > 0 || !self.lines[line].letters.is_empty() {}
+        }
+        self.hear_back();
+        while let Some(Reverse(Later { line, letter, .. })) = self.later.pop() {
+            self.let_out(line, letter, out);
+        }
     }
 
     fn take_fresh(&mut self, line: usize, out: &mut Vec<Delivery>, most: usize) -> usize {

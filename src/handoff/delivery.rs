@@ -62,11 +62,14 @@ pub struct Delivery {
     /// `None` when it is acknowledged.
     letter: Option<Letter>,
     link: Arc<Link>,
+    /// Of which recipients something final was said before; empty if of none.
+    known: Vec<bool>,
 }
 
 impl Delivery {
     pub(super) fn new(letter: Letter, link: Arc<Link>) -> Self {
-        Self { letter: Some(letter), link }
+        let known = letter.verdicts.iter().map(Option::is_some).collect();
+        Self { letter: Some(letter), link, known }
     }
 
     fn letter(&self) -> &Letter {
@@ -135,6 +138,21 @@ impl Delivery {
     /// What was said of a recipient since this delivery was handed out.
     pub fn verdict(&self, index: u32) -> Option<&Verdict> {
         self.letter().verdict(index)
+    }
+
+    /// What was said since this delivery was handed out, with the recipients of whom it was.
+    pub fn said(&self) -> impl Iterator<Item = (Path<'_>, Result<(), &Refusal>)> {
+        let letter = self.letter();
+        let of_route = letter.manifest().envelope.recipients().filter(|recipient| recipient.route == letter.route);
+        of_route.zip(0..).filter_map(|(recipient, index)| {
+            let said = match letter.verdict(index) {
+                Some(verdict) => verdict.as_ref().map(|&()| ()),
+                None if letter.is_taken => Ok(()),
+                None => return None,
+            };
+            let is_news = index as usize >= self.known.len() || !self.known[index as usize];
+            is_news.then_some((recipient.path, said))
+        })
     }
 
     /// All recipients of whom nothing was said have it.

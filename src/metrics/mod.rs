@@ -9,3 +9,4 @@ pub mod counter;
 pub mod counters;
 pub mod histograms;
 pub mod report;
+pub mod sinks;

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
+use crate::metrics::sinks::SinkFigures;
 use crate::smtp::reply::Reply;
 
 /// The picture.
@@ -21,6 +23,38 @@ pub struct Report {
     pub replies: Vec<ReplyCount>,
     /// Times and sizes.
     pub histograms: Vec<Quantiles>,
+    /// What the sinks did, each of all its threads together.
+    pub sinks: Vec<SinkReport>,
+}
+
+/// What a sink did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SinkReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Each figure, summed over the sink's threads.
+    pub totals: Vec<Number>,
+    /// From a message's end to its delivery, in ms, counted for each recipient.
+    pub delay_ms: Quantiles,
+}
+
+impl SinkReport {
+    /// Sums the threads up.
+    pub fn new<'f>(name: &str, threads: impl IntoIterator<Item = &'f SinkFigures> + Clone) -> Self {
+        let values: Vec<_> = threads.clone().into_iter().map(SinkFigures::values).collect();
+        let names = values.first().into_iter().flatten().map(|(name, _)| *name).enumerate();
+        let sum = |index: usize| values.iter().map(|thread| thread[index].1).sum();
+        Self {
+            name: name.to_owned(),
+            totals: names.map(|(index, name)| Number { name, value: sum(index) }).collect(),
+            delay_ms: Quantiles::of("delay_ms", &SinkFigures::delays(threads)),
+        }
+    }
+
+    /// The sum of a figure; 0 for a name that is none.
+    pub fn total(&self, name: &str) -> u64 {
+        self.totals.iter().find(|number| number.name == name).map_or(0, |number| number.value)
+    }
 }
 
 /// A named number.
@@ -62,6 +96,20 @@ pub struct Quantiles {
     pub max: u64,
 }
 
+impl Quantiles {
+    fn of(name: &'static str, histogram: &Histogram<u64>) -> Self {
+        Self {
+            name,
+            count: histogram.len(),
+            mean: if histogram.is_empty() { 0.0 } else { histogram.mean() },
+            p50: histogram.value_at_quantile(0.5),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
 impl Report {
     /// Sums the shards up.
     pub fn new<'c>(uptime_s: f64, shards: impl IntoIterator<Item = &'c Counters>, histograms: &Histograms) -> Self {
@@ -85,21 +133,20 @@ impl Report {
             })
             .filter(|reply| reply.count > 0)
             .collect();
-        let histograms = histograms
-            .each()
-            .into_iter()
-            .map(|(name, histogram)| Quantiles {
-                name,
-                count: histogram.len(),
-                mean: if histogram.is_empty() { 0.0 } else { histogram.mean() },
-                p50: histogram.value_at_quantile(0.5),
-                p99: histogram.value_at_quantile(0.99),
-                p999: histogram.value_at_quantile(0.999),
-                max: histogram.max(),
-            })
-            .collect();
+        let histograms =
+            histograms.each().into_iter().map(|(name, histogram)| Quantiles::of(name, histogram)).collect();
         let shards = values.into_iter().map(|shard| shard.into_iter().map(|(_, value)| value).collect()).collect();
-        Self { uptime_s, totals, shards, replies, histograms }
+        Self { uptime_s, totals, shards, replies, histograms, sinks: Vec::new() }
+    }
+
+    /// With what the sinks did.
+    pub fn with_sinks(self, sinks: Vec<SinkReport>) -> Self {
+        Self { sinks, ..self }
+    }
+
+    /// The sum of a figure over all sinks.
+    pub fn total_of_sinks(&self, name: &str) -> u64 {
+        self.sinks.iter().map(|sink| sink.total(name)).sum()
     }
 
     /// The sum of a counter; 0 for a name that is none.
@@ -161,6 +208,17 @@ impl Report {
                 show(histogram.p999),
                 show(histogram.max),
             ));
+        }
+        for sink in &self.sinks {
+            line(format_args!("  sink {}", sink.name));
+            for number in sink.totals.iter().filter(|number| number.value > 0) {
+                line(format_args!("    {:<32} {:>16}", number.name, grouped(number.value)));
+            }
+            let Quantiles { count, p50, p99, max, .. } = &sink.delay_ms;
+            if *count > 0 {
+                let [p50, p99, max] = [p50, p99, max].map(|delay_ms| time(delay_ms.saturating_mul(1_000_000)));
+                line(format_args!("    {:<32} {:>16}  p99 {p99}, at most {max}", "delay, median", p50));
+            }
         }
         table
     }

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod data_dir;
+
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;

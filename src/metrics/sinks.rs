@@ -1,0 +1,81 @@
+//! What the threads of a sink count: one writer each.
+
+use std::sync::{Mutex, PoisonError};
+
+use hdrhistogram::Histogram;
+
+use crate::metrics::counter::Counter;
+
+macro_rules! figures {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// The figures of one thread of a sink.
+        #[derive(Debug)]
+        pub struct SinkFigures {
+            $($(#[doc = $doc])* pub $name: Counter,)*
+            delay_ms: Mutex<Histogram<u64>>,
+        }
+
+        impl Default for SinkFigures {
+            fn default() -> Self {
+                Self { $($name: Counter::default(),)* delay_ms: Mutex::new(delays()) }
+            }
+        }
+
+        impl SinkFigures {
+            /// Names and values, in the order of declaration.
+            pub fn values(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+figures! {
+    /// Batches that were given to the sink.
+    batches,
+    /// Messages in them, each as often as it was given.
+    messages,
+    /// Recipients that a message was delivered to.
+    delivered,
+    /// Octets of content of delivered messages, once for each message.
+    octets,
+    /// Recipients refused for now, whose message comes again.
+    deferred,
+    /// Recipients refused, whose client was told so.
+    refused,
+    /// Recipients refused for good, whose client had its 250 already.
+    failed,
+    /// Messages that were not delivered because their senders had been told to come again.
+    given_up,
+    /// Times that the sink panicked.
+    panics,
+    /// Messages that were accepted, and not delivered when the engine had to stop.
+    left_behind,
+}
+
+/// Longest delay that is told apart, in ms: a week.
+const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
+
+fn delays() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_MS, 3).expect("constant bounds are valid")
+}
+
+impl SinkFigures {
+    /// A message was delivered so long after it was taken over, to so many recipients.
+    pub fn record_delays(&self, delays_ms: impl IntoIterator<Item = (u64, u64)>) {
+        let mut histogram = self.delay_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        for (delay_ms, recipients) in delays_ms {
+            histogram.saturating_record_n(delay_ms, recipients);
+        }
+    }
+
+    /// Adds the delays of these threads up.
+    pub fn delays<'f>(all: impl IntoIterator<Item = &'f Self>) -> Histogram<u64> {
+        let mut sum = delays();
+        for figures in all {
+            let histogram = figures.delay_ms.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.add(&*histogram).expect("all have the same bounds");
+        }
+        sum
+    }
+}
