@@ -2,17 +2,12 @@
 
 use std::path::Path;
 
-use ringmx::config::Plan;
-
 use super::failure::Failure;
-use super::{say, show};
+use super::{read, say, show};
 
 /// Reads the configuration and shows it; nothing is started.
 pub fn check(config: Option<&Path>) -> Result<(), Failure> {
-    let plan = match config {
-        Some(path) => Plan::load(path)?,
-        None => Plan::embedded(),
-    };
+    let plan = read::plan(config)?;
     say::out(&show::plan(&plan));
     say::out("The configuration is good.\n");
     Ok(())

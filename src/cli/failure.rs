@@ -18,6 +18,15 @@ pub enum Failure {
     /// The operator's configuration.
     #[error("{0}")]
     Configuration(#[from] Errors),
+    /// A sink whose mail only a program would take that embeds the library.
+    #[error(
+        "ringmx: sink.{sink}: nobody would take the mail of a sink of kind \"program\", which is for a program that embeds the \
+         engine; kind = \"maildir\" keeps it"
+    )]
+    NoProgram {
+        /// Its name.
+        sink: String,
+    },
     /// An address, the kernel, or the system.
     #[error("ringmx: {0}")]
     Engine(#[from] EngineError),
@@ -55,7 +64,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Usage(error) if !error.use_stderr() => 0,
             Self::Usage(_) => 64,
-            Self::Configuration(_) | Self::Lacking(_) => Errors::EXIT_STATUS,
+            Self::Configuration(_) | Self::Lacking(_) | Self::NoProgram { .. } => Errors::EXIT_STATUS,
             Self::Engine(error) => error.exit_status(),
             Self::Write { .. } => 73,
             Self::Signals(_) => 71,

@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod check;
 pub mod failure;
 pub mod prepare;
+pub mod read;
 pub mod run;
 pub mod say;
 pub mod show;

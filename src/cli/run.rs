@@ -2,21 +2,17 @@
 
 use std::path::PathBuf;
 
-use ringmx::config::Plan;
 use ringmx::engine::Engine;
 use ringmx::metrics::report::Report;
 
 use super::arguments::Arguments;
 use super::failure::Failure;
 use super::watch::{Duty, Watch};
-use super::{say, show};
+use super::{read, say, show};
 
 /// Starts, says what runs, and serves.
 pub fn serve(arguments: &Arguments) -> Result<(), Failure> {
-    let plan = match &arguments.config {
-        Some(path) => Plan::load(path)?,
-        None => Plan::embedded(),
-    };
+    let plan = read::plan(arguments.config.as_deref())?;
     let watch = Watch::new(arguments.stats_json.clone())?;
     say::out(&show::plan(&plan));
     let engine = Engine::start(plan, arguments.takeover)?;
@@ -35,7 +31,7 @@ impl Duty for Serving {
             say::error("ringmx: there is no configuration file to read again");
             return;
         };
-        let reloaded = Plan::load(path).map_err(Failure::from).and_then(|plan| Ok(engine.reload(plan)?));
+        let reloaded = read::plan(Some(path)).and_then(|plan| Ok(engine.reload(plan)?));
         match reloaded {
             Ok(()) => say::out(&format!("ringmx: read {} again\n{}", path.display(), show::plan(engine.plan()))),
             Err(error) => say::error(&format!("{error}\nringmx: the old configuration stays in force")),

@@ -6,7 +6,7 @@ use ringmx::config::{Bind, Plan, Protocol};
 use ringmx::engine::Engine;
 use ringmx::shard::control::SessionInfo;
 
-/// Everything that is in force, listener by listener.
+/// Everything that is in force, listener by listener, sink by sink.
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     let mut section = |title: &str, rows: &[(String, String)]| {
@@ -18,7 +18,10 @@ pub fn plan(plan: &Plan) -> String {
     };
     section("server", &plan.rows());
     for listener in plan.listeners() {
-        section(&format!("listener {}", listener.name()), &listener.rows());
+        section(&format!("listener {}", listener.name()), &plan.rows_of(listener));
+    }
+    for sink in plan.sinks() {
+        section(&format!("sink {}", sink.name), &plan.sink_rows(sink));
     }
     text
 }

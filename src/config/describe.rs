@@ -1,11 +1,13 @@
 //! A plan in words: every value in force, with its unit, for the table that is printed at start.
 
-use super::plan::{Listener, Plan};
+use std::path::Path;
+
+use super::plan::{DeliveryLog, Destination, Durability, Listener, Named, Plan, SinkKind, SinkPlan};
 use super::{netblock, vocabulary};
 use crate::limits;
 use crate::metrics::report::grouped;
 use crate::reactor::listening::{Bind, SocketOptions};
-use crate::smtp::extension::Extension;
+use crate::smtp::extension::{Extension, Extensions};
 
 /// A name and its value.
 type Row = (String, String);
@@ -14,7 +16,7 @@ impl Plan {
     /// What holds for the whole server.
     pub fn rows(&self) -> Vec<Row> {
         let (shards, connections) = (u64::from(self.shards().get()), u64::from(self.connections_per_shard()));
-        vec![
+        let mut rows = vec![
             row("host name", self.hostname()),
             row("shards", grouped(shards)),
             row("connections", format!("{} per shard, {} in all", grouped(connections), grouped(connections * shards))),
@@ -32,23 +34,95 @@ impl Plan {
                 format!("{}, {} at most", milliseconds(limits::LINGER_MS), bytes(limits::LINGER_OCTETS)),
             ),
             row("drain at stop", milliseconds(limits::DRAIN_MS)),
-        ]
+        ];
+        if self.hands_off() {
+            let file = |path: &Path| format!("{}, {} at most", path.display(), bytes(self.log().deliveries_bytes));
+            rows.extend([
+                row("data directory", self.data_dir().display().to_string()),
+                row("threads of each sink", grouped(self.sink_threads().get().into())),
+                row(
+                    "log of deliveries",
+                    match &self.log().deliveries {
+                        DeliveryLog::File(path) => file(path),
+                        DeliveryLog::Stderr => "standard error".into(),
+                        DeliveryLog::None => "none".into(),
+                    },
+                ),
+            ]);
+        }
+        rows
+    }
+
+    /// What holds for a listener and its connections.
+    pub fn rows_of(&self, listener: &Listener) -> Vec<Row> {
+        let mut rows = listener.rows();
+        let behind = rows.iter().position(|(what, _)| what == "enabled").unwrap_or(rows.len());
+        rows.splice(behind..behind, self.destination_rows(listener));
+        rows
+    }
+
+    /// Whose mail a listener takes, and where it goes.
+    fn destination_rows(&self, listener: &Listener) -> Vec<Row> {
+        let Some(destination) = listener.destination() else { return Vec::new() };
+        let name = |route| self.sink_of(route).map_or("", |sink| sink.name.as_str());
+        let mut rows = vec![row("recipients", named(destination.recipients()))];
+        if let Some(served) = listener.scopes().served() {
+            let netblocks = served.iter().map(netblock::written);
+            let served: Vec<String> = std::iter::once("this machine".to_owned()).chain(netblocks).collect();
+            rows.push(row("served", served.join(" ")));
+        }
+        let routes = destination.routes().iter();
+        rows.extend(routes.map(|route| row(&format!("route to {}", name(route.sink)), named(&route.recipients))));
+        let others = if destination.routes().is_empty() { "sink" } else { "sink of the others" };
+        rows.push(row(others, name(destination.sink())));
+        rows
+    }
+
+    /// What holds for a sink.
+    pub fn sink_rows(&self, sink: &SinkPlan) -> Vec<Row> {
+        let is_used_by = |listener: &&Listener| {
+            let routes = listener.destination().map_or(&[][..], Destination::reachable);
+            routes.iter().any(|route| self.sink_of(*route).is_some_and(|used| used.name == sink.name))
+        };
+        let users: Vec<&str> = self.listeners().iter().filter(is_used_by).map(Listener::name).collect();
+        let used = if users.is_empty() { "no listener: unused".to_owned() } else { users.join(" ") };
+        let kept = sink.kind.keeps();
+        let lost: Vec<&str> =
+            Extensions::unconditional().iter().filter(|one| !kept.has(*one)).map(Extension::keyword).collect();
+        let mut rows = vec![row("used by", used)];
+        match &sink.kind {
+            SinkKind::Blackhole => rows.push(row("kind", "blackhole: nothing is kept")),
+            SinkKind::Program => rows.push(row("kind", "program: the one that embeds the engine takes its mail")),
+            SinkKind::Maildir(options) => rows.extend([
+                row("kind", "maildir"),
+                row("path", options.path.to_string()),
+                row("quota", options.quota_bytes.map_or("none".into(), |quota| format!("{}, then 452", bytes(quota)))),
+                row("line ends", vocabulary::LINE_ENDS.of(options.line_ends)),
+                row("synced before the 250", yes(options.sync)),
+            ]),
+        }
+        rows.push(row("extensions not kept", if lost.is_empty() { "none".into() } else { lost.join(" ") }));
+        rows
     }
 }
 
 impl Listener {
-    /// What holds for the listener and its connections.
-    pub fn rows(&self) -> Vec<Row> {
+    /// What holds for the listener and its connections, but for where mail goes: see [`Plan::rows_of`].
+    fn rows(&self) -> Vec<Row> {
         let scope = self.scope();
         let (settings, terms, timeouts) = (&scope.settings, scope.settings.terms(), &scope.timeouts);
-        let kept = if terms.discards { ": nothing is kept" } else { "" };
+        let promise = match self.durability() {
+            Durability::Discard => ": nothing is kept",
+            Durability::Memory => ": a 250 is said when the message is in the sink's queue, in memory",
+            Durability::Delivered => ": a 250 is the sink's own",
+        };
         let trusted: Vec<String> = self.scopes().trusted().iter().map(netblock::written).collect();
         let keywords: Vec<&str> = terms.extensions.iter().map(Extension::keyword).collect();
         let mut rows = vec![
             row("addresses", self.binds().iter().map(Bind::to_string).collect::<Vec<_>>().join(" ")),
             row("kind", vocabulary::KIND.of(self.kind())),
             row("protocol", vocabulary::PROTOCOL.of(self.protocol())),
-            row("durability", format!("{}{kept}", vocabulary::DURABILITY.of(self.durability()))),
+            row("durability", format!("{}{promise}", vocabulary::DURABILITY.of(self.durability()))),
             row("enabled", yes(self.enable())),
             row("banner", &*terms.banner),
             row("extensions", if keywords.is_empty() { "none".into() } else { keywords.join(" ") }),
@@ -109,6 +183,14 @@ impl Listener {
             rows.push(row("socket file mode", format!("{:04o}", options.file_mode)));
         }
         rows
+    }
+}
+
+/// How many patterns there are, and the first of them.
+fn named(named: &Named) -> String {
+    match named.count - named.first.len() {
+        0 => named.first.join(" "),
+        others => format!("{} and {} more", named.first.join(" "), grouped(others as u64)),
     }
 }
 
@@ -195,7 +277,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            text(plan.listeners()[0].rows()),
+            text(plan.rows_of(&plan.listeners()[0])),
             [
                 "addresses: 0.0.0.0:2525 /run/a",
                 "kind: blackhole",
@@ -249,7 +331,7 @@ mod tests {
             "a.toml",
         )
         .unwrap();
-        let rows = plan.listeners()[0].rows();
+        let rows = plan.rows_of(&plan.listeners()[0]);
         for (what, value) in [
             ("protocol", "lmtp"),
             ("banner", "LMTP ringmx blackhole: nothing is kept"),
@@ -265,5 +347,114 @@ mod tests {
         ] {
             assert!(rows.contains(&row(what, value)), "{what} in {rows:?}");
         }
+    }
+
+    #[test]
+    fn where_mail_goes_is_named() {
+        let plan = Plan::parse(
+            r#"
+            [server]
+            hostname = "mx.test"
+            data_dir = "/srv/mx"
+            sink_threads = 2
+            [listener.mx]
+            kind = "public"
+            bind = "*:25"
+            recipients = [{ match = "no@ok.test", refuse = 550 }, "ok.test", ".ok.test"]
+            sink = "store"
+            [[listener.mx.route]]
+            recipients = ["a@ok.test", ".ok.test"]
+            sink = "app"
+            [listener.in]
+            kind = "private"
+            bind = "*:2525"
+            durability = "memory"
+            sink = "store"
+            relay_from = ["10.0.0.0/8", "2001:db8::1"]
+            [listener.many]
+            kind = "public"
+            bind = ":2526"
+            recipients = ["a.test", "b.test", "c.test", "d.test", "e.test", "f.test", "g.test", "h.test", "i.test", "j.test"]
+            sink = "app"
+            [sink.store]
+            kind = "maildir"
+            path = "mail/{domain}/{local}"
+            quota_bytes = 1_073_741_824
+            line_ends = "lf"
+            sync = false
+            [sink.app]
+            kind = "program"
+            [sink.none]
+            kind = "blackhole"
+            "#,
+            "a.toml",
+        )
+        .unwrap();
+        let of = |rows: Vec<Row>, wanted: &[(&str, &str)]| {
+            for (what, value) in wanted {
+                assert!(rows.contains(&row(what, *value)), "{what}: {value} in {rows:?}");
+            }
+        };
+        let [mx, private, many] = plan.listeners() else { panic!("{plan:?}") };
+        of(
+            plan.rows(),
+            &[
+                ("data directory", "/srv/mx"),
+                ("threads of each sink", "2"),
+                ("log of deliveries", "/srv/mx/deliveries.log, 256 MiB at most"),
+            ],
+        );
+        of(
+            plan.rows_of(mx),
+            &[
+                ("kind", "public"),
+                ("durability", "delivered: a 250 is the sink's own"),
+                ("recipients", "no@ok.test (550) ok.test .ok.test"),
+                ("route to app", "a@ok.test .ok.test"),
+                ("sink of the others", "store"),
+                ("extensions", "PIPELINING SIZE 8BITMIME SMTPUTF8 CHUNKING ENHANCEDSTATUSCODES LIMITS"),
+                ("transaction timeout", "3,600 s"),
+            ],
+        );
+        of(
+            plan.rows_of(private),
+            &[
+                ("durability", "memory: a 250 is said when the message is in the sink's queue, in memory"),
+                ("recipients", "ALL"),
+                ("served", "this machine 10.0.0.0/8 2001:db8::1"),
+                ("sink", "store"),
+            ],
+        );
+        of(
+            plan.rows_of(many),
+            &[("recipients", "a.test b.test c.test d.test e.test f.test g.test h.test and 2 more"), ("sink", "app")],
+        );
+        let sinks =
+            |rows: Vec<Row>| rows.into_iter().map(|(what, value)| format!("{what}: {value}")).collect::<Vec<_>>();
+        let [store, app, none] = plan.sinks() else { panic!("{plan:?}") };
+        assert_eq!(
+            sinks(plan.sink_rows(store)),
+            [
+                "used by: mx in",
+                "kind: maildir",
+                "path: /srv/mx/mail/{domain}/{local}",
+                "quota: 1 GiB, then 452",
+                "line ends: lf",
+                "synced before the 250: no",
+                "extensions not kept: BINARYMIME DSN",
+            ]
+        );
+        assert_eq!(
+            sinks(plan.sink_rows(app)),
+            [
+                "used by: mx many",
+                "kind: program: the one that embeds the engine takes its mail",
+                "extensions not kept: none",
+            ]
+        );
+        assert_eq!(
+            sinks(plan.sink_rows(none)),
+            ["used by: no listener: unused", "kind: blackhole: nothing is kept", "extensions not kept: none"]
+        );
     }
 }

@@ -142,6 +142,11 @@ impl<'t> Report<'t> {
         self.lines.as_ref().map(|lines| lines.place(offset))
     }
 
+    /// Whether a mistake was found in this range.
+    pub(super) fn has_found_within(&self, at: &Range<usize>) -> bool {
+        self.found.borrow().iter().any(|(offset, _)| at.contains(offset))
+    }
+
     /// `value`, if nothing was wrong.
     pub(super) fn finish<T>(self, source: &str, value: T) -> Result<T, Errors> {
         let mut found = self.found.into_inner();

@@ -5,12 +5,13 @@
 use std::fs;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::destination::{Entry, FileLog, FileRoute, FileSink};
 use super::error::{Errors, Lines, Mistake, Report, shown};
 use super::plan::{Durability, Kind, Protocol};
 use super::table::Table;
@@ -28,6 +29,9 @@ pub(super) struct File {
     pub(super) socket: Socket,
     /// In the order of the file.
     pub(super) listeners: Vec<Listener>,
+    /// In the order of the file.
+    pub(super) sinks: Vec<FileSink>,
+    pub(super) log: FileLog,
 }
 
 /// `[server]`.
@@ -36,6 +40,8 @@ pub(super) struct Server {
     pub(super) hostname: Option<Spanned<String>>,
     pub(super) shards: Option<Spanned<u16>>,
     pub(super) connections_per_shard: Option<Spanned<u32>>,
+    pub(super) data_dir: Option<Spanned<PathBuf>>,
+    pub(super) sink_threads: Option<Spanned<u16>>,
 }
 
 /// `[listener.NAME]`.
@@ -51,7 +57,16 @@ pub(super) struct Listener {
     pub(super) bind: Vec<Spanned<Bind>>,
     pub(super) enable: Option<Spanned<bool>>,
     pub(super) durability: Option<Spanned<Durability>>,
+    pub(super) disk: Option<Spanned<bool>>,
     pub(super) discards_mail: Option<Spanned<bool>>,
+    pub(super) recipients: Option<Spanned<Vec<Spanned<Entry>>>>,
+    pub(super) accept_any: Option<Spanned<bool>>,
+    /// Who is served, beside this machine.
+    pub(super) relay_from: Option<Spanned<Vec<Spanned<IpNet>>>>,
+    pub(super) sink: Option<Spanned<String>>,
+    /// Where `route` stands, and the routes in their order.
+    pub(super) routes: Vec<FileRoute>,
+    pub(super) routes_at: Option<Range<usize>>,
     /// No key of a file: said by whoever brings a sink that looks at envelopes.
     pub(super) keeps_envelope: bool,
     pub(super) banner: Option<Spanned<String>>,
@@ -146,8 +161,20 @@ impl File {
             listeners: top
                 .tables("listener", &vocabulary::LISTENER)
                 .into_iter()
-                .filter_map(|(name, table)| Listener::read(name, &table, report))
+                .filter_map(|(name, table)| {
+                    let listener = Listener::read(name, &table);
+                    is_name(name, &table, report).then_some(listener)
+                })
                 .collect(),
+            sinks: top
+                .tables("sink", &vocabulary::SINK)
+                .into_iter()
+                .filter_map(|(name, table)| {
+                    let sink = FileSink::read(name, &table);
+                    is_name(name, &table, report).then_some(sink)
+                })
+                .collect(),
+            log: top.table("log", &vocabulary::LOG).map(|table| FileLog::read(&table)).unwrap_or_default(),
         }
     }
 }
@@ -159,18 +186,17 @@ impl Server {
             shards: table.read("shards", value::number(vocabulary::SHARDS, "shards")),
             connections_per_shard: table
                 .read("connections_per_shard", value::number(vocabulary::CONNECTIONS_PER_SHARD, "connections")),
+            data_dir: table.read("data_dir", value::path),
+            sink_threads: table.read("sink_threads", value::number(vocabulary::SINK_THREADS, "threads")),
         }
     }
 }
 
 impl Listener {
-    /// `None`: the name is wrong. What stands under it is checked all the same.
-    fn read(name: &str, table: &Table<'_>, report: &Report<'_>) -> Option<Self> {
+    fn read(name: &str, table: &Table<'_>) -> Self {
         table.require("kind", "kind = \"blackhole\"");
         table.require("bind", "bind = \"127.0.0.1:2525\"");
-        // Read for its mistakes: the only right value is the default.
-        let _ = table.read("disk", value::disk);
-        let listener = Self {
+        Self {
             name: name.to_owned(),
             at: table.at(),
             path: table.path().to_owned(),
@@ -182,7 +208,14 @@ impl Listener {
                 .unwrap_or_default(),
             enable: table.read("enable", value::boolean),
             durability: table.read("durability", value::word(&vocabulary::DURABILITY)),
+            disk: table.read("disk", value::disk),
             discards_mail: table.read("discards_mail", value::boolean),
+            recipients: Entry::read_list(table),
+            accept_any: table.read("accept_any", value::boolean),
+            relay_from: table.read_list("relay_from", |value| netblock::read(value::text(value)?)),
+            sink: table.read("sink", |value| value::text(value).map(str::to_owned)),
+            routes: table.array("route", &vocabulary::ROUTE).iter().map(FileRoute::read).collect(),
+            routes_at: table.place_of("route"),
             keeps_envelope: false,
             banner: table.read("banner", value::banner),
             extensions: table.read_list("extensions", value::extension),
@@ -223,17 +256,21 @@ impl Listener {
             proxy_timeout_s: table.read("proxy_timeout_s", value::number(vocabulary::PROXY_TIMEOUT_S, "seconds")),
             xclient: table.read_list("xclient", |value| netblock::read(value::text(value)?)),
             socket: Socket::read(table),
-        };
-        let wrong = name.chars().find(|character| !(character.is_ascii_alphanumeric() || "-_".contains(*character)));
-        let mistake = match wrong {
-            Some(wrong) => format!("the name has {wrong:?} in it"),
-            None if name.is_empty() => "the name is empty".into(),
-            None => return Some(listener),
-        };
-        let right = "a name of letters, digits, '-' and '_' is wanted";
-        report.add(table.at(), table.path(), Mistake::new(mistake, right));
-        None
+        }
     }
+}
+
+/// Whether the name of a table is one; what is wrong with it is reported. What stands under a wrong one is checked all the same.
+fn is_name(name: &str, table: &Table<'_>, report: &Report<'_>) -> bool {
+    let wrong = name.chars().find(|character| !(character.is_ascii_alphanumeric() || "-_".contains(*character)));
+    let mistake = match wrong {
+        Some(wrong) => format!("the name has {wrong:?} in it"),
+        None if name.is_empty() => "the name is empty".into(),
+        None => return true,
+    };
+    let right = "a name of letters, digits, '-' and '_' is wanted";
+    report.add(table.at(), table.path(), Mistake::new(mistake, right));
+    false
 }
 
 impl Socket {
@@ -278,14 +315,29 @@ mod tests {
         let header = |section: &Section| match section.name {
             "[server]" => "[server]\n",
             "[listener.NAME]" => "[listener.a]\n",
+            "[[listener.NAME.route]]" => "[[listener.a.route]]\n",
+            "[sink.NAME]" => "[sink.a]\n",
+            "[log]" => "[log]\n",
             _ => "[listener.a.socket]\n",
         };
-        for section in [&vocabulary::SERVER, &vocabulary::LISTENER, &vocabulary::SOCKET] {
+        for section in [
+            &vocabulary::SERVER,
+            &vocabulary::LISTENER,
+            &vocabulary::SOCKET,
+            &vocabulary::ROUTE,
+            &vocabulary::SINK,
+            &vocabulary::LOG,
+        ] {
             for key in section.keys {
                 let text = format!("{}{key} = 1979-05-27\n", header(section));
                 let place = format!("x:2:{}: ", key.len() + 4);
                 assert!(mistakes(&text).iter().any(|line| line.starts_with(&place)), "{text}: {:?}", mistakes(&text));
             }
+        }
+        for key in vocabulary::RECIPIENT.keys {
+            let text = format!("[listener.a]\nrecipients = {{ {key} = 1979-05-27 }}");
+            let place = format!("x:2:{}: ", key.len() + 19);
+            assert!(mistakes(&text).iter().any(|line| line.starts_with(&place)), "{text}: {:?}", mistakes(&text));
         }
         for key in vocabulary::TOP.keys {
             let said = format!("x:1:{}: {key}: a datetime cannot stand here; a table is wanted: [{key}", key.len() + 4);
@@ -299,8 +351,8 @@ mod tests {
     fn every_lacking_key_is_named_as_such() {
         for (section, header) in [
             (&vocabulary::TOP, "[listener.a]\nkind = 'blackhole'\nbind = ':1'\n\n["),
-            (&vocabulary::SERVER, "[listener.a]\nkind = 'blackhole'\nbind = ':1'\n[server]\n"),
             (&vocabulary::LISTENER, "[listener.a]\nkind = 'blackhole'\nbind = ':1'\n\n"),
+            (&vocabulary::SINK, "listener.a = { kind = 'blackhole', bind = ':1' }\n\n[sink.a]\nkind = 'program'\n"),
         ] {
             for (key, part) in section.lacking {
                 let (value, column) = if header.ends_with('[') { ("]", 2) } else { (" = {}", 1) };

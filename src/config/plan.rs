@@ -1,21 +1,25 @@
 //! What the engine runs: every value resolved, every rule between values kept, nothing that can be changed.
 //!
 //! Invariants, kept by there being no other way to make a plan: at least one listener, each with at least one address;
-//! names are unique; no address stands twice; no blackhole takes real mail unless told to; each greeting fits its line.
+//! names are unique; no address stands twice; no blackhole takes real mail unless told to; each greeting fits its line; mail
+//! that is handed off has a sink.
 //!
 //! *Does not* know where a value came from, nor whether the machine will grant what is asked.
 
 use std::num::NonZeroU16;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{Errors, Report};
 use super::file::{self, File};
 use super::machine::Machine;
 use super::resolve::resolve;
+use crate::mail::envelope::Route;
 use crate::policy::decision::{AcceptAll, Policy};
-use crate::policy::scope::{Scope, Scopes};
+use crate::policy::scope::{Scope, Scopes, Taking};
 use crate::reactor::listening::{Bind, SocketOptions};
+use crate::sink::maildir::options::{LineEnds, MaildirOptions};
+use crate::smtp::extension::{Extension, Extensions};
 
 /// What runs when no configuration is given.
 const EMBEDDED: &str = include_str!("default.toml");
@@ -27,6 +31,10 @@ pub struct Plan {
     pub(super) shards: NonZeroU16,
     pub(super) connections_per_shard: u32,
     pub(super) listeners: Vec<Listener>,
+    pub(super) data_dir: PathBuf,
+    pub(super) sink_threads: NonZeroU16,
+    pub(super) sinks: Vec<SinkPlan>,
+    pub(super) log: LogPlan,
 }
 
 /// One listener, ready to run.
@@ -40,11 +48,86 @@ pub struct Listener {
     pub(super) enable: bool,
     pub(super) socket: SocketOptions,
     pub(super) scopes: Arc<Scopes>,
+    /// Of one that hands mail off.
+    pub(super) destination: Option<Destination>,
+}
+
+/// Whose mail a listener hands off, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    pub(super) recipients: Named,
+    pub(super) sink: Route,
+    pub(super) routes: Vec<RoutePlan>,
+    /// Each once.
+    pub(super) reachable: Vec<Route>,
+}
+
+/// One route of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutePlan {
+    /// Whose mail takes it, unless one before it does.
+    pub recipients: Named,
+    /// Where it leads.
+    pub sink: Route,
+}
+
+/// How many patterns of recipients there are, and the first of them, to be told to people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// All.
+    pub count: usize,
+    /// At most [`RECIPIENTS_SHOWN`](crate::limits::RECIPIENTS_SHOWN); one that refuses with its reply code.
+    pub first: Vec<String>,
+}
+
+/// One sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkPlan {
+    /// Unique among the plan's sinks; letters, digits, `-` and `_`.
+    pub name: String,
+    /// What it does with mail.
+    pub kind: SinkKind,
+}
+
+/// What a sink does with mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkKind {
+    /// Keeps each message as a file. Its path is absolute, or relative to where the process runs.
+    Maildir(MaildirOptions),
+    /// Throws it away, as part of a listener that keeps other mail.
+    Blackhole,
+    /// Nothing: the program that embeds the library consumes its deliveries. `ringmx` itself, which embeds no such program,
+    /// does not start with one.
+    Program,
+}
+
+/// What is logged, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    /// What became of each message for each recipient.
+    pub deliveries: DeliveryLog,
+    /// Octets that the file may have, before it is put aside and another begun.
+    pub deliveries_bytes: u64,
+}
+
+/// Where deliveries are logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryLog {
+    /// In a file, absolute or relative to where the process runs.
+    File(PathBuf),
+    /// On standard error.
+    Stderr,
+    /// Nowhere.
+    None,
 }
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// An MX: takes mail for its recipients from everyone.
+    Public,
+    /// Takes mail of peers that are known, for whom it says.
+    Private,
     /// Takes everything, keeps nothing.
     Blackhole,
 }
@@ -63,18 +146,23 @@ pub enum Protocol {
 pub enum Durability {
     /// Nothing is kept.
     Discard,
+    /// It is handed off to a sink, and in memory until that has it.
+    Memory,
+    /// The sink has it.
+    Delivered,
 }
 
 impl Plan {
-    /// Reads a configuration; `source` names it in messages.
+    /// Reads a configuration; `source` names it in messages. Its paths are relative to where the process runs.
     pub fn parse(text: &str, source: &str) -> Result<Self, Errors> {
-        Self::parse_on(&Machine::this(), text, source)
+        Self::parse_on(&Machine::this(), text, source, None)
     }
 
-    /// Reads a configuration file.
+    /// Reads a configuration file. Its paths are relative to its directory.
     pub fn load(path: &Path) -> Result<Self, Errors> {
         let source = path.display().to_string();
-        Self::parse(&file::load(path, &source)?, &source)
+        let text = file::load(path, &source)?;
+        Self::parse_on(&Machine::this(), &text, &source, Some(path.parent().unwrap_or(Path::new(""))))
     }
 
     /// What runs when no configuration is given.
@@ -82,13 +170,13 @@ impl Plan {
         Self::parse(EMBEDDED, "default.toml").expect("a test reads the embedded default")
     }
 
-    /// Reads a configuration as on a machine that tests choose.
-    pub(super) fn parse_on(machine: &Machine, text: &str, source: &str) -> Result<Self, Errors> {
+    /// Reads a configuration as on a machine that tests choose, from a file in the directory `home`, or from no file.
+    pub(super) fn parse_on(machine: &Machine, text: &str, source: &str, home: Option<&Path>) -> Result<Self, Errors> {
         let tree = file::tree(text, source)?;
         let report = Report::new(Some(text));
         let file = File::read(&report, &tree);
         let policy: Arc<dyn Policy> = Arc::new(AcceptAll);
-        let plan = resolve(file, machine, &policy, &report);
+        let plan = resolve(file, machine, home, &policy, &report);
         report.finish(source, plan)
     }
 
@@ -111,6 +199,36 @@ impl Plan {
     /// In the order of the file; at least one.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// Where mail goes, in the order of the file: a [`Route`] is a place here. Also those that no listener uses.
+    pub fn sinks(&self) -> &[SinkPlan] {
+        &self.sinks
+    }
+
+    /// The sink of a route, if it is one of this plan's.
+    pub fn sink_of(&self, route: Route) -> Option<&SinkPlan> {
+        self.sinks.get(usize::from(route.0))
+    }
+
+    /// The threads of each sink; at most [`SINK_THREADS`](crate::limits::SINK_THREADS).
+    pub fn sink_threads(&self) -> NonZeroU16 {
+        self.sink_threads
+    }
+
+    /// The directory of what the engine keeps. Only a plan that [hands mail off](Self::hands_off) has a use for it.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// What is logged.
+    pub fn log(&self) -> &LogPlan {
+        &self.log
+    }
+
+    /// Whether any listener hands mail off, also one that is not enabled.
+    pub fn hands_off(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.destination.is_some())
     }
 
     /// Every address with the index of its listener, also of those that are not enabled. No two are equal, unless the
@@ -159,6 +277,16 @@ impl Listener {
         &self.socket
     }
 
+    /// Whose mail it hands off, and where to; `None`: it keeps none.
+    pub fn destination(&self) -> Option<&Destination> {
+        self.destination.as_ref()
+    }
+
+    /// What becomes of its mail.
+    pub fn taking(&self) -> Taking {
+        self.scope().taking
+    }
+
     /// What its connections are held to, by their peers.
     pub fn scopes(&self) -> &Arc<Scopes> {
         &self.scopes
@@ -167,6 +295,45 @@ impl Listener {
     /// What a connection is held to whose peer is nobody in particular.
     pub fn scope(&self) -> &Arc<Scope> {
         self.scopes.of(None)
+    }
+}
+
+impl Destination {
+    /// Whose mail it takes, and whose not.
+    pub fn recipients(&self) -> &Named {
+        &self.recipients
+    }
+
+    /// Where mail goes that takes no route.
+    pub fn sink(&self) -> Route {
+        self.sink
+    }
+
+    /// In their order.
+    pub fn routes(&self) -> &[RoutePlan] {
+        &self.routes
+    }
+
+    /// All sinks that mail can go to, each once; at least one.
+    pub fn reachable(&self) -> &[Route] {
+        &self.reachable
+    }
+}
+
+impl SinkKind {
+    /// The extensions whose meaning the sink keeps for whoever gets the mail then: what a listener may offer (DESIGN
+    /// decision 18). No reports are made in this build, so a file keeps no DSN; nor does it travel by TLS.
+    pub fn keeps(&self) -> Extensions {
+        match self {
+            Self::Blackhole | Self::Program => Extensions::all(),
+            Self::Maildir(options) => {
+                let kept = Extensions::all().without(Extension::Dsn).without(Extension::RequireTls);
+                match options.line_ends {
+                    LineEnds::Crlf => kept,
+                    LineEnds::Lf => kept.without(Extension::BinaryMime),
+                }
+            }
+        }
     }
 }
 

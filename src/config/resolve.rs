@@ -3,113 +3,179 @@
 //! *Does not* stop at a mistake: what is wrong has its default here, and the report keeps the plan from being used.
 
 use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::destination::FileLog;
 use super::error::{Mistake, Report};
 use super::file::{self, File};
 use super::machine::Machine;
-use super::plan::{Durability, Kind, Listener, Plan, Protocol};
-use super::rules;
+use super::plan::{DeliveryLog, Destination, Durability, Kind, Listener, LogPlan, Plan, Protocol, SinkPlan};
+use super::{defaults, routing, rules};
 use crate::limits;
 use crate::policy::decision::Policy;
-use crate::policy::scope::{Scope, Scopes, Taking, Timeouts};
+use crate::policy::scope::{Promise, Scope, Scopes, Taking, Timeouts};
 use crate::reactor::listening::SocketOptions;
-use crate::smtp::data::BareNewline;
-use crate::smtp::extension::Extensions;
-use crate::smtp::settings::{AddressSyntax, Dialect, Nul, Settings, Synchronization, Terms};
+use crate::smtp::settings::{Settings, Terms};
 
-/// The greeting's text on a blackhole.
-const fn blackhole_banner(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Smtp => "ESMTP ringmx blackhole: nothing is kept",
-        Protocol::Lmtp => "LMTP ringmx blackhole: nothing is kept",
-    }
-}
-const _: () = {
-    let [esmtp, lmtp] = [blackhole_banner(Protocol::Smtp).len(), blackhole_banner(Protocol::Lmtp).len()];
-    let longest = if esmtp > lmtp { esmtp } else { lmtp };
-    assert!(greeting_octets(limits::DOMAIN_OCTETS, longest) <= limits::REPLY_LINE_OCTETS);
-};
-
-/// The plan that a file amounts to; not to be used when the report holds a mistake afterwards.
-pub(super) fn resolve(file: File, machine: &Machine, policy: &Arc<dyn Policy>, report: &Report<'_>) -> Plan {
+/// The plan that a file in the directory `home` amounts to; not to be used when the report holds a mistake afterwards. `policy`
+/// decides about mail that is thrown away.
+pub(super) fn resolve(
+    file: File,
+    machine: &Machine,
+    home: Option<&Path>,
+    policy: &Arc<dyn Policy>,
+    report: &Report<'_>,
+) -> Plan {
     rules::check(&file.listeners, report);
     let hostname = said(file.server.hostname, || machine.hostname.clone());
     let socket = socket(file.socket, SocketOptions::default());
+    let data_dir = data_dir(file.server.data_dir, home);
+    let sinks = routing::sinks(&file.sinks, &data_dir, report);
+    let house = House { hostname: &hostname, socket, sinks: &sinks, policy, report };
     Plan {
         shards: NonZeroU16::new(said(file.server.shards, || 0)).unwrap_or(machine.cores),
         connections_per_shard: said(file.server.connections_per_shard, || limits::CONNECTIONS_PER_SHARD),
-        listeners: file
-            .listeners
-            .into_iter()
-            .map(|listener| self::listener(listener, &hostname, socket, policy, report))
-            .collect(),
+        listeners: file.listeners.into_iter().map(|listener| house.listener(listener)).collect(),
+        sink_threads: file
+            .server
+            .sink_threads
+            .map(Spanned::into_inner)
+            .and_then(NonZeroU16::new)
+            .unwrap_or(NonZeroU16::MIN),
+        log: log(file.log, &data_dir, report),
+        data_dir,
+        sinks,
         hostname,
     }
 }
 
-/// A listener with DESIGN §6's defaults of a blackhole.
-fn listener(
-    file: file::Listener,
-    hostname: &str,
-    server_socket: SocketOptions,
-    policy: &Arc<dyn Policy>,
-    report: &Report<'_>,
-) -> Listener {
-    let no_limit_at_0 = |count: Option<Spanned<u32>>| count.map(Spanned::into_inner).filter(|count| *count > 0);
-    let milliseconds = |seconds: Option<Spanned<u64>>| seconds.map(|seconds| seconds.into_inner() * 1000);
-    let protocol = said(file.protocol, || Protocol::Smtp);
-    let terms = Terms {
-        dialect: match protocol {
-            Protocol::Smtp => Dialect::Smtp,
-            Protocol::Lmtp => Dialect::Lmtp,
-        },
-        keeps_envelope: file.keeps_envelope,
-        banner: banner(file.banner, protocol, hostname, &file.path, report),
-        extensions: file.extensions.map_or_else(Extensions::unconditional, |list| all(list).collect()),
-        message_size_bytes: said(file.message_size_bytes, || limits::BLACKHOLE_MESSAGE_OCTETS),
-        recipients_per_message: said(file.recipients_per_message, || limits::BLACKHOLE_RECIPIENTS),
-        recipient_domains_per_message: no_limit_at_0(file.recipient_domains_per_message),
-        messages_per_connection: no_limit_at_0(file.messages_per_connection),
-        errors: no_limit_at_0(file.errors),
-        junk_commands: no_limit_at_0(file.junk_commands),
-        synchronization: said(file.synchronization, || Synchronization::Tolerant),
-        bare_newline: said(file.bare_newline, || BareNewline::Preserve),
-        nul: said(file.nul, || Nul::Accept),
-        address_syntax: said(file.address_syntax, || AddressSyntax::Loose),
-        default_domain: file.default_domain.map(Spanned::into_inner),
-        received_fields: no_limit_at_0(file.received_fields),
-        line_octets: no_limit_at_0(file.line_bytes),
-        discards: true,
-        ..Terms::public(hostname)
+/// Where the engine keeps what it keeps: beside the file, if there is one, and visibly the engine's own if there is none.
+fn data_dir(file: Option<Spanned<PathBuf>>, home: Option<&Path>) -> PathBuf {
+    let default = || PathBuf::from(if home.is_some() { "data" } else { "ringmx-data" });
+    home.unwrap_or(Path::new("")).join(said(file, default))
+}
+
+fn log(file: FileLog, data_dir: &Path, report: &Report<'_>) -> LogPlan {
+    let deliveries = match said(file.deliveries, || DeliveryLog::File("deliveries.log".into())) {
+        DeliveryLog::File(path) => DeliveryLog::File(data_dir.join(path)),
+        other => other,
     };
-    let timeouts = Timeouts {
-        idle_ms: milliseconds(file.idle_timeout_s).unwrap_or(limits::IDLE_MS),
-        transaction_ms: milliseconds(file.transaction_timeout_s).filter(|time_ms| *time_ms > 0),
-        greet_pause_ms: said(file.greet_pause_ms, || 0),
-        answer_ms: limits::ANSWER_MS,
-    };
-    let proxy_timeout_ms = milliseconds(file.proxy_timeout_s).unwrap_or(limits::PROXY_MS);
-    let everyone = Scope {
-        listener: file.name.clone(),
-        settings: Settings::new(terms),
-        timeouts,
-        proxy_timeout_ms: said(file.proxy_protocol, || false).then_some(proxy_timeout_ms),
-        taking: Taking::Discard,
-        sums_content: said(file.checksum, || false),
-        policy: Arc::clone(policy),
-    };
-    Listener {
-        kind: said(file.kind, || Kind::Blackhole),
-        protocol,
-        durability: said(file.durability, || Durability::Discard),
-        binds: file.bind.into_iter().map(Spanned::into_inner).collect(),
-        enable: said(file.enable, || true),
-        socket: socket(file.socket, server_socket),
-        scopes: Arc::new(Scopes::new(everyone, file.xclient.map_or_else(Vec::new, |list| all(list).collect()))),
-        name: file.name,
+    if let (Some(bytes), DeliveryLog::Stderr | DeliveryLog::None) = (&file.deliveries_bytes, &deliveries) {
+        let mistake = Mistake::new("has no use without a file", "a file's path in deliveries, or no such key");
+        report.add(bytes.span(), "log.deliveries_bytes", mistake);
+    }
+    LogPlan { deliveries, deliveries_bytes: said(file.deliveries_bytes, || limits::DELIVERY_LOG_OCTETS) }
+}
+
+/// What a listener takes from the plan around it.
+struct House<'h> {
+    hostname: &'h str,
+    /// The server-wide options.
+    socket: SocketOptions,
+    sinks: &'h [SinkPlan],
+    policy: &'h Arc<dyn Policy>,
+    report: &'h Report<'h>,
+}
+
+impl House<'_> {
+    /// A listener with the defaults of its kind.
+    fn listener(&self, file: file::Listener) -> Listener {
+        let kind = said_or(&file.kind, Kind::Blackhole);
+        let protocol = said_or(&file.protocol, Protocol::Smtp);
+        let durability = said_or(&file.durability, defaults::durability(kind));
+        let (policy, destination): (Arc<dyn Policy>, _) = match kind {
+            Kind::Blackhole => (Arc::clone(self.policy), None),
+            Kind::Public | Kind::Private => {
+                let (recipients, destination) = routing::destination(&file, self.hostname, self.sinks, self.report);
+                (Arc::new(recipients), Some(destination))
+            }
+        };
+        let proxy_timeout_ms = milliseconds(&file.proxy_timeout_s).unwrap_or(limits::PROXY_MS);
+        let everyone = Scope {
+            listener: file.name.clone(),
+            settings: Settings::new(self.terms(&file, kind, protocol, destination.as_ref())),
+            timeouts: Timeouts {
+                idle_ms: milliseconds(&file.idle_timeout_s).unwrap_or(limits::IDLE_MS),
+                transaction_ms: match milliseconds(&file.transaction_timeout_s) {
+                    None => defaults::transaction_ms(kind),
+                    said => said.filter(|time_ms| *time_ms > 0),
+                },
+                greet_pause_ms: said_or(&file.greet_pause_ms, 0),
+                answer_ms: limits::ANSWER_MS,
+            },
+            proxy_timeout_ms: said_or(&file.proxy_protocol, false).then_some(proxy_timeout_ms),
+            taking: match durability {
+                Durability::Discard => Taking::Discard,
+                Durability::Memory => Taking::HandOff(Promise::Memory),
+                Durability::Delivered => Taking::HandOff(Promise::Delivered),
+            },
+            sums_content: said_or(&file.checksum, false),
+            policy,
+        };
+        let scopes = Scopes::new(everyone, file.xclient.map_or_else(Vec::new, |list| all(list).collect()));
+        let scopes = match kind {
+            Kind::Private => scopes.serving(file.relay_from.map_or_else(Vec::new, |list| all(list).collect())),
+            Kind::Public | Kind::Blackhole => scopes,
+        };
+        Listener {
+            kind,
+            protocol,
+            durability,
+            binds: file.bind.into_iter().map(Spanned::into_inner).collect(),
+            enable: said_or(&file.enable, true),
+            socket: socket(file.socket, self.socket),
+            scopes: Arc::new(scopes),
+            destination,
+            name: file.name,
+        }
+    }
+
+    fn terms(&self, file: &file::Listener, kind: Kind, protocol: Protocol, destination: Option<&Destination>) -> Terms {
+        let default = defaults::terms(kind, protocol, self.hostname);
+        // 0 is no limit.
+        let limit = |said: &Option<Spanned<u32>>, default: Option<u32>| match said {
+            Some(count) => Some(*count.get_ref()).filter(|count| *count > 0),
+            None => default,
+        };
+        Terms {
+            keeps_envelope: file.keeps_envelope,
+            banner: self.banner(file.banner.as_ref(), &file.path).unwrap_or(default.banner),
+            extensions: routing::extensions(file.extensions.as_ref(), destination, self.sinks, &file.path, self.report),
+            message_size_bytes: said_or(&file.message_size_bytes, default.message_size_bytes),
+            recipients_per_message: said_or(&file.recipients_per_message, default.recipients_per_message),
+            recipient_domains_per_message: limit(
+                &file.recipient_domains_per_message,
+                default.recipient_domains_per_message,
+            ),
+            messages_per_connection: limit(&file.messages_per_connection, default.messages_per_connection),
+            errors: limit(&file.errors, default.errors),
+            junk_commands: limit(&file.junk_commands, default.junk_commands),
+            synchronization: said_or(&file.synchronization, default.synchronization),
+            bare_newline: said_or(&file.bare_newline, default.bare_newline),
+            nul: said_or(&file.nul, default.nul),
+            address_syntax: said_or(&file.address_syntax, default.address_syntax),
+            default_domain: file.default_domain.as_ref().map(|domain| domain.get_ref().clone()),
+            received_fields: limit(&file.received_fields, default.received_fields),
+            line_octets: limit(&file.line_bytes, default.line_octets),
+            ..default
+        }
+    }
+
+    /// The greeting's text, if the whole line fits.
+    fn banner(&self, said: Option<&Spanned<String>>, path: &str) -> Option<String> {
+        let said = said?;
+        let octets = defaults::greeting_octets(self.hostname.len(), said.get_ref().len());
+        if octets <= limits::REPLY_LINE_OCTETS {
+            return Some(said.get_ref().clone());
+        }
+        let room = said.get_ref().len() - (octets - limits::REPLY_LINE_OCTETS);
+        let wrong = format!("makes a greeting of {octets} octets, of {} allowed", limits::REPLY_LINE_OCTETS);
+        let right = format!("beside the host name {:?} there is room for {room}", self.hostname);
+        self.report.add(said.span(), format!("{path}.banner"), Mistake::new(wrong, right));
+        None
     }
 }
 
@@ -126,32 +192,6 @@ fn socket(file: file::Socket, over: SocketOptions) -> SocketOptions {
     }
 }
 
-/// The greeting's text, if the whole line fits.
-fn banner(
-    file: Option<Spanned<String>>,
-    protocol: Protocol,
-    hostname: &str,
-    path: &str,
-    report: &Report<'_>,
-) -> String {
-    let default = || blackhole_banner(protocol).to_owned();
-    let Some(banner) = file else { return default() };
-    let octets = greeting_octets(hostname.len(), banner.get_ref().len());
-    if octets <= limits::REPLY_LINE_OCTETS {
-        return banner.into_inner();
-    }
-    let room = banner.get_ref().len() - (octets - limits::REPLY_LINE_OCTETS);
-    let wrong = format!("makes a greeting of {octets} octets, of {} allowed", limits::REPLY_LINE_OCTETS);
-    let right = format!("beside the host name {hostname:?} there is room for {room}");
-    report.add(banner.span(), format!("{path}.banner"), Mistake::new(wrong, right));
-    default()
-}
-
-/// Octets of a greeting line: `220 `, the name, a space, the text, CRLF.
-const fn greeting_octets(hostname: usize, banner: usize) -> usize {
-    4 + hostname + 1 + banner + 2
-}
-
 /// The values of a list.
 fn all<T>(list: Spanned<Vec<Spanned<T>>>) -> impl Iterator<Item = T> {
     list.into_inner().into_iter().map(Spanned::into_inner)
@@ -162,11 +202,22 @@ fn said<T>(said: Option<Spanned<T>>, default: impl FnOnce() -> T) -> T {
     said.map_or_else(default, Spanned::into_inner)
 }
 
+/// What was said, or the default, of what is copied.
+fn said_or<T: Copy>(said: &Option<Spanned<T>>, default: T) -> T {
+    said.as_ref().map_or(default, |said| *said.get_ref())
+}
+
+fn milliseconds(seconds: &Option<Spanned<u64>>) -> Option<u64> {
+    seconds.as_ref().map(|seconds| seconds.get_ref() * 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::tests::{listener, parse};
-    use crate::smtp::extension::Extension;
+    use crate::smtp::data::BareNewline;
+    use crate::smtp::extension::{Extension, Extensions};
+    use crate::smtp::settings::{AddressSyntax, Dialect, Nul, Synchronization};
 
     /// DESIGN §6, the column of a blackhole.
     #[test]

@@ -11,6 +11,7 @@ use super::address::{is_local, port};
 use super::error::{Mistake, Report};
 use super::file::Listener;
 use super::plan::{Kind, Protocol};
+use super::purpose;
 use super::value::listed;
 use crate::limits;
 use crate::reactor::listening::Bind;
@@ -33,6 +34,7 @@ pub(super) fn check(listeners: &[Listener], report: &Report<'_>) {
         refuse_ports(listener, report);
         refuse_extensions(listener, report);
         refuse_idle_options(listener, report);
+        purpose::check(listener, report);
     }
 }
 
@@ -47,10 +49,15 @@ fn refuse_too_many(listeners: &[Listener], report: &Report<'_>) {
             let mistake = most(limits::BINDS_PER_LISTENER, "addresses of a listener");
             report.add(bind.span(), format!("{}.bind", listener.path), mistake);
         }
-        let netblocks = listener.xclient.as_ref().map_or(&[][..], |list| list.get_ref());
-        if let Some(netblock) = netblocks.get(limits::TRUSTED_NETBLOCKS) {
-            let mistake = most(limits::TRUSTED_NETBLOCKS, "netblocks of a listener");
-            report.add(netblock.span(), format!("{}.xclient", listener.path), mistake);
+        for (key, said, bound) in [
+            ("xclient", &listener.xclient, limits::TRUSTED_NETBLOCKS),
+            ("relay_from", &listener.relay_from, limits::SERVED_NETBLOCKS),
+        ] {
+            let netblocks = said.as_ref().map_or(&[][..], |list| list.get_ref());
+            if let Some(netblock) = netblocks.get(bound) {
+                let mistake = most(bound, "netblocks of a listener");
+                report.add(netblock.span(), format!("{}.{key}", listener.path), mistake);
+            }
         }
     }
 }
@@ -128,7 +135,7 @@ fn speaks_lmtp(listener: &Listener) -> bool {
 }
 
 /// Whether a key says this. What is not said has its default, which is for `resolve`.
-fn is_said<T: PartialEq>(said: &Option<Spanned<T>>, value: T) -> bool {
+pub(super) fn is_said<T: PartialEq>(said: &Option<Spanned<T>>, value: T) -> bool {
     said.as_ref().is_some_and(|said| *said.get_ref() == value)
 }
 
@@ -163,6 +170,7 @@ fn refuse_idle_options(listener: &Listener, report: &Report<'_>) {
         // A peer on a Unix socket has no address, unless a PROXY header names one.
         if !has_proxy {
             refuse(listener.xclient.as_ref().map(Spanned::span), "xclient", tcp, in_bind);
+            refuse(listener.relay_from.as_ref().map(Spanned::span), "relay_from", tcp, in_bind);
         }
     }
 }

@@ -85,7 +85,7 @@ impl Plan {
             checksum: said(options.checksum),
             ..file::Listener::default()
         });
-        let plan = resolve(file, &Machine::this(), &options.policy, &report);
+        let plan = resolve(file, &Machine::this(), None, &options.policy, &report);
         report.finish(SOURCE, plan)
     }
 }

@@ -71,6 +71,47 @@ impl<'r> Table<'r> {
         Some(Spanned::new(value.span(), values))
     }
 
+    /// The values of a key that takes one or a list, each of which may be a table instead: that has this section, and its own
+    /// way to be read, which reports what is wrong.
+    pub(super) fn read_mixed<T>(
+        &self,
+        key: &'static str,
+        reader: impl Fn(&'r DeValue<'r>) -> Result<T, Mistake>,
+        section: &'static Section,
+        table_reader: impl Fn(&Table<'r>) -> Option<T>,
+    ) -> Option<Spanned<Vec<Spanned<T>>>> {
+        let (_, value) = self.entry(key)?;
+        let read = |value: &'r Spanned<DeValue<'r>>| match value.get_ref() {
+            DeValue::Table(entries) => {
+                let table = Self::new(self.report, section, self.path_of(key), value.span(), entries);
+                table_reader(&table).map(|read| Spanned::new(value.span(), read))
+            }
+            _ => self.reported(key, value, &reader),
+        };
+        let values = match value.get_ref() {
+            DeValue::Array(values) => values.iter().filter_map(read).collect(),
+            _ => read(value).into_iter().collect(),
+        };
+        Some(Spanned::new(value.span(), values))
+    }
+
+    /// The tables of an array of tables, in its order.
+    pub(super) fn array(&self, key: &'static str, section: &'static Section) -> Vec<Table<'r>> {
+        let Some((_, value)) = self.entry(key) else { return Vec::new() };
+        let path = self.path_of(key);
+        let header = format!("[[{path}]]");
+        let DeValue::Array(values) = value.get_ref() else {
+            let mistake = mistyped(value.get_ref(), format!("an array of tables is wanted: {header}"));
+            self.report.add(value.span(), path, mistake);
+            return Vec::new();
+        };
+        let table = |value: &'r Spanned<DeValue<'r>>| {
+            let entries = self.entries_of(value, &path, &header)?;
+            Some(Self::new(self.report, section, path.clone(), value.span(), entries))
+        };
+        values.iter().filter_map(table).collect()
+    }
+
     /// A table within this one.
     pub(super) fn table(&self, key: &'static str, section: &'static Section) -> Option<Table<'r>> {
         let (name, value) = self.entry(key)?;
@@ -115,6 +156,11 @@ impl<'r> Table<'r> {
     /// Where the table's name stands.
     pub(super) fn at(&self) -> Range<usize> {
         self.at.clone()
+    }
+
+    /// Where a key stands, if it is there.
+    pub(super) fn place_of(&self, key: &'static str) -> Option<Range<usize>> {
+        self.entry(key).map(|(name, _)| name.span())
     }
 
     /// The keys that lead to the table, dotted.

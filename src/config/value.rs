@@ -1,12 +1,16 @@
 //! Typed values from TOML's values, one reader for each type.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
 use super::error::{Mistake, shown};
-use super::vocabulary::{FILE_MODE_MOST, Words};
+use super::plan::DeliveryLog;
+use super::vocabulary::{FILE_MODE_MOST, REFUSALS, Words};
 use super::{hostname, suggestion};
+use crate::policy::recipients::{Action, BadPattern, Pattern};
+use crate::sink::maildir::options::{PathTemplate, PathTemplateError};
 use crate::smtp::extension::{Extension, Extensions};
 
 /// Why a value that this build lacks is refused: one phrase for keys and words alike.
@@ -99,6 +103,55 @@ pub(super) fn extension(value: &DeValue<'_>) -> Result<Extension, Mistake> {
         )),
         Some(extension) => Err(lacking(&shown(extension.keyword()), &has)),
         None => Err(unknown(written, Extension::ALL.map(Extension::keyword), &has)),
+    }
+}
+
+/// A pattern of recipients.
+pub(super) fn pattern(value: &DeValue<'_>) -> Result<Pattern, Mistake> {
+    let written = value.as_str().ok_or_else(|| {
+        let right = "a pattern in quotes is wanted, such as \"example.net\", or a table: { match = \"no@example.net\", \
+                     refuse = 550 }";
+        mistyped(value, right)
+    })?;
+    written.parse().map_err(|bad: BadPattern| Mistake::new(format!("{} {}", shown(written), bad.wrong), bad.right))
+}
+
+/// The reply code with which recipients are refused.
+pub(super) fn refusal(value: &DeValue<'_>) -> Result<Action, Mistake> {
+    let right = "550 (no such recipient), 556 (the domain takes no mail) or 450 (not now) is wanted";
+    let Some(integer) = value.as_integer() else { return Err(mistyped(value, right)) };
+    let code = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+    let known = REFUSALS.into_iter().find(|(known, _)| code == Some(*known)).map(|(_, action)| action);
+    known.ok_or_else(|| Mistake::new(format!("{integer} is no code with which a recipient is refused here"), right))
+}
+
+/// Where the maildirs of a sink lie.
+pub(super) fn path_template(value: &DeValue<'_>) -> Result<PathTemplate, Mistake> {
+    let written = text(value)?;
+    written.parse().map_err(|error: PathTemplateError| {
+        let error = error.to_string();
+        let (wrong, right) = error.split_once("; ").unwrap_or((&error, "another path is wanted"));
+        Mistake::new(format!("{} {wrong}", shown(written)), right)
+    })
+}
+
+/// The path of a file or directory.
+pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Mistake> {
+    let written = text(value)?;
+    let wrong = match written {
+        "" => "the path is empty".to_owned(),
+        _ if written.contains('\0') => format!("{} has a NUL in it; a path cannot", shown(written)),
+        _ => return Ok(written.into()),
+    };
+    Err(Mistake::new(wrong, "the path of a file or directory is wanted, absolute or relative"))
+}
+
+/// Where deliveries are logged.
+pub(super) fn deliveries(value: &DeValue<'_>) -> Result<DeliveryLog, Mistake> {
+    match path(value)? {
+        path if path.as_os_str() == "stderr" => Ok(DeliveryLog::Stderr),
+        path if path.as_os_str() == "none" => Ok(DeliveryLog::None),
+        path => Ok(DeliveryLog::File(path)),
     }
 }
 
@@ -220,16 +273,17 @@ mod tests {
 
     #[test]
     fn words_that_are_lacking_or_misspelled_are_told_so() {
-        let reader = word(&vocabulary::KIND);
-        assert_eq!(read(&reader, "\"blackhole\""), Ok(super::super::Kind::Blackhole));
+        let reader = word(&vocabulary::PROTOCOL);
+        assert_eq!(read(&reader, "\"lmtp\""), Ok(super::super::Protocol::Lmtp));
+        let has = "\"smtp\" or \"lmtp\"";
         for (toml, said) in [
-            ("\"public\"", "\"public\" is known but not part of this build yet; this build has \"blackhole\""),
-            ("\"blackhol\"", "\"blackhol\" is not known; did you mean \"blackhole\"? This build has \"blackhole\""),
-            ("\"Public\"", "\"Public\" is not known; did you mean \"public\"? This build has \"blackhole\""),
-            ("\"x\"", "\"x\" is not known; this build has \"blackhole\""),
-            ("1", "the number 1 cannot stand here; \"blackhole\" is wanted"),
+            ("\"qmqp\"", format!("\"qmqp\" is known but not part of this build yet; this build has {has}")),
+            ("\"smpt\"", format!("\"smpt\" is not known; did you mean \"smtp\"? This build has {has}")),
+            ("\"Qmqp\"", format!("\"Qmqp\" is not known; did you mean \"qmqp\"? This build has {has}")),
+            ("\"x\"", format!("\"x\" is not known; this build has {has}")),
+            ("1", format!("the number 1 cannot stand here; {has} is wanted")),
         ] {
-            assert_eq!(read(&reader, toml), Err(said.to_owned()), "{toml}");
+            assert_eq!(read(&reader, toml), Err(said), "{toml}");
         }
         let reader = word(&vocabulary::BARE_NEWLINE);
         assert_eq!(
@@ -250,6 +304,52 @@ mod tests {
         ] {
             let mistake = read(extension, toml).unwrap_err();
             assert!(mistake.starts_with(said), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn patterns_and_refusals_are_told_what_would_be_right() {
+        assert_eq!(read(pattern, "'OK.test'").map(|pattern| pattern.to_string()), Ok("ok.test".into()));
+        for (toml, said) in [
+            ("'*@ok.test'", "\"*@ok.test\" has no local-part; all at a domain is the domain alone: \"ok.test\""),
+            (
+                "5",
+                "the number 5 cannot stand here; a pattern in quotes is wanted, such as \"example.net\", or a table: ",
+            ),
+        ] {
+            let mistake = read(pattern, toml).unwrap_err();
+            assert!(mistake.starts_with(said), "{mistake}");
+        }
+        assert_eq!(["550", "556", "450"].map(|toml| read(refusal, toml)), REFUSALS.map(|(_, action)| Ok(action)));
+        let right = "550 (no such recipient), 556 (the domain takes no mail) or 450 (not now) is wanted";
+        for (toml, wrong) in [
+            ("551", "551 is no code with which a recipient is refused here"),
+            ("-550", "-550 is no code with which a recipient is refused here"),
+            ("\"550\"", "the text \"550\" cannot stand here"),
+        ] {
+            assert_eq!(read(refusal, toml), Err(format!("{wrong}; {right}")), "{toml}");
+        }
+    }
+
+    #[test]
+    fn paths_are_told_what_would_be_right() {
+        assert_eq!(read(path, "'a/b'"), Ok("a/b".into()));
+        for (toml, said) in [("''", "the path is empty; "), ("\"a\\u0000\"", "\"a\\0\" has a NUL in it; ")] {
+            let mistake = read(path, toml).unwrap_err();
+            assert!(mistake.starts_with(said), "{mistake}");
+        }
+        assert_eq!(read(path_template, "'mail/{local}'").map(|path| path.to_string()), Ok("mail/{local}".into()));
+        assert_eq!(
+            read(path_template, "'mail/{user}'").unwrap_err(),
+            "\"mail/{user}\" has \"{user}\", which stands for nothing; {domain} and {local} are known, and a brace of the \
+             path itself is doubled"
+        );
+        for (toml, wanted) in [
+            ("'stderr'", DeliveryLog::Stderr),
+            ("'none'", DeliveryLog::None),
+            ("'./none'", DeliveryLog::File("./none".into())),
+        ] {
+            assert_eq!(read(deliveries, toml), Ok(wanted), "{toml}");
         }
     }
 

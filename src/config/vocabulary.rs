@@ -5,8 +5,11 @@
 
 use std::ops::RangeInclusive;
 
+use super::destination::SinkWord;
 use super::plan::{Durability, Kind, Protocol};
 use crate::limits;
+use crate::policy::recipients::Action;
+use crate::sink::maildir::options::LineEnds;
 use crate::smtp::data::BareNewline;
 use crate::smtp::settings::{AddressSyntax, Nul, Synchronization};
 
@@ -22,32 +25,30 @@ pub(super) struct Section {
 }
 
 /// Every section, to find the one in which a misplaced key belongs.
-pub(super) const SECTIONS: [&Section; 4] = [&TOP, &SERVER, &LISTENER, &SOCKET];
+pub(super) const SECTIONS: [&Section; 8] = [&TOP, &SERVER, &LISTENER, &SOCKET, &ROUTE, &RECIPIENT, &SINK, &LOG];
 
 /// The top of the file.
 pub(super) const TOP: Section = Section {
     name: "the top of the file",
-    keys: &["server", "socket", "listener"],
+    keys: &["server", "socket", "listener", "sink", "log"],
     lacking: &[
         ("tls", "TLS"),
         ("flow", "flow control"),
         ("access", "access rules"),
         ("peer", "peer scopes"),
         ("policy", "mail flow policies"),
-        ("sink", "sinks"),
         ("certificate", "TLS"),
         ("spool", "spool"),
         ("dsn", "delivery status notifications"),
         ("admin", "the admin API"),
-        ("log", "log sinks"),
     ],
 };
 
 /// `[server]`.
 pub(super) const SERVER: Section = Section {
     name: "[server]",
-    keys: &["hostname", "shards", "connections_per_shard"],
-    lacking: &[("data_dir", "spool"), ("sink_threads", "sinks")],
+    keys: &["hostname", "shards", "connections_per_shard", "data_dir", "sink_threads"],
+    lacking: &[],
 };
 
 /// `[listener.NAME]`.
@@ -61,6 +62,11 @@ pub(super) const LISTENER: Section = Section {
         "durability",
         "disk",
         "discards_mail",
+        "recipients",
+        "accept_any",
+        "relay_from",
+        "sink",
+        "route",
         "banner",
         "extensions",
         "default_domain",
@@ -87,9 +93,6 @@ pub(super) const LISTENER: Section = Section {
     ],
     lacking: &[
         ("policy", "mail flow policies"),
-        ("recipients", "recipient rules"),
-        ("sink", "sinks"),
-        ("route", "sinks"),
         ("tls", "TLS"),
         ("flow", "flow control"),
         ("access", "access rules"),
@@ -114,6 +117,24 @@ pub(super) const SOCKET: Section = Section {
     lacking: &[],
 };
 
+/// `[[listener.NAME.route]]`.
+pub(super) const ROUTE: Section =
+    Section { name: "[[listener.NAME.route]]", keys: &["recipients", "sink"], lacking: &[] };
+
+/// An entry of `recipients` that refuses.
+pub(super) const RECIPIENT: Section =
+    Section { name: "an entry of recipients", keys: &["match", "refuse"], lacking: &[] };
+
+/// `[sink.NAME]`.
+pub(super) const SINK: Section = Section {
+    name: "[sink.NAME]",
+    keys: &["kind", "path", "quota_bytes", "line_ends", "sync"],
+    lacking: &[("next_hops", "sinks that relay")],
+};
+
+/// `[log]`.
+pub(super) const LOG: Section = Section { name: "[log]", keys: &["deliveries", "deliveries_bytes"], lacking: &[] };
+
 /// The words that one key takes, each with what it means.
 #[derive(Debug)]
 pub(super) struct Words<T: 'static> {
@@ -131,15 +152,32 @@ impl<T: Copy + PartialEq> Words<T> {
 }
 
 /// `kind`.
-pub(super) const KIND: Words<Kind> = Words { has: &[("blackhole", Kind::Blackhole)], lacks: &["public", "private"] };
+pub(super) const KIND: Words<Kind> =
+    Words { has: &[("public", Kind::Public), ("private", Kind::Private), ("blackhole", Kind::Blackhole)], lacks: &[] };
 
 /// `protocol`.
 pub(super) const PROTOCOL: Words<Protocol> =
     Words { has: &[("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)], lacks: &["qmqp", "inject"] };
 
 /// `durability`.
-pub(super) const DURABILITY: Words<Durability> =
-    Words { has: &[("discard", Durability::Discard)], lacks: &["memory", "written", "durable", "delivered"] };
+pub(super) const DURABILITY: Words<Durability> = Words {
+    has: &[("discard", Durability::Discard), ("memory", Durability::Memory), ("delivered", Durability::Delivered)],
+    lacks: &["written", "durable"],
+};
+
+/// `kind` of a sink.
+pub(super) const SINK_KIND: Words<SinkWord> = Words {
+    has: &[("maildir", SinkWord::Maildir), ("blackhole", SinkWord::Blackhole), ("program", SinkWord::Program)],
+    lacks: &["relay", "nats"],
+};
+
+/// `line_ends`.
+pub(super) const LINE_ENDS: Words<LineEnds> =
+    Words { has: &[("crlf", LineEnds::Crlf), ("lf", LineEnds::Lf)], lacks: &[] };
+
+/// `refuse`: the reply codes with which an entry of recipients can refuse.
+pub(super) const REFUSALS: [(u64, Action); 3] =
+    [(550, Action::RefuseUnknown), (556, Action::RefuseDomain), (450, Action::RefuseForNow)];
 
 /// `synchronization`.
 pub(super) const SYNCHRONIZATION: Words<Synchronization> =
@@ -163,6 +201,15 @@ pub(super) const SHARDS: RangeInclusive<u64> = 0..=limits::SHARDS as u64;
 
 /// `connections_per_shard`.
 pub(super) const CONNECTIONS_PER_SHARD: RangeInclusive<u64> = 1..=limits::CONNECTIONS_PER_SHARD_MOST as u64;
+
+/// `sink_threads`.
+pub(super) const SINK_THREADS: RangeInclusive<u64> = 1..=limits::SINK_THREADS as u64;
+
+/// `quota_bytes`, of which 0 stands for none.
+pub(super) const QUOTA_BYTES: RangeInclusive<u64> = 0..=i64::MAX as u64;
+
+/// `deliveries_bytes`.
+pub(super) const DELIVERIES_BYTES: RangeInclusive<u64> = limits::DELIVERY_LOG_OCTETS_LEAST..=i64::MAX as u64;
 
 /// `message_size_bytes`. The upper end is TOML's.
 pub(super) const MESSAGE_SIZE_BYTES: RangeInclusive<u64> = limits::MESSAGE_OCTETS_LEAST..=i64::MAX as u64;

@@ -6,10 +6,12 @@ use std::time::Instant;
 use super::machine::Machine;
 use super::*;
 
+mod mail;
+
 /// Reads a text named `x`, on a machine named `this.test` with three cores.
 pub(super) fn parse(text: &str) -> Result<Plan, Errors> {
     let machine = Machine { hostname: "this.test".into(), cores: NonZeroU16::new(3).unwrap() };
-    Plan::parse_on(&machine, text, "x")
+    Plan::parse_on(&machine, text, "x", None)
 }
 
 /// A listener's table, right as far as it goes, with further lines of it from line 4 on.
@@ -70,12 +72,14 @@ fn each_mistake_is_named_where_it_stands() {
         (&listener("[servre]"), &["x:4:2: servre: is no key of the top of the file; did you mean \"server\"?"]),
         (
             &listener("[zzz.y]"),
-            &["x:4:2: zzz: is no key of the top of the file; the keys are \"server\", \"socket\" and \"listener\""],
+            &["x:4:2: zzz: is no key of the top of the file; the keys are \"server\", \"socket\", \"listener\", \
+               \"sink\" and \"log\""],
         ),
         (
             &listener("\"q\\\"\\n\" = 1"),
             &["x:4:1: listener.a.\"q\\\"\\n\": is no key of [listener.NAME]; the keys are \"kind\", \"protocol\", \
-               \"bind\", \"enable\", \"durability\", \"disk\", \"discards_mail\", \"banner\", \"extensions\", \
+               \"bind\", \"enable\", \"durability\", \"disk\", \"discards_mail\", \
+               \"recipients\", \"accept_any\", \"relay_from\", \"sink\", \"route\", \"banner\", \"extensions\", \
                \"default_domain\", \"message_size_bytes\", \"recipients_per_message\", \
                \"recipient_domains_per_message\", \"messages_per_connection\", \"errors\", \"junk_commands\", \
                \"received_fields\", \"line_bytes\", \"checksum\", \"synchronization\", \"bare_newline\", \"nul\", \
@@ -84,24 +88,21 @@ fn each_mistake_is_named_where_it_stands() {
         ),
         // Parts that this build lacks.
         (
-            "[listener.mx]\nkind = \"public\"\nbind = '*:25'\nprotocol = 'qmqp'\ndurability = 'durable'\nsink = 'x'\n\
-             recipients = ['ALL']\ndisk = true\n[sink.x]\n[server]\ndata_dir = 'data'\n",
+            "[listener.mx]\nkind = \"blackhole\"\nbind = '*:2525'\nprotocol = 'qmqp'\ndurability = 'durable'\ntls = {}\n\
+             disk = true\n[sink.x]\nkind = 'relay'\nnext_hops = []\n[spool]\n",
             &[
-                "x:2:8: listener.mx.kind: \"public\" is known but not part of this build yet; this build has \
-                 \"blackhole\"",
                 "x:4:12: listener.mx.protocol: \"qmqp\" is known but not part of this build yet; this build has \
                  \"smtp\" or \"lmtp\"",
                 "x:5:14: listener.mx.durability: \"durable\" is known but not part of this build yet; this build has \
-                 \"discard\"",
-                "x:6:1: listener.mx.sink: is known but not part of this build yet; this build has no sinks: \
-                 remove the key",
-                "x:7:1: listener.mx.recipients: is known but not part of this build yet; this build has no \
-                 recipient rules: remove the key",
-                "x:8:8: listener.mx.disk: disk = true is known but not part of this build yet; this build has disk = \
+                 \"discard\", \"memory\" or \"delivered\"",
+                "x:6:1: listener.mx.tls: is known but not part of this build yet; this build has no TLS: remove the key",
+                "x:7:8: listener.mx.disk: disk = true is known but not part of this build yet; this build has disk = \
                  false",
-                "x:9:2: sink: is known but not part of this build yet; this build has no sinks: remove the key",
-                "x:11:1: server.data_dir: is known but not part of this build yet; this build has no spool: \
+                "x:9:8: sink.x.kind: \"relay\" is known but not part of this build yet; this build has \"maildir\", \
+                 \"blackhole\" or \"program\"",
+                "x:10:1: sink.x.next_hops: is known but not part of this build yet; this build has no sinks that relay: \
                  remove the key",
+                "x:11:2: spool: is known but not part of this build yet; this build has no spool: remove the key",
             ],
         ),
         // Values.
@@ -325,7 +326,6 @@ fn each_mistake_is_named_where_it_stands() {
 #[test]
 fn all_words_that_this_build_lacks_are_named_as_such() {
     for (key, words) in [
-        ("kind", vocabulary::KIND.lacks),
         ("protocol", vocabulary::PROTOCOL.lacks),
         ("durability", vocabulary::DURABILITY.lacks),
         ("extensions", &["STARTTLS", "REQUIRETLS", "AUTH"]),
@@ -337,6 +337,11 @@ fn all_words_that_this_build_lacks_are_named_as_such() {
             let said = format!("listener.a.{key}: \"{word}\" is known but not part of this build yet; this build has");
             assert!(errors.contains(&said), "{errors}");
         }
+    }
+    for word in vocabulary::SINK_KIND.lacks {
+        let errors = parse(&listener(&format!("[sink.x]\nkind = '{word}'"))).unwrap_err().to_string();
+        let said = format!("sink.x.kind: \"{word}\" is known but not part of this build yet; this build has");
+        assert!(errors.contains(&said), "{errors}");
     }
 }
 
