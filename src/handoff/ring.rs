@@ -14,7 +14,7 @@
 use std::fmt;
 use std::mem::MaybeUninit;
 
-use crate::handoff::sync::{AtomicBool, AtomicUsize, CachePadded, OrderedArc, Ordering, UnsafeCell};
+use crate::handoff::sync::{AtomicBool, AtomicUsize, CachePadded, OrderedArc, Ordering, UnsafeCell, move_out};
 
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
@@ -48,7 +48,7 @@ impl<T> Shared<T> {
         let mut index = from;
         while index != to {
             // SAFETY: as the caller says; each index comes once, and they are no more than there are slots.
-            drop(self.slot(index).with(|slot| unsafe { (*slot).assume_init_read() }));
+            drop(self.slot(index).with(|slot| unsafe { slot.cast::<T>().read() }));
             index = index.wrapping_add(1);
         }
     }
@@ -204,7 +204,7 @@ impl<T> Taker<T> {
             }
         }
         // SAFETY: the item is published and not taken, so it is here, and the taker's; it is not read again.
-        let item = self.shared.slot(self.taken).with(|slot| unsafe { (*slot).assume_init_read() });
+        let item = self.shared.slot(self.taken).with(|slot| unsafe { slot.cast::<T>().read() });
         self.advance(1);
         Some(item)
     }
@@ -222,11 +222,13 @@ impl<T> Taker<T> {
         let slots = &self.shared.slots;
         let begin = self.taken & (slots.len() - 1);
         let to_the_end = count.min(slots.len() - begin);
-        let of_the_batch = slots[begin..begin + to_the_end].iter().chain(&slots[..count - to_the_end]);
         // Room is made before the first item is read: should that panic, none is lost.
         out.reserve(count);
-        // SAFETY: these items are published and not taken, so they are here, and the taker's; they are not read again.
-        out.extend(of_the_batch.map(|slot| slot.with(|slot| unsafe { (*slot).assume_init_read() })));
+        for run in [&slots[begin..begin + to_the_end], &slots[..count - to_the_end]] {
+            // SAFETY: these items are published and not taken, so they are here, and the taker's; they are not read again.
+            // There is room for them.
+            unsafe { move_out(run, out) };
+        }
         self.advance(count);
         count
     }

@@ -3,6 +3,7 @@
 //!
 //! *Why this way*: no `cfg` stands in the code under test, and the server's build knows nothing of its models.
 
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -72,4 +73,20 @@ impl<T> UnsafeCell<T> {
     pub(super) fn with_mut<R>(&self, writes: impl FnOnce(*mut T) -> R) -> R {
         writes(self.0.get())
     }
+}
+
+/// Moves the items of a run of places to the end of `out`, in one copy.
+///
+/// # Safety
+/// All hold items, which are not read again, and nobody else touches them now. `out` has room.
+#[inline(always)]
+pub(super) unsafe fn move_out<T>(places: &[UnsafeCell<MaybeUninit<T>>], out: &mut Vec<T>) {
+    let end = out.len();
+    debug_assert!(out.capacity() - end >= places.len());
+    // SAFETY: `out` has room behind its end.
+    let room = unsafe { out.as_mut_ptr().add(end) };
+    // SAFETY: a place lies as the item in it does, both wrappers being transparent; the room is none of the places.
+    unsafe { std::ptr::copy_nonoverlapping(places.as_ptr().cast::<T>(), room, places.len()) };
+    // SAFETY: so many were copied there.
+    unsafe { out.set_len(end + places.len()) };
 }

@@ -150,8 +150,8 @@ const VARIANTS: [Variant; 35] = [
         name: "leaves_published_items",
         source: RING,
         changes: &[(
-            "unsafe { self.drop_items(taken, published) };",
-            "let _ = taken;\n        unsafe { self.drop_items(published, published) };",
+            "(self.taken.load(Ordering::Relaxed), self.published.load(Ordering::Relaxed));",
+            "(self.published.load(Ordering::Relaxed), self.published.load(Ordering::Relaxed));",
         )],
     },
     Variant {

@@ -6,6 +6,7 @@
 //! holds on it holds on crossbeam's. The eventfd is a number behind a lock: a sleeper waits until it is not 0, and
 //! takes it all.
 
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -160,4 +161,13 @@ fn next(numbers: &AtomicUsize, has_come: impl Fn(usize) -> bool) -> Option<usize
         }
     }
     None
+}
+
+/// Moves the items of a run of places to the end of `out`: one by one, so that each is seen.
+///
+/// # Safety
+/// All hold items, which are not read again.
+pub unsafe fn move_out<T>(places: &[UnsafeCell<MaybeUninit<T>>], out: &mut Vec<T>) {
+    // SAFETY: as the caller says; that nobody else touches them, loom's cell checks.
+    out.extend(places.iter().map(|place| place.with(|place| unsafe { (*place).assume_init_read() })));
 }
