@@ -449,3 +449,45 @@ const _: () = assert!((MAILDIR_DEPTH + 1) * (FILE_NAME_OCTETS + 1) <= 4096);
 
 /// Octets of one such component beside its placeholders: the rest holds two names that were cut, each with its hash.
 pub const MAILDIR_TEXT_OCTETS: usize = 100;
+
+/// Octets of the host's name in the name of a message's file; the whole stays below [`FILE_NAME_OCTETS`] when each is escaped,
+/// and with what readers append: flags, and what they keep for themselves.
+pub const MAILDIR_HOST_OCTETS: usize = 32;
+const _: () = assert!(12 + 1 + 26 + 1 + 4 * MAILDIR_HOST_OCTETS + 64 <= FILE_NAME_OCTETS);
+
+/// Files that are written, synced and renamed together. Waves of 256 bring a tenth more than waves of 64, and 1,024 no more.
+pub const MAILDIR_FILES_PER_WAVE: usize = 256;
+
+/// Files from which on a wave is synced by syncfs: with four it is a third faster than file by file, with one no slower.
+pub const MAILDIR_FILES_SYNCED_WHOLE: usize = 4;
+
+/// Time of a syncfs, in ms, above which others' octets must have been the most of it.
+pub const MAILDIR_WHOLE_SYNC_MS: u64 = 250;
+
+/// Waves that are synced file by file after that.
+pub const MAILDIR_WAVES_AFTER_SLOW: u32 = 64;
+
+/// Threads that sync at the same time where files are synced one by one: they wait for the disk, and share its flushes.
+pub const MAILDIR_SYNC_THREADS: usize = 16;
+
+/// Maildirs that a worker keeps open, two descriptors each. With those of a wave a worker has five times as many at most.
+pub const MAILDIR_FOLDERS_OPEN: usize = 256;
+const _: () = assert!(MAILDIR_FOLDERS_OPEN >= MAILDIR_FILES_PER_WAVE);
+
+/// Maildirs of which a worker remembers that they were synced up to the root.
+pub const MAILDIR_FOLDERS_KNOWN: usize = 65_536;
+
+/// Octets that are written at once where line ends change.
+pub const MAILDIR_WRITE_OCTETS: usize = 64 * 1024;
+
+/// Directories below the root that a walk goes down: the template's, those of a maildir, and folders that readers nest.
+pub const MAILDIR_WALK_DEPTH: usize = MAILDIR_DEPTH + 8;
+
+/// Entries that a walk looks at: some minutes, when they are cached.
+pub const MAILDIR_WALK_ENTRIES: u64 = 100_000_000;
+
+/// Time between two counts of what lies in all maildirs, in ms.
+pub const MAILDIR_RECOUNT_MS: u64 = 10_000;
+
+/// Age of a file in tmp from which on it is a leftover, in s: 36 hours, as the maildir convention has it.
+pub const MAILDIR_LEFTOVER_S: i64 = 36 * 3600;

@@ -135,7 +135,6 @@ impl PathTemplate {
     }
 
     /// The components below the root. The first has a placeholder.
-    #[allow(dead_code, reason = "the next commit fills templates in")]
     pub(super) fn below(&self) -> &[Vec<Piece>] {
         &self.below
     }
