@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ringmx::config::{Bind, Plan, SinkOptions};
 use ringmx::engine::Engine;
 use ringmx::handoff::intake::{Arrived, Intake};
-use ringmx::mail::address::Path;
+use ringmx::mail::address::{Mailbox, Path};
+use ringmx::mail::envelope::Route;
 use ringmx::policy::decision::Decision;
+use ringmx::policy::recipients::{Action, Recipients};
 use ringmx::policy::scope::Scope;
 use ringmx::smtp::session::Outcome;
 
@@ -120,6 +122,35 @@ impl Intake for Reader {
         self.0.recipients.fetch_add(known as u64, Ordering::Relaxed);
         Decision::Now(Outcome::Accept)
     }
+}
+
+/// However long the list, and whatever is asked.
+#[test]
+fn a_recipient_is_looked_up_without_memory() {
+    let mut recipients = Recipients::new("mx.test", Route(0));
+    let patterns = ["ok.test", ".sub.test", "a@", "b@x.test", "[IPv6:2001:db8::1]"].map(str::to_owned);
+    for pattern in patterns.into_iter().chain((0..1000).map(|index| format!("user{index}@many.test"))) {
+        recipients.add(&pattern.parse().unwrap(), Action::Take).unwrap();
+    }
+    recipients.route(&"ok.test".parse().unwrap(), Route(1)).unwrap();
+    let thread = rustix::thread::gettid().as_raw_nonzero().get() as usize % THREADS;
+    let before = ALLOCATIONS[thread].load(Ordering::Relaxed);
+    let mut taken = 0;
+    for (local_part, domain) in [
+        ("u", "OK.test."),
+        ("\"u\\v\"", "x.y.z.sub.test"),
+        ("user999", "many.test"),
+        ("a", "elsewhere.test"),
+        ("u", "[IPv6:2001:DB8::1]"),
+        ("postmaster", "x.test"),
+        ("u", "[IPv6:::192.0.02.1]"),
+        ("u%v", "ok.test"),
+        ("u", "other.test"),
+    ] {
+        let mailbox = Mailbox { local_part: local_part.as_bytes(), domain: domain.as_bytes() };
+        taken += u32::from(matches!(recipients.answer(Path::Mailbox(mailbox)), Outcome::AcceptFor(_)));
+    }
+    assert_eq!((taken, ALLOCATIONS[thread].load(Ordering::Relaxed) - before), (6, 0));
 }
 
 // One after the other: each engine's shard is told by its name.

@@ -98,7 +98,7 @@ impl Plan {
                 row("path", options.path.to_string()),
                 row("quota", options.quota_bytes.map_or("none".into(), |quota| format!("{}, then 452", bytes(quota)))),
                 row("line ends", vocabulary::LINE_ENDS.of(options.line_ends)),
-                row("synced before the 250", yes(options.sync)),
+                row("synced to stable storage", yes(options.sync)),
             ]),
         }
         rows.push(row("extensions not kept", if lost.is_empty() { "none".into() } else { lost.join(" ") }));
@@ -440,7 +440,7 @@ mod tests {
                 "path: /srv/mx/mail/{domain}/{local}",
                 "quota: 1 GiB, then 452",
                 "line ends: lf",
-                "synced before the 250: no",
+                "synced to stable storage: no",
                 "extensions not kept: BINARYMIME DSN",
             ]
         );

@@ -30,6 +30,41 @@ fn the_place_and_the_key_are_named() {
     refused_at("[listener.a]\nkind = \"blackhole\"\n", "1:11: listener.a.bind: ");
     refused_at("[listener.a]\nkind = 'blackhole'\nbind = '*:25'\n", "3:8: listener.a.bind: ");
     refused_at("[listener.a\n", "1:");
+    let public = "[listener.a]\nkind = 'public'\nbind = '*:25'\nsink = 'store'\nrecipients = 'ALL'\n";
+    refused_at(public, "4:8: listener.a.sink: ");
+    refused_at(public, "5:14: listener.a.recipients: ");
+}
+
+/// What only a program can run that embeds the library.
+#[test]
+fn a_sink_that_a_program_reads_has_none_here() {
+    let directory = Directory::new();
+    let text = "[listener.a]\nkind = 'private'\nbind = '127.0.0.1:0'\nsink = 'app'\n[sink.app]\nkind = 'program'\n";
+    let path = directory.write("program.toml", text);
+    for check in [&[][..], &["--check"]] {
+        let run = Finished::of([&["--config", path.to_str().unwrap()], check].concat());
+        assert_eq!(run.status.code(), Some(78), "{run:?}");
+        assert!(run.errors.starts_with("ringmx: sink.app: nobody would take the mail of a sink of kind \"program\""));
+        assert!(!run.output.contains("is ready"), "{run:?}");
+    }
+}
+
+/// What a configuration amounts to names where mail goes, relative to the file, and a sink that nobody uses.
+#[test]
+fn a_check_shows_where_mail_goes() {
+    let directory = Directory::new();
+    let text = "[listener.a]\nkind = 'public'\nbind = '127.0.0.1:0'\nsink = 'store'\nrecipients = 'ok.test'\n\
+                [sink.store]\nkind = 'maildir'\npath = '{domain}/{local}'\n[sink.other]\nkind = 'blackhole'\n";
+    let path = directory.write("mx.toml", text);
+    let run = Finished::of(["--config", path.to_str().unwrap(), "--check"]);
+    assert!(run.status.success(), "{run:?}");
+    let data = path.parent().unwrap().join("data");
+    let path = format!("{}/{{domain}}/{{local}}", data.display());
+    for words in [&["path", &path][..], &["used", "by", "no", "listener:", "unused"], &["recipients", "ok.test"]] {
+        let has = |line: &str| line.split_whitespace().eq(words.iter().copied());
+        assert!(run.output.lines().any(has), "{words:?} in {run:?}");
+    }
+    assert!(!data.exists(), "a check makes nothing");
 }
 
 #[test]
