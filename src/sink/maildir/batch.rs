@@ -20,7 +20,8 @@ use super::folder::{Folder, join};
 use super::options::PathTemplate;
 use super::path::Filler;
 use super::sync::Way;
-use super::{Maildir, Message, Verdict, name, sync, walk};
+use super::{Maildir, Message, name, sync, walk};
+use crate::handoff::delivery::Verdict;
 use crate::limits;
 
 /// A message for one maildir: one file.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::{Refusal, Verdict};
+use crate::handoff::delivery::{Refusal, Verdict};
 use crate::smtp::reply::Reply;
 
 /// See the module. Copies share the text.
@@ -31,18 +31,18 @@ impl Fault {
             Errno::LOOP => format!("{path}: {what}: symbolic links are not followed below the root"),
             _ => format!("{path}: {what}: {}", std::io::Error::from(errno)),
         };
-        Self(Refusal { reply, why: why.into() })
+        Self(Refusal::new(reply, why))
     }
 
     /// The root is not what it was, or not there.
     pub(super) fn root(root: &Path, what: &str) -> Self {
-        Self(Refusal { reply: Reply::DeliveryFailed, why: format!("{}: {what}", root.display()).into() })
+        Self(Refusal::new(Reply::DeliveryFailed, format!("{}: {what}", root.display())))
     }
 
     /// `quota_bytes` is reached.
     pub(super) fn quota(root: &Path, quota_octets: u64) -> Self {
         let why = format!("{}: quota_bytes = {quota_octets} would be exceeded", root.display());
-        Self(Refusal { reply: Reply::MailboxFull, why: why.into() })
+        Self(Refusal::new(Reply::MailboxFull, why))
     }
 
     /// What is said to each recipient.

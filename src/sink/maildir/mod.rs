@@ -20,7 +20,7 @@
 //!
 //! # How
 //!
-//! Messages go in waves ([`batch`]): files are written to `tmp`, synced together ([`sync`]), renamed to `new`, the directories synced,
+//! Messages go in waves (`batch`): files are written to `tmp`, synced together (`sync`), renamed to `new`, the directories synced,
 //! and only then is anyone told. *Does not* know queues or sessions.
 
 mod batch;
@@ -43,10 +43,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::handoff::delivery::{Delivery, Verdict};
 use crate::limits;
 use crate::mail::address::Path;
 use crate::mail::manifest::Manifest;
-use crate::smtp::reply::Reply;
+use crate::sink::Sink;
 
 use content::Writer;
 use fault::Fault;
@@ -55,18 +56,6 @@ use options::MaildirOptions;
 use path::Filler;
 use quota::Quota;
 use sync::Syncer;
-
-/// What became of a recipient.
-pub type Verdict = Result<(), Refusal>;
-
-/// Why a recipient's message was not kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What the client is told.
-    pub reply: Reply,
-    /// What the operator reads: the path, and the error.
-    pub why: Arc<str>,
-}
 
 /// A message as this sink sees it.
 #[derive(Clone, Debug)]
@@ -79,6 +68,18 @@ pub struct Message<'a> {
     pub recipients: Vec<(u32, Path<'a>)>,
     /// The content, in pieces.
     pub content: Vec<&'a [u8]>,
+}
+
+impl<'a> Message<'a> {
+    /// What a delivery is.
+    pub fn of(delivery: &'a Delivery) -> Self {
+        Self {
+            manifest: delivery.manifest(),
+            is_repeat: delivery.attempts() > 0,
+            recipients: delivery.recipients().map(|addressee| (addressee.index, addressee.path)).collect(),
+            content: delivery.content().collect(),
+        }
+    }
 }
 
 /// The root could not be made or opened.
@@ -149,9 +150,27 @@ impl Maildir {
         Self { shared, root, folders: Folders::default(), filler: Filler::default(), writer: Writer::default(), syncer }
     }
 
-    /// Delivers, and then says for each recipient, by the message's place and the recipient's number, what became of it. Blocks.
-    pub fn deliver(&mut self, messages: &[Message<'_>], conclude: impl FnMut(usize, u32, Verdict)) {
+    /// Keeps these messages, and says for each recipient, by the message's place and the recipient's number, what became of it.
+    /// Blocks.
+    pub fn keep(&mut self, messages: &[Message<'_>], conclude: impl FnMut(usize, u32, Verdict)) {
         batch::deliver(self, messages, conclude);
+    }
+}
+
+impl Sink for Maildir {
+    fn deliver(&mut self, batch: &mut [Delivery]) {
+        let messages: Vec<Message<'_>> = batch.iter().map(Message::of).collect();
+        let mut refused = Vec::new();
+        self.keep(&messages, |message, recipient, verdict| {
+            if verdict.is_err() {
+                refused.push((message, recipient, verdict));
+            }
+        });
+        for (message, recipient, verdict) in refused {
+            batch[message].conclude(recipient, verdict);
+        }
+        // Each recipient had a verdict.
+        batch.iter_mut().for_each(Delivery::take_for_the_rest);
     }
 }
 

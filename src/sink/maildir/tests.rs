@@ -8,7 +8,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::mail::envelope::Envelope;
+use crate::handoff::exchange::{ExchangeOptions, connect};
+use crate::handoff::intake::{Arrived, Intake};
+use crate::handoff::mailbox::mailbox;
+use crate::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
+use crate::mail::manifest::Origin;
+use crate::mail::marks::Marks;
+use crate::mail::trace::{Transfer, With};
+use crate::policy::decision::{AcceptAll, Decision, Ticket};
+use crate::policy::scope::{Promise, Scope, Taking, Timeouts};
+use crate::smtp::reply::Reply;
+use crate::smtp::session::{Ended, Outcome, Record};
+use crate::smtp::settings::{Settings, Terms};
 
 /// Gone with all that is in it when the test is.
 struct Directory(PathBuf);
@@ -72,7 +83,7 @@ fn message(envelope: &Envelope, number: u64) -> Message<'_> {
 
 fn deliver(maildir: &mut Maildir, messages: &[Message<'_>]) -> BTreeMap<(usize, u32), Verdict> {
     let mut verdicts = BTreeMap::new();
-    maildir.deliver(messages, |message, recipient, verdict| {
+    maildir.keep(messages, |message, recipient, verdict| {
         assert!(verdicts.insert((message, recipient), verdict).is_none(), "one verdict for each");
     });
     assert_eq!(verdicts.len(), messages.iter().map(|message| message.recipients.len()).sum::<usize>());
@@ -401,4 +412,76 @@ fn is_send<T: Send>() {}
 #[test]
 fn a_worker_goes_to_its_thread() {
     is_send::<Maildir>();
+}
+
+/// What comes through the hand-off: content in pieces as it came, recipients of this sink alone, verdicts that are heard.
+#[test]
+fn a_delivery_is_kept_and_acknowledged_for_each_recipient() {
+    let directory = Directory::new();
+    let mut maildir = directory.maildir("{local}");
+    fs::write(directory.0.join("bad"), "").unwrap();
+    let scope = Scope {
+        listener: "mx".into(),
+        settings: Settings::new(Terms::public("mx.test")),
+        timeouts: Timeouts { idle_ms: 1, transaction_ms: None, greet_pause_ms: 0, answer_ms: 1 },
+        proxy_timeout_ms: None,
+        taking: Taking::HandOff(Promise::Memory),
+        sums_content: false,
+        policy: Arc::new(AcceptAll),
+    };
+    let (sender, _receiver, _awaited) = mailbox::<()>().unwrap();
+    let options = ExchangeOptions { node: 7, epoch: 3, shards: vec![sender.bell()], consumers: vec![1, 1], blocks: 16 };
+    let (mut gathers, deliveries) = connect(&options).unwrap();
+    let mut consumers: Vec<_> = deliveries.into_iter().flatten().collect();
+    let deliveries = &mut consumers[0];
+    let gather = &mut gathers[0];
+    let content = "A line of some text.\r\n".repeat(40_000);
+    for piece in content.as_bytes().chunks(100_001) {
+        gather.content(&scope, 0, piece);
+    }
+    let mut record = Record::default();
+    record.begin(crate::mail::address::Path::Null, &MailParameters::default());
+    for (name, route) in [("a", 0), ("other", 1), ("bad", 0), ("c", 0)] {
+        let place = record.add(crate::mail::address::Path::Local(name.as_bytes()), &RcptParameters::default()).unwrap();
+        record.set_route(place, Route(route));
+    }
+    let ended = Ended {
+        content_octets: content.len() as u64,
+        recipients: 4,
+        marks: Marks::default(),
+        with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
+        record: Some(&record),
+    };
+    let ticket = Ticket { shard: 0, slot: 0, generation: 1, question: 1 };
+    let decision = gather.end(&Arrived { ticket, scope: &scope, ended: &ended, origin: Origin::Unknown, at_ms: 1_000 });
+    assert!(matches!(decision, Decision::Now(Outcome::AcceptAs(_))), "{decision:?}");
+    gather.hand_on();
+
+    let mut batch = Vec::new();
+    deliveries.take_batch(&mut batch, usize::MAX);
+    assert_eq!(batch.len(), 1);
+    assert!(batch[0].content().count() > 1, "it lies in several blocks");
+    maildir.deliver(&mut batch);
+    assert_eq!((batch[0].verdict(0), batch[0].verdict(2)), (Some(&Ok(())), Some(&Ok(()))));
+    assert_eq!(batch[0].verdict(1).unwrap().as_ref().unwrap_err().reply, Reply::DeliveryFailed);
+    for name in ["a", "c"] {
+        let file = directory.only(&format!("{name}/new"));
+        assert!(file.starts_with(&format!("Return-Path: <>\r\nDelivered-To: {name}\r\nReceived: ")));
+        assert!(file.ends_with(&format!("+0000\r\n{content}")));
+    }
+    assert!(!directory.0.join("other").exists());
+
+    // Where nothing is in the way any more, the one that is open has it at the next time, and the others not again.
+    fs::remove_file(directory.0.join("bad")).unwrap();
+    drop(batch);
+    let mut batch = Vec::new();
+    eventually("the redelivery", || {
+        deliveries.take_batch(&mut batch, usize::MAX);
+        !batch.is_empty()
+    });
+    assert!(batch[0].attempts() > 0);
+    maildir.deliver(&mut batch);
+    drop(batch);
+    assert_eq!(directory.count("bad/new"), 1);
+    assert_eq!((directory.count("a/new"), directory.count("c/new")), (1, 1));
 }
