@@ -19,6 +19,8 @@ use dialog::{Beginning, Case, ExpectedReply, Step, Variant};
 use host::{Decision, Host, ReplyReader, ReplyText};
 use live::Client;
 use ringmx::engine::Engine;
+use ringmx::mail::envelope::Route;
+use ringmx::policy::recipients::{Action, Recipients};
 use ringmx::protocol::xclient;
 use ringmx::smtp::data::BareNewline;
 use ringmx::smtp::reply::Reply;
@@ -113,10 +115,14 @@ fn plain(code: u16) -> ExpectedReply {
 /// Refuses what the fixture refuses, and what the case says.
 fn policy(variant: &Variant) -> host::Policy {
     let (refuse, defer) = (variant.refuse.clone(), variant.defer.clone());
+    let list = variant.has_list.then(recipients);
     Box::new(move |question| {
         let point = question.point();
         if defer.contains(&point) {
             return Decision::Later;
+        }
+        if let (Some(list), Question::Rcpt(rcpt)) = (&list, question) {
+            return Decision::Now(list.answer(rcpt.forward_path));
         }
         let scripted = refuse
             .iter()
@@ -126,6 +132,23 @@ fn policy(variant: &Variant) -> host::Policy {
             .or_else(|| refused_attributes(question));
         Decision::Now(scripted.or_else(|| refused_by_name(question)).map_or(Outcome::Accept, Outcome::Refuse))
     })
+}
+
+/// The fixture's recipients.
+fn recipients() -> Recipients {
+    let mut recipients = Recipients::new("mx.test", Route(0));
+    for (pattern, action) in [
+        ("no@ok.test", Action::RefuseUnknown),
+        ("later@ok.test", Action::RefuseForNow),
+        ("ok.test", Action::Take),
+        ("nomail.test", Action::RefuseDomain),
+        (".sub.test", Action::Take),
+        ("[192.0.2.1]", Action::Take),
+        ("a%b@exact.test", Action::Take),
+    ] {
+        recipients.add(&pattern.parse().expect("a pattern"), action).expect("it can match");
+    }
+    recipients
 }
 
 /// Everybody but the user `u` with the password `p`.
@@ -613,8 +636,6 @@ const BY_TESTS: &[(&str, &str)] = &[
 const LACKING: &[(&str, &str)] = &[
     ("T042", "a limit of connections for each address"),
     ("T072", "a spool that can be full"),
-    ("T094", "recipient rules"),
-    ("T106", "recipient rules that list such domains"),
     ("T133", "minimum data rates"),
     ("T134", "a spool that can fail"),
     ("T159", "TLS"),

@@ -390,10 +390,11 @@ fn fixture() -> Terms {
     dialog::fixture()
 }
 
-/// What a dialogue wants of the naive session, in which nothing waits and nothing ends but by what is sent.
+/// What a dialogue wants of the naive session, in which nothing waits, nothing ends but by what is sent, and nobody decides by a
+/// list of recipients.
 fn dialogue_fault(case: &dialog::Case, variant: &dialog::Variant) -> Option<String> {
     let is_plain = |step: &Step| matches!(step, Step::Send(_) | Step::Reply(_) | Step::Close);
-    if !variant.in_memory || !variant.defer.is_empty() || !case.steps.iter().all(is_plain) {
+    if !variant.in_memory || variant.has_list || !variant.defer.is_empty() || !case.steps.iter().all(is_plain) {
         return None;
     }
     let preamble = variant.preamble().into_iter().filter(|(line, _)| !(variant.is_secure && line.is_empty()));

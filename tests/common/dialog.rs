@@ -101,6 +101,8 @@ pub struct Variant {
     pub is_live: bool,
     /// Refused at these points.
     pub refuse: Vec<(Point, Reply)>,
+    /// The fixture's list of recipients decides at RCPT, rather than their names.
+    pub has_list: bool,
     /// Answered later at these points.
     pub defer: Vec<Point>,
     pub idle_timeout_s: u64,
@@ -347,6 +349,7 @@ impl Case {
             in_memory: true,
             is_live: true,
             refuse: Vec::new(),
+            has_list: false,
             defer: Vec::new(),
             idle_timeout_s: 300,
             greet_pause_ms: 0,
@@ -357,8 +360,9 @@ impl Case {
             }
             self.apply(&mut variant, key, value);
         }
-        let needs_memory = !variant.refuse.is_empty() || !variant.defer.is_empty() || variant.is_secure;
-        assert!(!(needs_memory && variant.is_live), "{self}: 'refuse', 'defer' and 'secure' need 'run=memory'");
+        let needs_memory =
+            !variant.refuse.is_empty() || !variant.defer.is_empty() || variant.is_secure || variant.has_list;
+        assert!(!(needs_memory && variant.is_live), "{self}: 'refuse', 'list', 'defer' and 'secure' need 'run=memory'");
         variant
     }
 
@@ -417,6 +421,7 @@ impl Case {
                     variant.refuse.push((point(name), reply));
                 }
             }
+            ("list", "yes") => variant.has_list = true,
             ("defer", list) => variant.defer = list.split(',').map(point).collect(),
             ("idle_timeout_s", _) => variant.idle_timeout_s = number(),
             ("greet_pause_ms", _) => variant.greet_pause_ms = number(),

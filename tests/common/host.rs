@@ -149,7 +149,7 @@ impl Host {
         let is_awaited = self.session.handle_outcome(&self.settings, number, outcome.clone(), &mut self.replies);
         if is_awaited {
             for recipient in self.recipients.iter_mut().filter(|recipient| recipient.awaits == Some(number)) {
-                recipient.is_accepted = outcome == Outcome::Accept;
+                recipient.is_accepted = outcome.refusal().is_none();
             }
             let fate = self.ended.iter_mut().find(|(_, fate)| matches!(fate, Fate::Awaits(this) if *this == number));
             if let Some((message, fate)) = fate {
@@ -248,7 +248,7 @@ impl Host {
                             path: written(rcpt.forward_path),
                             parameters: rcpt_parameters(&rcpt.parameters),
                             awaits: (decision == Decision::Later).then_some(number),
-                            is_accepted: decision == Decision::Now(Outcome::Accept),
+                            is_accepted: matches!(&decision, Decision::Now(outcome) if outcome.refusal().is_none()),
                         }),
                         Question::Data => assert!(self.content.is_empty(), "content that is void was called so"),
                         Question::EndOfData(ended) => {
