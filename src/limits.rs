@@ -123,6 +123,9 @@ pub const MESSAGES_AWAITED: usize = 16_384;
 pub const DELIVERY_BATCH: usize = 256;
 const _: () = assert!(DELIVERY_BATCH <= LETTERS);
 
+/// How often a sink's thread that has nothing to do looks whether it is to end, in ms.
+pub const WORKER_LOOK_MS: u64 = 200;
+
 /// Time until a delivery that failed is tried again, in ms: the first time, doubled each time up to the second.
 pub const REDELIVERY_FIRST_MS: u64 = 1_000;
 /// See [`REDELIVERY_FIRST_MS`].
@@ -249,6 +252,40 @@ pub const DELIVERY_LOG_OCTETS: u64 = 256 << 20;
 /// The least that it may be given: some hundred lines of any length.
 pub const DELIVERY_LOG_OCTETS_LEAST: u64 = 1 << 20;
 
+/// Octets of a reason that a line of the delivery log shows; more is cut. A reply of another server's may be longer.
+pub const DELIVERY_LOG_WHY_OCTETS: usize = 512;
+
+/// Octets of the name of a listener or a sink that such a line shows; more is cut.
+pub const DELIVERY_LOG_NAME_OCTETS: usize = 128;
+
+/// Octets of such a line with its end: an octet that is escaped takes four, what is fixed less than 512.
+pub const DELIVERY_LOG_LINE_OCTETS: usize =
+    4 * (2 * PATH_OCTETS_LOOSE + DELIVERY_LOG_WHY_OCTETS + 2 * DELIVERY_LOG_NAME_OCTETS) + 512;
+const _: () = assert!(DELIVERY_LOG_OCTETS_LEAST >= 100 * DELIVERY_LOG_LINE_OCTETS as u64);
+
+/// Octets of lines that wait to be written; those that come when there is no room are counted and dropped. Twenty thousand lines
+/// or so: what the busiest second of a slow disk costs, and no more memory than that.
+pub const DELIVERY_LOG_QUEUE_OCTETS: usize = 4 << 20;
+
+/// Batches of lines that wait to be written. A worker's batch has one line at least.
+pub const DELIVERY_LOG_QUEUE_BATCHES: usize = 4096;
+
+/// Octets of lines that are handed over at once; more go in several parts, of which each finds room or does not.
+pub const DELIVERY_LOG_BATCH_OCTETS: usize = 128 * 1024;
+const _: () = assert!(DELIVERY_LOG_BATCH_OCTETS >= DELIVERY_LOG_LINE_OCTETS);
+const _: () = assert!(DELIVERY_LOG_QUEUE_OCTETS >= 8 * DELIVERY_LOG_BATCH_OCTETS);
+
+/// Time after which a delivery log that could not be written is tried again, in ms: a full disk or a fifo without a reader is
+/// the operator's to mend, and a second is soon after that.
+pub const DELIVERY_LOG_RETRY_MS: u64 = 1_000;
+
+/// Time that the log waits for a reader that does not read before it looks whether it shall end, in ms.
+pub const DELIVERY_LOG_LOOK_MS: u64 = 100;
+
+/// Time that the log has at its end for what still waits to be written, in ms. What is not written then is counted as lost.
+pub const DELIVERY_LOG_CLOSE_MS: u64 = 2_000;
+const _: () = assert!(DELIVERY_LOG_CLOSE_MS > DELIVERY_LOG_RETRY_MS);
+
 /// Messages in a shard's control mailbox. A sender that finds it full waits.
 pub const CONTROL_MESSAGES: usize = 256;
 
@@ -280,6 +317,9 @@ pub const PROXY_MS: u64 = 5_000;
 
 /// Time that a drain gives transactions in mail data, in ms, before their connections are closed.
 pub const DRAIN_MS: u64 = 30_000;
+
+/// Time that a sink's thread has to come back from its sink when everything is to end at once, in ms.
+pub const HURRY_MS: u64 = 1_000;
 
 /// Time that accepting pauses after EMFILE, ENFILE, ENOBUFS or ENOMEM, in ms.
 pub const ACCEPT_PAUSE_MS: u64 = 100;

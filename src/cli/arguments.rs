@@ -9,7 +9,8 @@ use ringmx::policy::script::Refusal;
 
 /// A mail ingestion engine on io_uring: load-test sink, benchmark instrument, inbound MX.
 ///
-/// Without a configuration it starts a blackhole on 127.0.0.1:2526: it takes any message, keeps nothing, and says so.
+/// Without a configuration it starts an MX for any recipient on 127.0.0.1:2525, which keeps mail as files under ./ringmx-data,
+/// and a blackhole on 127.0.0.1:2526, which takes any message, keeps nothing, and says so.
 #[derive(Debug, Parser)]
 #[command(name = "ringmx", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub struct Arguments {
@@ -39,7 +40,8 @@ Signals: SIGTERM and SIGINT drain and stop (a second one stops at once), SIGHUP 
 prints counters, latencies and sessions.
 
 Exit status: 0 stopped as asked; 64 wrong usage; 69 an address, or io_uring, is not to be had; 71 the system lacks \
-something; 73 a file cannot be written; 78 the configuration is wrong.";
+something; 73 a file cannot be written, or a directory not be used; 74 messages that were accepted into memory could not be \
+delivered any more; 78 the configuration is wrong.";
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]

@@ -41,6 +41,13 @@ pub enum Failure {
         /// Why not.
         error: io::Error,
     },
+    /// Messages that were accepted into memory are gone.
+    #[error(
+        "ringmx: {0} messages that had a 250 were not delivered, and are lost: their sinks did not get on in {patience} s, or it was \
+         to stop at once; the log of deliveries names them",
+        patience = ringmx::limits::DRAIN_MS / 1000
+    )]
+    LeftBehind(u64),
     /// Signals could not be had.
     #[error("ringmx: cannot wait for signals: {0}")]
     Signals(io::Error),
@@ -67,6 +74,7 @@ impl Failure {
             Self::Configuration(_) | Self::Lacking(_) | Self::NoProgram { .. } => Errors::EXIT_STATUS,
             Self::Engine(error) => error.exit_status(),
             Self::Write { .. } => 73,
+            Self::LeftBehind(_) => 74,
             Self::Signals(_) => 71,
         })
     }

@@ -17,8 +17,11 @@ pub fn serve(arguments: &Arguments) -> Result<(), Failure> {
     say::out(&show::plan(&plan));
     let engine = Engine::start(plan, arguments.takeover)?;
     say::out(&show::started(&engine));
-    watch.until_the_end(engine, &mut Serving { config: arguments.config.clone() })?;
-    Ok(())
+    let report = watch.until_the_end(engine, &mut Serving { config: arguments.config.clone() })?;
+    match report.total_of_sinks("left_behind") {
+        0 => Ok(()),
+        messages => Err(Failure::LeftBehind(messages)),
+    }
 }
 
 struct Serving {

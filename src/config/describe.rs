@@ -37,7 +37,13 @@ impl Plan {
         ];
         if self.hands_off() {
             let file = |path: &Path| format!("{}, {} at most", path.display(), bytes(self.log().deliveries_bytes));
+            let memory = (limits::BLOCKS * limits::BLOCK_OCTETS) as u64;
             rows.extend([
+                row("memory of messages", format!("{} per shard until they are delivered, then 452", bytes(memory))),
+                row(
+                    "messages on their way",
+                    format!("{} per shard and sink, then their senders wait", grouped(limits::LETTERS as u64)),
+                ),
                 row("data directory", self.data_dir().display().to_string()),
                 row("threads of each sink", grouped(self.sink_threads().get().into())),
                 row(

@@ -7,6 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod data_dir;
+mod workers;
+
+pub use workers::Consumers;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,9 +20,12 @@ use std::time::{Duration, Instant};
 use crossbeam::utils::CachePadded;
 use rustix::io::Errno;
 
-use crate::config::{Bind, Listener, Plan, SocketOptions};
-use crate::handoff::intake::{Discard, Intake};
+use crate::config::{Bind, Listener, Plan, SinkKind, SocketOptions};
+use crate::engine::data_dir::DataDirError;
+use crate::engine::workers::Workers;
+use crate::handoff::intake::Intake;
 use crate::handoff::mailbox::{self, Receiver, Sender};
+use crate::handoff::sleep::Bell;
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
@@ -30,6 +36,8 @@ use crate::reactor::setup::SetupError;
 use crate::shard::balance::{Load, Neighbours};
 use crate::shard::control::{Control, Door, SessionInfo};
 use crate::shard::{Shard, ShardOptions, slots_for};
+use crate::sink::log::LogError;
+use crate::sink::maildir;
 
 /// Why the engine did not start, or did not take a new plan.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +51,28 @@ pub enum EngineError {
     /// The system had no thread or descriptor left.
     #[error("cannot start a shard: {0}")]
     System(#[from] std::io::Error),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The delivery log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A sink cannot be opened.
+    #[error("sink {name:?}: {error}")]
+    Sink {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: maildir::OpenError,
+    },
+    /// A sink's mail is to be consumed by a program, and there is none.
+    #[error(
+        "sink {name:?} is of the kind \"program\": its mail is for a program that embeds the library, and this is none"
+    )]
+    NoProgram {
+        /// Its name.
+        name: String,
+    },
     /// The new plan changes what only a restart can change.
     #[error("{what} cannot be changed while running: restart, or keep the old value")]
     NeedsRestart {
@@ -57,6 +87,9 @@ impl EngineError {
         match self {
             Self::Listen(_) | Self::NeedsRestart { .. } => 69,
             Self::Setup(_) => SetupError::EXIT_STATUS,
+            Self::DataDir(error) => error.exit_status(),
+            Self::Log(_) | Self::Sink { .. } => 73,
+            Self::NoProgram { .. } => 78,
             Self::System(_) => 71,
         }
     }
@@ -66,6 +99,7 @@ impl EngineError {
 #[derive(Debug)]
 pub struct Engine {
     shards: Vec<RunningShard>,
+    workers: Workers,
     addresses: Vec<Address>,
     plan: Plan,
     started: Instant,
@@ -99,14 +133,31 @@ impl Address {
 }
 
 impl Engine {
-    /// Opens every address of the plan, and starts its shards, whose mail is discarded. `takeover` shares addresses that other
-    /// processes have.
+    /// Opens every address of the plan, and starts its shards and its sinks. `takeover` shares addresses that other processes
+    /// have.
     pub fn start(plan: Plan, takeover: bool) -> Result<Self, EngineError> {
-        Self::start_with(plan, takeover, |_| Discard)
+        if let Some(sink) = plan.sinks().iter().find(|sink| sink.kind == SinkKind::Program) {
+            return Err(EngineError::NoProgram { name: sink.name.clone() });
+        }
+        Ok(Self::start_with_consumers(plan, takeover)?.0)
     }
 
-    /// The same, with sinks of the caller's: `make` is asked for one for each shard, by the shard's number. A sink is moved
-    /// into its shard's thread and dropped there when the shard has ended. It must never block.
+    /// The same for a program that consumes mail itself: it gets the deliveries of each sink of the kind `program`, one for each
+    /// of `server.sink_threads`. What it does not consume makes senders wait, and then come again.
+    pub fn start_with_consumers(plan: Plan, takeover: bool) -> Result<(Self, Consumers), EngineError> {
+        let mut started = None;
+        let mut engine = Self::launch(plan, takeover, |plan, bells| {
+            let (workers, gathers, consumers) = Workers::start(plan, bells)?;
+            started = Some((workers, consumers));
+            Ok(gathers)
+        })?;
+        let (workers, consumers) = started.unwrap_or_default();
+        engine.workers = workers;
+        Ok((engine, consumers))
+    }
+
+    /// The same with intakes of the caller's in place of sinks: `make` is asked for one for each shard, by the shard's number. An
+    /// intake is moved into its shard's thread and dropped there when the shard has ended. It must never block.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -150,8 +201,21 @@ impl Engine {
     where
         T: Intake + Send + 'static,
     {
+        Self::launch(plan, takeover, |plan, _| Ok((0..plan.shards().get()).map(&mut make).collect()))
+    }
+
+    /// `prepare` gives the shards' intakes, once every address is open.
+    fn launch<T>(
+        plan: Plan,
+        takeover: bool,
+        prepare: impl FnOnce(&Plan, Vec<Bell>) -> Result<Vec<T>, EngineError>,
+    ) -> Result<Self, EngineError>
+    where
+        T: Intake + Send + 'static,
+    {
         let mut engine = Self {
             shards: Vec::new(),
+            workers: Workers::default(),
             addresses: Vec::new(),
             plan,
             started: Instant::now(),
@@ -169,13 +233,14 @@ impl Engine {
         }
         let loads: Arc<[CachePadded<Load>]> = (0..shards).map(|_| CachePadded::default()).collect();
         let mailboxes: Arc<[Sender<Control<OwnedFd>>]> = boxes.iter().map(|(control, ..)| control.clone()).collect();
+        let intakes = prepare(&plan, mailboxes.iter().map(Sender::bell).collect())?;
         let mut starting = Vec::new();
-        for (number, (_, messages, wake)) in boxes.into_iter().enumerate() {
+        for ((number, (_, messages, wake)), intake) in boxes.into_iter().enumerate().zip(intakes) {
             let processor = processors.get(number % processors.len().max(1)).copied();
             let number = number as u16;
             let neighbours = Neighbours::new(number, Arc::clone(&loads), Arc::clone(&mailboxes));
             let connections = plan.connections_per_shard();
-            let shard = StartingShard { number, intake: make(number), connections, messages, neighbours };
+            let shard = StartingShard { number, intake, connections, messages, neighbours };
             starting.push(shard.start(mailboxes[usize::from(number)].clone(), wake, processor)?);
         }
         let mut waited = Vec::new();
@@ -209,6 +274,16 @@ impl Engine {
         }
         if plan.connections_per_shard() != self.plan.connections_per_shard() {
             return restart("server.connections_per_shard");
+        }
+        for (is_same, what) in [
+            (plan.sinks() == self.plan.sinks(), "a table [sink.NAME]"),
+            (plan.sink_threads() == self.plan.sink_threads(), "server.sink_threads"),
+            (plan.data_dir() == self.plan.data_dir(), "server.data_dir"),
+            (plan.log() == self.plan.log(), "the table [log]"),
+        ] {
+            if !is_same {
+                return restart(what);
+            }
         }
         for listener in plan.listeners().iter().filter(|listener| listener.enable()) {
             for bind in listener.binds() {
@@ -291,7 +366,7 @@ impl Engine {
 
     fn report_now(&self) -> Report {
         let counters = self.shards.iter().map(|shard| &**shard.counters);
-        Report::new(self.started.elapsed().as_secs_f64(), counters, &self.histograms)
+        Report::new(self.started.elapsed().as_secs_f64(), counters, &self.histograms).with_sinks(self.workers.reports())
     }
 
     /// The sum of one counter over all shards, without asking them.
@@ -318,10 +393,14 @@ impl Engine {
         sessions
     }
 
-    /// Stops accepting, tells idle clients 421, and lets mail data come to its end for so long.
+    /// Stops accepting, tells idle clients 421, and lets mail data come to its end for so long. What is handed off is delivered,
+    /// unless there is to be no patience at all.
     pub fn drain(&mut self, patience: Duration) {
         for shard in &self.shards {
             shard.tell(Control::Drain { patience_ms: patience.as_millis() as u64 });
+        }
+        if patience.is_zero() {
+            self.workers.hurry();
         }
         self.swap_away();
     }
@@ -335,9 +414,9 @@ impl Engine {
         }
     }
 
-    /// Whether every shard has ended.
+    /// Whether every shard and every sink has ended.
     pub fn is_over(&self) -> bool {
-        self.shards.iter().all(|shard| shard.thread.is_finished())
+        self.shards.iter().all(|shard| shard.thread.is_finished()) && self.workers.are_over()
     }
 
     /// Drains with the usual patience, waits for the end, and gives the last report.
@@ -357,7 +436,8 @@ impl Engine {
                 self.histograms.add(&histograms);
             }
         }
-        Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms)
+        let sinks = std::mem::take(&mut self.workers).join();
+        Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms).with_sinks(sinks)
     }
 }
 
@@ -367,6 +447,7 @@ impl Drop for Engine {
         for shard in &self.shards {
             shard.tell(Control::Drain { patience_ms: 0 });
         }
+        self.workers.hurry();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Times as messages show them: RFC 5322 §3.3 `date-time`, in UTC.
+//! Times as messages show them: RFC 5322 §3.3 `date-time`, in UTC; and as logs do: RFC 3339.
 //!
 //! *Why this way*: seconds to a date of the Gregorian calendar is twenty lines, and the tests walk through every day up to
 //! the last. A crate for it would bring parsing, zones and errors that nothing here asks for.
@@ -66,6 +66,31 @@ impl fmt::Display for DateTime {
     }
 }
 
+/// A point in time that is shown as `1970-01-01T00:00:00.000Z` (RFC 3339), in 24 octets: as text these sort as the times do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    second: DateTime,
+    millisecond: u16,
+}
+
+impl Timestamp {
+    /// From milliseconds since 1 January 1970 without leap seconds; see [`DateTime::from_unix_seconds`].
+    pub const fn from_unix_milliseconds(milliseconds: u64) -> Self {
+        let second = DateTime::from_unix_seconds(milliseconds / 1000);
+        Self { second, millisecond: (milliseconds % 1000) as u16 }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.second.date();
+        let month = (month + 2) % 12 + 1;
+        let second = self.second.seconds % SECONDS_OF_A_DAY;
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", self.millisecond)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +115,21 @@ mod tests {
             (u64::MAX, "Fri, 31 Dec 9999 23:59:59 +0000"),
         ] {
             assert_eq!(text(seconds), expected, "{seconds}");
+        }
+    }
+
+    /// What date(1) of GNU says.
+    #[test]
+    fn timestamps_are_shown() {
+        for (milliseconds, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_007, "2000-02-29T00:00:00.007Z"),
+            (1_136_214_245_999, "2006-01-02T15:04:05.999Z"),
+            (1_795_260_000_123, "2026-11-21T11:20:00.123Z"),
+            (4_107_542_400_010, "2100-03-01T00:00:00.010Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_unix_milliseconds(milliseconds).to_string(), expected);
         }
     }
 

@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
+pub mod log;
 pub mod maildir;
+pub mod worker;
 
 use crate::handoff::delivery::Delivery;
 

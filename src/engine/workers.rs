@@ -1,0 +1,142 @@
+//! The threads of the sinks: started with the engine, and ended when the shards have ended and all is delivered.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::config::{DeliveryLog as LogTarget, Plan, SinkKind, SinkPlan};
+use crate::engine::EngineError;
+use crate::engine::data_dir::DataDir;
+use crate::handoff::consumer::Deliveries;
+use crate::handoff::exchange::{ExchangeOptions, connect};
+use crate::handoff::gather::Gather;
+use crate::handoff::sleep::Bell;
+use crate::limits;
+use crate::metrics::report::SinkReport;
+use crate::metrics::sinks::SinkFigures;
+use crate::sink::Sink;
+use crate::sink::blackhole::Blackhole;
+use crate::sink::log::{DeliveryLog, Target};
+use crate::sink::maildir::Maildir;
+use crate::sink::worker::Worker;
+
+/// What the program that embeds the library consumes: by the name of the sink, and for each of its threads.
+pub type Consumers = BTreeMap<String, Vec<Deliveries>>;
+
+/// A sink as often as it is asked for: once for each of its threads.
+fn sinks(plan: &SinkPlan, parts: usize) -> Result<Vec<Box<dyn Sink>>, EngineError> {
+    Ok(match &plan.kind {
+        SinkKind::Blackhole | SinkKind::Program => (0..parts).map(|_| Box::new(Blackhole) as Box<dyn Sink>).collect(),
+        SinkKind::Maildir(options) => {
+            let failed = |error| EngineError::Sink { name: plan.name.clone(), error };
+            let first = Maildir::open(options.clone()).map_err(failed)?;
+            let others = (1..parts).map(|_| first.another()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+            std::iter::once(first).chain(others).map(|sink| Box::new(sink) as Box<dyn Sink>).collect()
+        }
+    })
+}
+
+/// The sinks of an engine.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    /// By sink.
+    figures: Vec<(String, Vec<Arc<SinkFigures>>)>,
+    /// They shall end at once.
+    hurry: Arc<AtomicBool>,
+    log: Option<DeliveryLog>,
+    data_dir: Option<DataDir>,
+}
+
+impl Workers {
+    /// Starts the sinks of a plan, for shards that are woken by these. Gives an intake for each shard, and what the program
+    /// consumes itself.
+    pub(super) fn start(plan: &Plan, bells: Vec<Bell>) -> Result<(Self, Vec<Gather>, Consumers), EngineError> {
+        let mut workers = Self::default();
+        let (mut node, mut epoch) = (0, 0);
+        if !plan.sinks().is_empty() {
+            let data_dir = DataDir::open(plan.data_dir())?;
+            (node, epoch) = (data_dir.node(), data_dir.epoch());
+            let target = match &plan.log().deliveries {
+                LogTarget::File(path) => Some(Target::File(path.clone())),
+                LogTarget::Stderr => Some(Target::Stderr),
+                LogTarget::None => None,
+            };
+            let bound = plan.log().deliveries_bytes;
+            workers.log = target.map(|target| DeliveryLog::open(target, bound)).transpose()?;
+            workers.data_dir = Some(data_dir);
+        }
+        let consumers = vec![plan.sink_threads().get(); plan.sinks().len()];
+        let options = ExchangeOptions { node, epoch, shards: bells, consumers, blocks: limits::BLOCKS };
+        let (gathers, deliveries) = connect(&options).map_err(io::Error::from)?;
+        let mut consumed = Consumers::new();
+        for (sink, parts) in plan.sinks().iter().zip(deliveries) {
+            if sink.kind == SinkKind::Program {
+                consumed.insert(sink.name.clone(), parts);
+            } else {
+                workers.start_sink(sink, parts)?;
+            }
+        }
+        Ok((workers, gathers, consumed))
+    }
+
+    fn start_sink(&mut self, plan: &SinkPlan, parts: Vec<Deliveries>) -> Result<(), EngineError> {
+        let mut all = Vec::new();
+        let sinks = sinks(plan, parts.len())?;
+        for (part, (deliveries, sink)) in parts.into_iter().zip(sinks).enumerate() {
+            let figures = Arc::new(SinkFigures::default());
+            all.push(Arc::clone(&figures));
+            let worker = Worker {
+                name: plan.name.clone(),
+                deliveries,
+                sink,
+                figures,
+                log: self.log.as_ref().map(DeliveryLog::handle),
+                hurry: Arc::clone(&self.hurry),
+            };
+            let thread = std::thread::Builder::new().name(format!("{}-{part}", plan.name));
+            self.threads.push(thread.spawn(|| worker.run())?);
+        }
+        self.figures.push((plan.name.clone(), all));
+        Ok(())
+    }
+
+    /// Whether every one has ended, or was told to end at once.
+    pub(super) fn are_over(&self) -> bool {
+        self.hurry.load(Ordering::Relaxed) || self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// They end at once, whatever is left.
+    pub(super) fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
+    }
+
+    /// What they did.
+    pub(super) fn reports(&self) -> Vec<SinkReport> {
+        let report =
+            |(name, all): &(String, Vec<Arc<SinkFigures>>)| SinkReport::new(name, all.iter().map(|one| &**one));
+        self.figures.iter().map(report).collect()
+    }
+
+    /// Waits for their end; gives what they did. One that hangs in its sink is left to hang when it was told to end at once.
+    pub(super) fn join(mut self) -> Vec<SinkReport> {
+        let (begun, patience) = (Instant::now(), Duration::from_millis(limits::HURRY_MS));
+        for thread in std::mem::take(&mut self.threads) {
+            let is_given_up = || self.hurry.load(Ordering::Relaxed) && begun.elapsed() > patience;
+            while !thread.is_finished() && !is_given_up() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                // A panic of a sink is caught by its worker; one of the worker's own has been told by its hook.
+                let _ = thread.join();
+            }
+        }
+        if let Some(log) = self.log.take() {
+            log.close();
+        }
+        self.reports()
+    }
+}
