@@ -113,6 +113,7 @@ impl House<'_> {
                 Durability::Delivered => Taking::HandOff(Promise::Delivered),
             },
             sums_content: said_or(&file.checksum, false),
+            served: None,
             policy,
         };
         let scopes = Scopes::new(everyone, file.xclient.map_or_else(Vec::new, |list| all(list).collect()));

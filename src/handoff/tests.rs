@@ -39,6 +39,7 @@ fn scope(taking: Taking) -> Scope {
         proxy_timeout_ms: None,
         taking,
         sums_content: false,
+        served: None,
         policy: Arc::new(AcceptAll),
     }
 }

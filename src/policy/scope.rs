@@ -60,8 +60,19 @@ pub struct Scope {
     /// Whether the CRC32C of the content of each message that is taken is added up, for a client that wants to know whether
     /// what it sent is what arrived.
     pub sums_content: bool,
+    /// Peers for whom a proxy may speak beside those of this machine; `None`: everyone.
+    pub served: Option<Arc<[IpNet]>>,
     /// Who decides about its mail.
     pub policy: Arc<dyn Policy>,
+}
+
+impl Scope {
+    /// Whether mail of this peer is taken here, if somebody who may speaks for it; nobody in particular is on a Unix socket.
+    pub fn serves(&self, peer: Option<IpAddr>) -> bool {
+        let serves = |served: &[IpNet], peer: IpAddr| peer.is_loopback() || served.iter().any(|block| block.contains(&peer));
+        let (Some(served), Some(peer)) = (&self.served, peer) else { return true };
+        serves(served, peer.to_canonical())
+    }
 }
 
 /// The scopes of one listener: the one place where a connection's scope is found.
@@ -69,7 +80,8 @@ pub struct Scope {
 pub struct Scopes {
     everyone: Arc<Scope>,
     trusted: Option<Trusted>,
-    strangers: Option<Strangers>,
+    /// Of peers that are not served: that of everyone, but greeted with 554.
+    strangers: Option<Arc<Scope>>,
 }
 
 /// Peers that may say on whose behalf they speak.
@@ -78,15 +90,6 @@ struct Trusted {
     /// At least one, at most [`TRUSTED_NETBLOCKS`](crate::limits::TRUSTED_NETBLOCKS).
     netblocks: Vec<IpNet>,
     /// That of everyone, with XCLIENT.
-    scope: Arc<Scope>,
-}
-
-/// Peers that are not served.
-#[derive(Debug)]
-struct Strangers {
-    /// Who is none, beside this machine; at most [`SERVED_NETBLOCKS`](crate::limits::SERVED_NETBLOCKS).
-    served: Vec<IpNet>,
-    /// That of everyone, but greeted with 554.
     scope: Arc<Scope>,
 }
 
@@ -109,8 +112,14 @@ impl Scopes {
     /// The same, for peers in `served` alone, and those of this machine: loopback, and Unix sockets. Who may say on whose behalf
     /// it speaks is served, too.
     pub fn serving(self, served: Vec<IpNet>) -> Self {
-        let scope = Scope { policy: Arc::new(DenyAccess), ..Scope::clone(&self.everyone) };
-        Self { strangers: Some(Strangers { served, scope: Arc::new(scope) }), ..self }
+        let served: Option<Arc<[IpNet]>> = Some(served.into());
+        let serving = |scope: &Arc<Scope>| Arc::new(Scope { served: served.clone(), ..Scope::clone(scope) });
+        let strangers = Scope { policy: Arc::new(DenyAccess), ..Scope::clone(&self.everyone) };
+        Self {
+            everyone: serving(&self.everyone),
+            trusted: self.trusted.map(|trusted| Trusted { scope: serving(&trusted.scope), ..trusted }),
+            strangers: Some(Arc::new(strangers)),
+        }
     }
 
     /// What a connection of this peer is held to. The peer is who a PROXY header names, where one does, or else the other end
@@ -123,7 +132,7 @@ impl Scopes {
                 &trusted.scope
             }
             (_, peer) => match &self.strangers {
-                Some(strangers) if !strangers.serves(peer) => &strangers.scope,
+                Some(strangers) if !self.everyone.serves(peer) => strangers,
                 _ => &self.everyone,
             },
         }
@@ -131,7 +140,7 @@ impl Scopes {
 
     /// The peers that are served beside those of this machine; `None`: everyone is.
     pub fn served(&self) -> Option<&[IpNet]> {
-        self.strangers.as_ref().map(|strangers| &*strangers.served)
+        self.everyone.served.as_deref()
     }
 
     /// Who is offered XCLIENT.
@@ -148,18 +157,8 @@ impl Scopes {
                 .trusted
                 .as_ref()
                 .map(|Trusted { netblocks, scope }| Trusted { netblocks: netblocks.clone(), scope: unshared(scope) }),
-            strangers: self
-                .strangers
-                .as_ref()
-                .map(|Strangers { served, scope }| Strangers { served: served.clone(), scope: unshared(scope) }),
+            strangers: self.strangers.as_ref().map(unshared),
         }
-    }
-}
-
-impl Strangers {
-    /// Whether this peer is none of them; nobody in particular is on a Unix socket.
-    fn serves(&self, peer: Option<IpAddr>) -> bool {
-        peer.is_none_or(|peer| peer.is_loopback() || self.served.iter().any(|block| block.contains(&peer)))
     }
 }
 
@@ -179,6 +178,7 @@ mod tests {
             proxy_timeout_ms: Some(4),
             taking: Taking::Discard,
             sums_content: true,
+            served: None,
             policy: Arc::new(AcceptAll),
         };
         Scopes::new(everyone, trusted.iter().map(|block| block.parse().unwrap()).collect())

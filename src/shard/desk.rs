@@ -224,9 +224,15 @@ impl<T: Intake> Desk<T> {
                     // Who may say so was decided with the scope.
                     let outcome = match xclient::parse(attributes) {
                         Ok(client) => {
-                            connection.is_peer_unknown |= client.address == Some(Known::Unavailable);
-                            note_peer(&mut connection.peer, &client);
-                            Outcome::Accept
+                            let mut peer = connection.peer;
+                            note_peer(&mut peer, &client);
+                            if scope.serves(peer.map(|peer| peer.ip())) {
+                                connection.is_peer_unknown |= client.address == Some(Known::Unavailable);
+                                connection.peer = peer;
+                                Outcome::Accept
+                            } else {
+                                Outcome::Refuse(Reply::AccessDenied)
+                            }
                         }
                         Err(_) => Outcome::Refuse(Reply::BadXclient),
                     };

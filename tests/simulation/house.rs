@@ -374,6 +374,7 @@ impl<'s> House<'s> {
                 proxy_timeout_ms: terms.proxy_timeout_ms,
                 taking: Taking::Discard,
                 sums_content: true,
+                served: None,
                 policy: Arc::clone(&self.clerk) as Arc<dyn Policy>,
             };
             let trusted: Vec<IpNet> =

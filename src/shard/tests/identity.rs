@@ -141,6 +141,24 @@ fn trusted_peers_speak_for_others() {
     assert!(!house.say(other, "EHLO c.test\r\n").contains("XCLIENT"));
 }
 
+/// Where only some are served, who speaks for others speaks for those alone.
+#[test]
+fn nobody_speaks_for_a_peer_that_is_not_served() {
+    let shape = GroupShape { buffer_octets: 4096, buffers: 16 };
+    let scope = Scope { proxy_timeout_ms: Some(limits::PROXY_MS), ..scope(Arc::new(AcceptAll)) };
+    let scopes = Scopes::new(scope, vec!["192.0.2.7/32".parse().unwrap()]);
+    let scopes = scopes.serving(vec!["203.0.113.0/24".parse().unwrap()]);
+    let mut house = House::among(Neighbours::none(), scopes, 100, shape);
+    let client = house.connect();
+    let text = format!("{HEADER}EHLO c.test\r\nXCLIENT ADDR=198.51.100.9\r\nNOOP\r\n");
+    assert_eq!(house.codes(client, &text), [220, 250, 554, 250]);
+    assert_eq!(house.peers(), [address("192.0.2.7:5000")]);
+    assert_eq!(house.codes(client, "XCLIENT ADDR=203.0.113.9\r\n"), [220]);
+    assert_eq!(house.peers(), [address("203.0.113.9:0")]);
+    let stranger = house.connect();
+    assert_eq!(house.codes(stranger, "PROXY TCP4 198.51.100.9 198.51.100.1 5000 25\r\n"), [554]);
+}
+
 /// RFC 2033: more replies than fit at once are given as the client reads.
 #[test]
 fn replies_for_many_recipients_wait_for_room() {

@@ -67,6 +67,7 @@ fn scope(policy: Arc<dyn Policy>) -> Scope {
         proxy_timeout_ms: None,
         taking: Taking::Discard,
         sums_content: true,
+        served: None,
         policy,
     }
 }

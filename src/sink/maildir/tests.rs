@@ -427,6 +427,7 @@ fn a_delivery_is_kept_and_acknowledged_for_each_recipient() {
         proxy_timeout_ms: None,
         taking: Taking::HandOff(Promise::Memory),
         sums_content: false,
+        served: None,
         policy: Arc::new(AcceptAll),
     };
     let (sender, _receiver, _awaited) = mailbox::<()>().unwrap();
