@@ -263,12 +263,12 @@ pub const DELIVERY_LOG_LINE_OCTETS: usize =
     4 * (2 * PATH_OCTETS_LOOSE + DELIVERY_LOG_WHY_OCTETS + 2 * DELIVERY_LOG_NAME_OCTETS) + 512;
 const _: () = assert!(DELIVERY_LOG_OCTETS_LEAST >= 100 * DELIVERY_LOG_LINE_OCTETS as u64);
 
-/// Octets of lines that wait to be written; those that come when there is no room are counted and dropped. Twenty thousand lines
-/// or so: what the busiest second of a slow disk costs, and no more memory than that.
-pub const DELIVERY_LOG_QUEUE_OCTETS: usize = 4 << 20;
+/// Octets of lines that wait to be written; those that come when there is no room are counted and dropped. Some 100,000 lines:
+/// a disk may stand still for a second of a load that few see.
+pub const DELIVERY_LOG_QUEUE_OCTETS: usize = 16 << 20;
 
-/// Batches of lines that wait to be written. A worker's batch has one line at least.
-pub const DELIVERY_LOG_QUEUE_BATCHES: usize = 4096;
+/// Batches of lines that wait to be written: where each has one line, what comes in a second of a smaller load.
+pub const DELIVERY_LOG_QUEUE_BATCHES: usize = 8192;
 
 /// Octets of lines that are handed over at once; more go in several parts, of which each finds room or does not.
 pub const DELIVERY_LOG_BATCH_OCTETS: usize = 128 * 1024;

@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn unescape(value: &str) -> Vec<u8> {
-        let value = value.trim_start_matches(['<', '"']).trim_end_matches(['>', '"']);
+        let value = value.strip_prefix(['<', '"']).map_or(value, |value| &value[..value.len() - 1]);
         let mut octets = Vec::new();
         let mut parts = value.split(r"\x");
         octets.extend(parts.next().unwrap_or_default().bytes());
