@@ -26,7 +26,7 @@ pub enum Target {
 }
 
 /// Octets of a pipe that are written whole, and when poll says that there is room, without waiting (pipe(7)).
-const PIPE_OCTETS: usize = 4096;
+pub(super) const PIPE_OCTETS: usize = 4096;
 
 /// A target that may be open.
 #[derive(Debug)]
@@ -181,4 +181,31 @@ pub(super) fn whole_lines(lines: &[u8], most: usize) -> usize {
 
 pub(super) fn first_line(lines: &[u8]) -> usize {
     memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the standard error may be: nobody reads it, and it must not be set to not block, because others have it too.
+    #[test]
+    fn a_pipe_that_blocks_is_not_waited_for() {
+        let (reader, writer) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let mut output = Output { target: Target::Stderr, bound: 0, open: Some(Open { file, kept: None }) };
+        let lines = b"a line of twenty 12\n".repeat(1000);
+        let mut written = 0;
+        let error = loop {
+            match output.put(&lines, false, Duration::ZERO) {
+                Ok(octets) => written += octets,
+                Err(error) => break error,
+            }
+            assert_eq!(written % 20, 0, "whole lines");
+        };
+        assert_eq!((error.kind(), output.is_open()), (ErrorKind::WouldBlock, true));
+        assert!(written >= PIPE_OCTETS);
+        drop(reader);
+        let error = output.put(&lines, false, Duration::ZERO).unwrap_err();
+        assert_eq!((error.kind(), output.is_open()), (ErrorKind::BrokenPipe, false));
+    }
 }

@@ -198,46 +198,56 @@ fn many_threads_log() {
     assert_eq!(sorted, (0..THREADS * BATCHES * 10).collect::<Vec<_>>());
 }
 
-/// Logs until lines are lost, and says how many were handed over; it would stand here for ever if logging waited.
-fn overfill(handle: &LogHandle) -> u32 {
-    let mut next = 0;
-    while handle.counts().lines_lost < 1000 {
+/// Logs lines from this one on until some are lost, and says which is next; it would stand here for ever if logging waited.
+fn overfill(handle: &LogHandle, first: u32) -> u32 {
+    let mut next = first;
+    let before = handle.counts().lines_lost;
+    while handle.counts().lines_lost < before + 1000 {
         handle.write(lines(next..next + 500));
         next += 500;
     }
     let room = limits::DELIVERY_LOG_QUEUE_OCTETS / lines(0..1).text.len();
-    assert!((room / 2..2 * room).contains(&(next as usize)), "{next} lines, of which {room} or so have room");
+    assert!((next as usize) < 2 * room, "{next} lines, of which {room} or so have room");
     next
 }
 
-/// Then a reader comes: what was not lost comes in order, and who reads learns how much was.
+/// Then a reader comes: what was not lost comes in order, and who reads learns how much was, and where.
 #[test]
 fn a_fifo_without_a_reader_blocks_nobody() {
     let place = Place::new("fifo");
     let fifo = place.fifo();
     let log = open(&fifo, 1 << 20);
     let handle = log.handle();
-    let handed = overfill(&handle);
+    let handed = overfill(&handle, 0);
+    assert!(handed as usize > limits::DELIVERY_LOG_QUEUE_OCTETS / 2 / lines(0..1).text.len(), "{handed}: no room");
     wait_until("it is tried", || handle.counts().write_errors > 0);
     assert_eq!(handle.counts().lines_written, 0);
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        File::open(fifo).unwrap().read_to_string(&mut text).unwrap();
-        text
-    });
+    let lost = handle.counts().lines_lost;
+    let mut reader = File::open(&fifo).unwrap();
+    // With half of it read there is room again, and lines before.
+    let mut text = vec![0; limits::DELIVERY_LOG_QUEUE_OCTETS / 2];
+    reader.read_exact(&mut text).unwrap();
+    handle.write(lines(handed..handed + 1));
+    assert_eq!(handle.counts().lines_lost, lost);
+    // Full once more, and nothing is handed over afterwards.
+    let handed_in_all = overfill(&handle, handed + 1);
+    let reads = std::thread::spawn(move || reader.read_to_end(&mut text).map(|_| String::from_utf8(text).unwrap()));
     let settled = || {
         let counts = handle.counts();
-        counts.lines_written + counts.lines_lost == u64::from(handed)
+        counts.lines_written + counts.lines_lost == u64::from(handed_in_all)
     };
     wait_until("what waits is written", settled);
-    // There is room again.
-    handle.write(lines(handed..handed + 1));
     let counts = log.close();
-    assert_eq!(counts.lines_written + counts.lines_lost, u64::from(handed) + 1);
-    let (kept, lost) = numbers(&reader.join().unwrap());
-    assert_eq!((kept.len() as u64, lost), (counts.lines_written, counts.lines_lost));
+    let text = reads.join().unwrap().unwrap();
+    let (kept, said) = numbers(&text);
+    assert_eq!((kept.len() as u64, said), (counts.lines_written, counts.lines_lost));
     assert!(kept.windows(2).all(|pair| pair[0] < pair[1]));
-    assert_eq!((kept.first(), kept.last()), (Some(&0), Some(&handed)));
+    let lines: Vec<&str> = text.lines().collect();
+    let notes: Vec<usize> = (0..lines.len()).filter(|&line| lines[line].contains(" lost=")).collect();
+    assert_eq!((notes.len(), notes[1]), (2, lines.len() - 1), "one where the first were lost, one at the end");
+    assert!(lines[notes[0]].ends_with(&format!(" lost={lost}")));
+    assert_eq!(numbers(&format!("{}\n", lines[notes[0] + 1])).0, [handed]);
+    assert_eq!(handle.shared.queued_octets.load(Ordering::Relaxed), 0);
 }
 
 /// What the pipe holds of it has been written; the rest is counted as lost at the end, which comes.
@@ -252,7 +262,7 @@ fn a_reader_that_does_not_read_blocks_nobody() {
     let mut reader = opens.join().unwrap();
     let log = open(&fifo, 1 << 20);
     let handle = log.handle();
-    let handed = overfill(&handle);
+    let handed = overfill(&handle, 0);
     let counts = log.close();
     assert_eq!(counts.write_errors, 0);
     assert_eq!(counts.lines_written + counts.lines_lost, u64::from(handed));
@@ -264,29 +274,39 @@ fn a_reader_that_does_not_read_blocks_nobody() {
     assert_eq!(numbers(&text[..whole]).0, (0..counts.lines_written as u32).collect::<Vec<_>>());
 }
 
-/// A reader goes in the midst of it; the next one begins with a whole line.
+/// A reader goes in the midst of a line that is longer than a pipe takes at once; the next one begins with a whole line.
 #[test]
 fn a_reader_may_come_and_go() {
     let place = Place::new("goes");
     let fifo = place.fifo();
     let log = open(&fifo, 1 << 20);
     let handle = log.handle();
-    handle.write(lines(0..3000));
+    let long = "\n".repeat(limits::DELIVERY_LOG_WHY_OCTETS);
+    let path = address::Path::Mailbox(address::Mailbox { local_part: long.as_bytes(), domain: long.as_bytes() });
+    let mut text = String::new();
+    for number in 0..100 {
+        let mut lines = lines(number..number + 1);
+        lines.text.truncate(lines.text.len() - 1);
+        text += &format!("{} {path:?}\n", lines.text);
+    }
+    assert!(text.lines().all(|line| line.len() > output::PIPE_OCTETS));
+    handle.write(Lines { text });
     let read_some = |octets: usize| {
         let mut some = vec![0; octets];
         File::open(&fifo).unwrap().read_exact(&mut some).unwrap();
         String::from_utf8(some).unwrap()
     };
-    assert!(read_some(10_001).starts_with("2026-"));
-    wait_until("it is seen that the reader has gone", || handle.counts().write_errors > 1);
-    assert!(read_some(1000).starts_with("2026-"));
+    for reader in 1..=2 {
+        assert!(read_some(10_001).starts_with("2026-"), "reader {reader} begins with a whole line");
+        wait_until("it is seen that the reader has gone", || handle.counts().write_errors > reader);
+    }
 }
 
 #[test]
 fn a_full_disk_blocks_nobody() {
     let log = open(Path::new("/dev/full"), 1 << 20);
     let handle = log.handle();
-    let handed = overfill(&handle);
+    let handed = overfill(&handle, 0);
     wait_until("it is tried", || handle.counts().write_errors > 0);
     let counts = log.close();
     assert_eq!((counts.lines_written, counts.lines_lost), (0, handed.into()));
