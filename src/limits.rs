@@ -510,9 +510,14 @@ pub const MAILDIR_WAVES_AFTER_SLOW: u32 = 64;
 /// Threads that sync at the same time where files are synced one by one: they wait for the disk, and share its flushes.
 pub const MAILDIR_SYNC_THREADS: usize = 16;
 
-/// Maildirs that a worker keeps open, two descriptors each. With those of a wave a worker has five times as many at most.
-pub const MAILDIR_FOLDERS_OPEN: usize = 256;
-const _: () = assert!(MAILDIR_FOLDERS_OPEN >= MAILDIR_FILES_PER_WAVE);
+/// Maildirs that a worker keeps open, two descriptors each.
+pub const MAILDIR_FOLDERS_OPEN: usize = 1024;
+
+/// A worker's files of a wave, and the maildirs that it keeps open, are at most this part of the descriptors that the process may
+/// have: with two descriptors for each maildir of either kind, it has less than half of them.
+pub const MAILDIR_DESCRIPTORS_PART: u64 = 16;
+/// What they are at least.
+pub const MAILDIR_FILES_LEAST: usize = 8;
 
 /// Maildirs of which a worker remembers that they were synced up to the root.
 pub const MAILDIR_FOLDERS_KNOWN: usize = 65_536;

@@ -22,7 +22,6 @@ use super::path::Filler;
 use super::sync::Way;
 use super::{Maildir, Message, name, sync, walk};
 use crate::handoff::delivery::Verdict;
-use crate::limits;
 
 /// A message for one maildir: one file.
 struct Parcel {
@@ -54,6 +53,7 @@ enum Stage {
 pub(super) fn deliver(maildir: &mut Maildir, messages: &[Message<'_>], mut conclude: impl FnMut(usize, u32, Verdict)) {
     let shared = maildir.shared.clone();
     let mut filler = std::mem::take(&mut maildir.filler);
+    let most = maildir.files_per_wave;
     let mut wave = Vec::new();
     let mut run = |wave: &mut Vec<Parcel>| {
         maildir.run(messages, wave);
@@ -68,8 +68,8 @@ pub(super) fn deliver(maildir: &mut Maildir, messages: &[Message<'_>], mut concl
         let mut parcels = parcels(index, message, &shared.options.path, &mut filler).into_iter();
         // BOUND: each turn takes parcels, or there are none left.
         while parcels.len() > 0 {
-            wave.extend(parcels.by_ref().take(limits::MAILDIR_FILES_PER_WAVE - wave.len()));
-            if wave.len() == limits::MAILDIR_FILES_PER_WAVE {
+            wave.extend(parcels.by_ref().take(most - wave.len()));
+            if wave.len() == most {
                 run(&mut wave);
             }
         }

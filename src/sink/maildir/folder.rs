@@ -1,8 +1,8 @@
 //! The root, and the maildirs below it: opened, made where they are missing, and kept open while mail comes for them.
 //!
 //! *Invariants*: below the root no symbolic link is followed, and nothing leads out of it; so whoever may write there can hide
-//! mail from nobody but himself. Descriptors are kept for as many as [`limits::MAILDIR_FOLDERS_OPEN`] maildirs; before they are
-//! used again, the path is looked up, so that mail goes where the path leads and not where it once led.
+//! mail from nobody but himself. Descriptors are kept for a bounded number of maildirs; before they are used again, the
+//! path is looked up, so that mail goes where the path leads and not where it once led.
 //!
 //! The root itself is the operator's, links and all. It is made at the start if it is missing. Later it is not: what was there
 //! when the sink started and is gone has been taken away, or its file system has, and mail must not be written to what lies
@@ -205,8 +205,10 @@ pub(super) fn join(below: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// The maildirs of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Folders {
+    /// How many are kept open.
+    most: usize,
     open: HashMap<Box<[u8]>, Kept>,
     /// Those whose directories were synced up to the root since the start, as they were then.
     lasting: HashMap<Box<[u8]>, Identity>,
@@ -221,6 +223,11 @@ struct Kept {
 }
 
 impl Folders {
+    /// None yet, and so many open at most.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, open: HashMap::new(), lasting: HashMap::new(), turn: 0 }
+    }
+
     /// Begins a turn, in which each path is looked up once.
     pub(super) fn begin_turn(&mut self) {
         self.turn += 1;
@@ -273,7 +280,7 @@ impl Folders {
 
     /// Those that were used least recently go, half of them at once: so that looking for them is rare.
     fn make_room(&mut self) {
-        if self.open.len() >= limits::MAILDIR_FOLDERS_OPEN {
+        if self.open.len() >= self.most {
             let mut turns: Vec<u64> = self.open.values().map(|kept| kept.turn).collect();
             let middle = turns.len() / 2;
             let (_, median, _) = turns.select_nth_unstable(middle);

@@ -43,6 +43,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::process::Resource;
+
 use crate::handoff::delivery::{Delivery, Verdict};
 use crate::limits;
 use crate::mail::address::Path;
@@ -99,6 +101,8 @@ pub struct Maildir {
     shared: Arc<Shared>,
     root: Root,
     folders: Folders,
+    /// Files that are written before they are synced.
+    files_per_wave: usize,
     filler: Filler,
     writer: Writer,
     syncer: Syncer,
@@ -146,8 +150,18 @@ impl Maildir {
     }
 
     fn of(shared: Arc<Shared>, root: Root) -> Self {
-        let syncer = Syncer::new(shared.options.sync);
-        Self { shared, root, folders: Folders::default(), filler: Filler::default(), writer: Writer::default(), syncer }
+        let descriptors = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let part = usize::try_from(descriptors / limits::MAILDIR_DESCRIPTORS_PART).unwrap_or(usize::MAX);
+        let within = |most| part.clamp(limits::MAILDIR_FILES_LEAST, most);
+        Self {
+            folders: Folders::new(within(limits::MAILDIR_FOLDERS_OPEN)),
+            files_per_wave: within(limits::MAILDIR_FILES_PER_WAVE),
+            filler: Filler::default(),
+            writer: Writer::default(),
+            syncer: Syncer::new(shared.options.sync),
+            shared,
+            root,
+        }
     }
 
     /// Keeps these messages, and says for each recipient, by the message's place and the recipient's number, what became of it.
