@@ -27,6 +27,7 @@ pub(super) fn check(listener: &Listener, report: &Report<'_>) {
             said.require_sink();
             said.require_recipients();
             said.refuse_relay_from_on_public();
+            said.refuse_trust_in_everyone();
             said.refuse_everyones_mail();
             said.refuse_lmtp_for_strangers();
         }
@@ -34,6 +35,7 @@ pub(super) fn check(listener: &Listener, report: &Report<'_>) {
             said.refuse_keys_of_a_blackhole("a private listener");
             said.require_sink();
             said.refuse_relaying_for_everyone();
+            said.refuse_trust_in_everyone();
             said.refuse_forged_peers();
         }
     }
@@ -148,17 +150,26 @@ impl Said<'_> {
     }
 
     fn refuse_relaying_for_everyone(&self) {
-        let Some(list) = self.listener.relay_from.as_ref().filter(|_| !is_said(&self.listener.accept_any, true)) else {
-            return;
-        };
-        let blocks: Vec<IpNet> = list.get_ref().iter().map(|block| *block.get_ref()).collect();
-        // Two halves are the whole, too.
-        for whole in IpNet::aggregate(&blocks).into_iter().filter(|block| block.prefix_len() == 0) {
-            let at = list.get_ref().iter().find(|block| *block.get_ref() == whole).map_or(list.span(), Spanned::span);
-            let wrong = format!("\"{}\" lets everyone send mail to everyone", netblock::written(&whole));
+        if !is_said(&self.listener.accept_any, true) {
             let right =
                 "netblocks of your own are wanted, such as \"10.0.0.0/8\"; accept_any = true says that this is meant";
-            self.refuse(Some(at), "relay_from", wrong, right);
+            self.refuse_whole(&self.listener.relay_from, "relay_from", "lets everyone send mail to everyone", right);
+        }
+    }
+
+    /// Who may use XCLIENT is served, and is whoever it says.
+    fn refuse_trust_in_everyone(&self) {
+        let right = "the addresses of proxies of your own are wanted, such as \"10.0.0.1\"";
+        self.refuse_whole(&self.listener.xclient, "xclient", "lets everyone name itself as it likes", right);
+    }
+
+    /// Refuses netblocks that are together all of IPv4, or all of IPv6.
+    fn refuse_whole(&self, said: &Option<Spanned<Vec<Spanned<IpNet>>>>, key: &str, wrong: &str, right: &str) {
+        let Some(list) = said else { return };
+        let blocks: Vec<IpNet> = list.get_ref().iter().map(|block| *block.get_ref()).collect();
+        for whole in IpNet::aggregate(&blocks).into_iter().filter(|block| block.prefix_len() == 0) {
+            let at = list.get_ref().iter().find(|block| *block.get_ref() == whole).map_or(list.span(), Spanned::span);
+            self.refuse(Some(at), key, format!("\"{}\" {wrong}", netblock::written(&whole)), right);
         }
     }
 

@@ -28,7 +28,8 @@ pub(super) fn sinks(files: &[FileSink], data_dir: &Path, report: &Report<'_>) ->
     }
     let mut taken = Vec::new();
     let plan = |file: &FileSink, kind| SinkPlan { name: file.name.clone(), kind };
-    files.iter().map(|file| plan(file, kind(file, data_dir, &mut taken, report))).collect()
+    // What is beyond the bound is reported, and left out.
+    files.iter().take(limits::SINKS).map(|file| plan(file, kind(file, data_dir, &mut taken, report))).collect()
 }
 
 fn kind<'f>(
@@ -183,7 +184,6 @@ fn idle_mistake(pattern: &Pattern, idle: Idle, places: &[Range<usize>], report: 
 fn place_of(name: &Spanned<String>, sinks: &[SinkPlan], key: &str, report: &Report<'_>) -> Route {
     let written = name.get_ref();
     if let Some(place) = sinks.iter().position(|sink| sink.name == *written) {
-        // What is beyond the number of sinks is reported.
         return Route(u16::try_from(place).unwrap_or_default());
     }
     let names = || sinks.iter().map(|sink| sink.name.as_str());

@@ -497,6 +497,20 @@ fn each_mistake_of_a_purpose_is_named_where_it_stands() {
             ],
         ),
         (
+            public("xclient = ['192.0.2.1', '0.0.0.0/0']"),
+            &[
+                "x:6:25: listener.a.xclient: \"0.0.0.0/0\" lets everyone name itself as it likes; the addresses of proxies of \
+               your own are wanted, such as \"10.0.0.1\"",
+            ],
+        ),
+        (
+            private("xclient = '::/0'\naccept_any = true"),
+            &[
+                "x:6:11: listener.a.xclient: \"::/0\" lets everyone name itself as it likes; the addresses of proxies of your \
+               own are wanted, such as \"10.0.0.1\"",
+            ],
+        ),
+        (
             format!("[listener.a]\nkind = 'private'\nbind = '/a'\nsink = 'store'\nrelay_from = '10.0.0.0/8'\n{SINKS}"),
             &["x:5:14: listener.a.relay_from: has no use without a TCP address; a TCP address in bind, or no such key"],
         ),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::key::Key;
+use crate::limits::DOMAIN_OCTETS;
 use crate::smtp::path::is_mailbox;
 use crate::smtp::settings::AddressSyntax;
 
@@ -129,17 +130,22 @@ impl Pattern {
 /// What means something else to other programs than it would here.
 fn refuse_lookalikes(text: &str) -> Result<(), BadPattern> {
     let wrong = |wrong, right: String| Err(BadPattern { wrong, right });
+    let example = |domain| if str::len(domain) <= DOMAIN_OCTETS { domain } else { "example.net" };
     if text.eq_ignore_ascii_case("ALL") {
         return wrong("is a word in the wrong case", "everyone is \"ALL\"".into());
     }
     if let Some(domain) = text.strip_prefix('@').or_else(|| text.strip_prefix("*@")) {
-        return wrong("has no local-part", format!("all at a domain is the domain alone: {domain:?}"));
+        return wrong("has no local-part", format!("all at a domain is the domain alone: {:?}", example(domain)));
     }
     if let Some(domain) = text.strip_prefix("*.") {
-        return wrong("has a wildcard", format!("all subdomains are {:?}", format!(".{domain}")));
+        return wrong("has a wildcard", format!("all subdomains are {:?}", format!(".{}", example(domain))));
     }
     if text == "*" {
         return wrong("is a wildcard", "everyone is \"ALL\"".into());
+    }
+    // It would be read as a domain of one label.
+    if text.eq_ignore_ascii_case("postmaster") {
+        return wrong("is a local-part without its '@'", "the postmaster of any domain is \"postmaster@\"".into());
     }
     // It would be read as a domain of four labels.
     let host = text.rsplit_once('@').map_or(text, |(_, host)| host).trim_start_matches('.');
@@ -262,6 +268,8 @@ mod tests {
             ("*.ok.test", "has a wildcard", "\".ok.test\""),
             ("*@ok.test", "has no local-part", "\"ok.test\""),
             ("@ok.test", "has no local-part", "\"ok.test\""),
+            (&format!("*.{}", "x".repeat(256)), "has a wildcard", "\".example.net\""),
+            ("PostMaster", "without its '@'", "\"postmaster@\""),
             ("a b@ok.test", "has no local-part", "in double quotes"),
             ("\"a@ok.test", "has no local-part", "in double quotes"),
             ("a\u{7}@", "has no local-part", "in double quotes"),
