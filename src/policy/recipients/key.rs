@@ -20,15 +20,19 @@ pub(super) struct Key {
     end: usize,
 }
 
+/// As keys have it.
+const POSTMASTER: &[u8] = b"postmaster";
+
 /// Signs in a local-part that some servers take for a further address: the percent hack, bang paths, an address in quotes.
 const RELAY_SIGNS: [u8; 3] = *b"@%!";
 
 impl Key {
     /// `None`: it is longer than any path that is read.
+    #[inline]
     pub(super) fn of(local_part: &[u8], host: &[u8]) -> Option<Self> {
         let mut key = Self { octets: [0; RECIPIENT_KEY_OCTETS], sign: 0, end: 0 };
         key.put_local_part(local_part)?;
-        if key.octets[..key.end].eq_ignore_ascii_case(b"postmaster") {
+        if key.end == POSTMASTER.len() && key.octets[..key.end].eq_ignore_ascii_case(POSTMASTER) {
             key.octets[..key.end].make_ascii_lowercase();
         }
         key.sign = key.end;
@@ -54,18 +58,20 @@ impl Key {
 
     /// Whether it is a postmaster's.
     pub(super) fn is_postmaster(&self) -> bool {
-        self.local_part() == b"postmaster"
+        self.local_part() == POSTMASTER
     }
 
     /// Whether the local-part may be meant as an address elsewhere.
     pub(super) fn seeks_relay(&self) -> bool {
-        self.local_part().iter().any(|octet| RELAY_SIGNS.contains(octet))
+        let [at, percent, bang] = RELAY_SIGNS;
+        memchr::memchr3(at, percent, bang, self.local_part()).is_some()
     }
 
     fn local_part(&self) -> &[u8] {
         &self.octets[..self.sign]
     }
 
+    #[inline]
     fn put(&mut self, octets: &[u8]) -> Option<()> {
         let end = self.end + octets.len();
         self.octets.get_mut(self.end..end)?.copy_from_slice(octets);
