@@ -343,13 +343,18 @@ mod tests {
     use crate::config::address::is_local;
 
     #[test]
-    fn the_embedded_default_is_one_blackhole_on_loopback() {
+    fn the_embedded_default_keeps_mail_and_is_on_loopback() {
         let plan = Plan::embedded();
-        let [listener] = plan.listeners() else { panic!("{plan:?}") };
-        assert_eq!(listener.name(), "blackhole");
-        assert_eq!(plan.sockets().collect::<Vec<_>>(), [(0, &"127.0.0.1:2526".parse().unwrap())]);
-        assert!(listener.binds().iter().all(is_local));
+        let [mx, blackhole] = plan.listeners() else { panic!("{plan:?}") };
+        assert_eq!((mx.name(), mx.kind(), mx.durability()), ("mx", Kind::Public, Durability::Delivered));
+        assert_eq!((blackhole.name(), blackhole.kind()), ("blackhole", Kind::Blackhole));
+        let addresses = ["127.0.0.1:2525", "127.0.0.1:2526"].map(|text| text.parse().unwrap());
+        assert_eq!(plan.sockets().map(|(_, bind)| bind).collect::<Vec<_>>(), addresses.iter().collect::<Vec<_>>());
+        assert!(plan.listeners().iter().all(|listener| listener.enable() && listener.binds().iter().all(is_local)));
         assert_eq!(plan.connections_per_shard(), crate::limits::CONNECTIONS_PER_SHARD);
-        assert!(listener.enable());
+        let [store] = plan.sinks() else { panic!("{plan:?}") };
+        let path = "ringmx-data/mail/{domain}/{local}".parse().unwrap();
+        let kept = MaildirOptions { quota_bytes: Some(1 << 30), ..MaildirOptions::new(path) };
+        assert_eq!(*store, SinkPlan { name: "store".into(), kind: SinkKind::Maildir(kept) });
     }
 }
