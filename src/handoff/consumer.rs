@@ -1,6 +1,8 @@
 //! The consumer's end of the hand-off: the deliveries of some shards.
 //!
 //! *Invariant*: every letter comes out, and what is let go of without a final word comes out again, until nothing more can come.
+//! Neither what is fresh nor what comes again waits for the other for ever. Who waits for the end of what a consumer had that is
+//! gone is told that it failed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::handoff::clock::Clock;
 use crate::handoff::delivery::Delivery;
 use crate::handoff::letter::Letter;
 use crate::handoff::link::{Link, Returned};
@@ -77,17 +80,27 @@ pub struct Deliveries {
     letters: Vec<Letter>,
     /// Those whose senders had been told to come again by then.
     given_up: u64,
+    clock: Clock,
+    /// Of a place that cannot be halved, the next is for what comes again.
+    owes_later: bool,
 }
 
 impl Deliveries {
-    pub(super) fn new(lines: Vec<Line>, thread: sleep::Thread) -> Self {
-        Self { lines, next: 0, later: BinaryHeap::new(), thread, letters: Vec::new(), given_up: 0 }
+    pub(super) fn new(lines: Vec<Line>, thread: sleep::Thread, clock: Clock) -> Self {
+        let (later, letters) = (BinaryHeap::new(), Vec::new());
+        Self { lines, next: 0, later, thread, letters, given_up: 0, clock, owes_later: false }
     }
 
-    /// Takes up to so many deliveries, without waiting; gives how many. Fresh ones come first, each shard having its turn.
+    /// Takes up to so many deliveries, without waiting; gives how many. Half of the places are for what comes again, as far as its
+    /// time has come, and the others for what is fresh, each shard having its turn; what one does not need the other has.
     pub fn take_batch(&mut self, out: &mut Vec<Delivery>, most: usize) -> usize {
         let before = out.len();
-        let mut room = most;
+        self.hear_back();
+        let now = self.clock.now();
+        let is_due = self.later.peek().is_some_and(|Reverse(later)| later.at <= now);
+        let share = most / 2 + (most % 2) * usize::from(self.owes_later);
+        self.owes_later ^= is_due && most % 2 == 1;
+        let mut room = most - self.take_due(now, out, share);
         for _ in 0..self.lines.len() {
             if room == 0 {
                 break;
@@ -96,12 +109,18 @@ impl Deliveries {
             self.next = (self.next + 1) % self.lines.len();
             room -= self.take_fresh(line, out, room);
         }
-        self.hear_back();
-        while room > 0 && self.later.peek().is_some_and(|Reverse(later)| later.at <= Instant::now()) {
-            let Some(Reverse(Later { line, letter, .. })) = self.later.pop() else { break };
-            room -= usize::from(self.let_out(line, letter, out));
-        }
+        self.take_due(now, out, room);
         out.len() - before
+    }
+
+    /// Takes up to so many of those whose time to come again has come.
+    fn take_due(&mut self, now: Instant, out: &mut Vec<Delivery>, most: usize) -> usize {
+        let mut taken = 0;
+        while taken < most && self.later.peek().is_some_and(|Reverse(later)| later.at <= now) {
+            let Some(Reverse(Later { line, letter, .. })) = self.later.pop() else { break };
+            taken += usize::from(self.let_out(line, letter, out));
+        }
+        taken
     }
 
     /// Takes all that there is, whether its time has come or not.
@@ -156,7 +175,7 @@ impl Deliveries {
         if self.is_over() {
             return false;
         }
-        let until_due = self.later.peek().map(|Reverse(later)| later.at.saturating_duration_since(Instant::now()));
+        let until_due = self.later.peek().map(|Reverse(later)| later.at.saturating_duration_since(self.clock.now()));
         let most = [most, until_due].into_iter().flatten().min();
         let Self { lines, thread, .. } = self;
         let finds = || {
@@ -193,6 +212,24 @@ impl Deliveries {
     /// Letters that wait for their time to come again.
     pub fn waiting(&self) -> usize {
         self.later.len()
+    }
+}
+
+impl Drop for Deliveries {
+    /// Nobody takes anything any more: shards give up what they have for it.
+    fn drop(&mut self) {
+        for Reverse(Later { line, letter, .. }) in self.later.drain() {
+            self.lines[line].link.fail(letter);
+        }
+        for Line { mut letters, link, .. } in self.lines.drain(..) {
+            link.close();
+            while let Some(letter) = letters.take() {
+                link.fail(letter);
+            }
+            // What is published from here on its shard takes back, when it sees that nobody is there.
+            drop(letters);
+            link.home.waker.wake();
+        }
     }
 }
 

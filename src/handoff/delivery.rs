@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::handoff::letter::Letter;
 use crate::handoff::link::{Link, Returned};
@@ -129,10 +129,7 @@ impl Delivery {
     pub fn conclude(&mut self, index: u32, verdict: Verdict) {
         let letter = self.letter.as_mut().expect("it is acknowledged by value only");
         assert!(index < letter.recipients, "recipient {index} of {}", letter.recipients);
-        if letter.verdicts.is_empty() {
-            letter.verdicts.resize(letter.recipients as usize, None);
-        }
-        letter.verdicts[index as usize] = Some(verdict);
+        *letter.verdict_mut(index) = Some(verdict);
     }
 
     /// What was said of a recipient since this delivery was handed out.
@@ -172,8 +169,9 @@ impl Delivery {
 
     /// All recipients of whom nothing was said are refused.
     pub fn refuse_the_rest(&mut self, refusal: &Refusal) {
-        let open: Vec<u32> = self.recipients().map(|recipient| recipient.index).collect();
-        open.into_iter().for_each(|index| self.conclude(index, Err(refusal.clone())));
+        if let Some(letter) = &mut self.letter {
+            letter.refuse_the_rest(refusal);
+        }
     }
 }
 
@@ -201,7 +199,7 @@ impl Drop for Delivery {
             (_, attempts) => redelivery_delay(attempts),
         };
         letter.attempts = letter.attempts.saturating_add(1);
-        self.link.give_back(Returned { at: Instant::now() + delay, letter });
+        self.link.give_back(Returned { at: self.link.clock.now() + delay, letter });
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! *Why this way*: what is handed on in a turn is published at its end, once for each consumer (DESIGN decision 16).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -70,13 +70,15 @@ pub(super) struct Outlet {
     posted: u64,
     /// Something was put there in this turn.
     is_news: bool,
-    /// Letters for which there is no room.
+    /// Letters for which there is no room, some of which nobody waits for any more.
     parked: VecDeque<Letter>,
+    /// How many those are, at most.
+    dead: usize,
 }
 
 impl Outlet {
     pub(super) fn new(letters: Pusher<Letter>, link: Arc<Link>) -> Self {
-        Self { letters: Some(letters), link, posted: 0, is_news: false, parked: VecDeque::new() }
+        Self { letters: Some(letters), link, posted: 0, is_news: false, parked: VecDeque::new(), dead: 0 }
     }
 
     fn is_abandoned(&self) -> bool {
@@ -88,8 +90,16 @@ impl Outlet {
         self.posted - self.link.acknowledged()
     }
 
+    /// Whether one more can be posted: what comes back of it has a place, too.
+    fn has_place(&self) -> bool {
+        // In this order: what is acknowledged between the two is counted twice, and not left out.
+        let outstanding = self.outstanding();
+        outstanding + self.link.unheard() < self.link.letters()
+    }
+
+    /// Whether a letter would be posted at once.
     fn has_room(&self) -> bool {
-        self.parked.is_empty() && self.outstanding() < limits::LETTERS as u64
+        self.parked.is_empty() && self.has_place() && !self.is_abandoned()
     }
 
     /// Posts a letter if there is room, and keeps it until there is if not. Whether it is posted.
@@ -120,13 +130,46 @@ impl Outlet {
 
     /// Posts the first that was parked, if there is room by now; gives whose sender waits for no more than that.
     fn post_parked(&mut self) -> Option<Option<Awaited>> {
-        if self.outstanding() >= limits::LETTERS as u64 {
+        if self.parked.is_empty() || !self.has_place() {
             return None;
         }
         let letter = self.parked.pop_front()?;
+        if letter.awaited.is_some_and(|awaited| !self.link.home.waiting.has(awaited)) {
+            self.dead = self.dead.saturating_sub(1);
+            return Some(None);
+        }
         let awaited = letter.awaited.filter(|_| letter.promise == Promise::Memory);
         self.put(letter);
         Some(awaited)
+    }
+
+    /// Nobody waits any more for a letter that may be parked here.
+    fn forget_parked(&mut self) {
+        if self.parked.is_empty() {
+            return;
+        }
+        self.dead += 1;
+        // COST: each look is paid for by as many as were given up, and the memory of what is parked is twice what is waited for.
+        if 2 * self.dead > self.parked.len() {
+            let waiting = &self.link.home.waiting;
+            self.parked.retain(|letter| letter.awaited.is_none_or(|awaited| waiting.has(awaited)));
+            self.dead = 0;
+        }
+    }
+
+    /// Whether its consumer is gone, and that was not acted upon.
+    fn must_close(&self) -> bool {
+        self.letters.is_some() && self.is_abandoned()
+    }
+
+    /// Takes back what its consumer left in the ring; gives what is parked.
+    fn close(&mut self) -> VecDeque<Letter> {
+        if let Some(mut letters) = self.letters.take() {
+            let left = letters.capacity() - letters.free();
+            self.posted -= left as u64;
+        }
+        self.is_news = false;
+        std::mem::take(&mut self.parked)
     }
 
     /// The turn is over.
@@ -160,9 +203,13 @@ pub struct Gather {
     /// By route.
     outlets: Vec<Outlet>,
     unanswered: Vec<Option<Unanswered>>,
+    /// Their places, by what asked for them.
+    places: HashMap<Ticket, u32>,
     /// Places of those that have none.
     vacant: Vec<u32>,
     outcomes: VecDeque<(Ticket, Outcome)>,
+    /// Of memory in use, when it was told last.
+    octets_seen: u64,
     home: Arc<Home>,
     sleeper: Sleeper,
     /// Kept for their memory.
@@ -171,21 +218,17 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// Of so many blocks of memory, with an outlet for each route.
-    pub(super) fn new(
-        identity: Identity,
-        blocks: usize,
-        outlets: Vec<Outlet>,
-        home: Arc<Home>,
-        sleeper: Sleeper,
-    ) -> Self {
+    /// With this memory, and an outlet for each route.
+    pub(super) fn new(identity: Identity, slab: Slab, outlets: Vec<Outlet>, home: Arc<Home>, sleeper: Sleeper) -> Self {
         Self {
             identity,
             sequence: 0,
-            slab: Slab::new(blocks),
+            slab,
             open: Vec::new(),
             outlets,
             unanswered: Vec::new(),
+            places: HashMap::new(),
+            octets_seen: 0,
             vacant: Vec::new(),
             outcomes: VecDeque::new(),
             home,
@@ -193,6 +236,18 @@ impl Gather {
             scratch: Vec::new(),
             routes: Vec::new(),
         }
+    }
+
+    /// See [`Slab::watch`].
+    #[cfg(test)]
+    pub fn watch(&self) -> impl Fn() -> usize + 'static {
+        self.slab.watch()
+    }
+
+    /// The number of the message that was named last.
+    #[cfg(test)]
+    pub fn last_sequence(&self) -> u64 {
+        self.sequence
     }
 
     fn take_open(&mut self, slot: u32) -> Open {
@@ -294,7 +349,14 @@ impl Gather {
                 is_taken: false,
                 promise,
             };
-            let is_posted = self.outlets[usize::from(route.0)].post(letter);
+            let outlet = &mut self.outlets[usize::from(route.0)];
+            let is_posted = if has_room {
+                // Not looked at again: who was accepted must not be parked.
+                outlet.put(letter);
+                true
+            } else {
+                outlet.post(letter)
+            };
             left += u32::from(promise == Promise::Delivered || !is_posted);
         }
         match awaited {
@@ -318,16 +380,18 @@ impl Gather {
             }
             None => return None,
         };
+        self.places.insert(unanswered.ticket, place);
         self.unanswered[place as usize] = Some(unanswered);
         Some(Awaited { place, generation: self.home.waiting.renew(place) })
     }
 
     /// Nothing is awaited for this message any more.
-    fn vacate(&mut self, awaited: Awaited) -> Option<Unanswered> {
-        let unanswered = self.unanswered[awaited.place as usize].take();
-        self.home.waiting.renew(awaited.place);
-        self.vacant.push(awaited.place);
-        unanswered
+    fn vacate(&mut self, place: u32) -> Option<Unanswered> {
+        let unanswered = self.unanswered[place as usize].take()?;
+        self.places.remove(&unanswered.ticket);
+        self.home.waiting.renew(place);
+        self.vacant.push(place);
+        Some(unanswered)
     }
 
     /// One sink less is awaited.
@@ -337,7 +401,7 @@ impl Gather {
         if unanswered.sinks > 0 {
             return;
         }
-        if let Some(Unanswered { ticket, id, verdicts, .. }) = self.vacate(awaited) {
+        if let Some(Unanswered { ticket, id, verdicts, .. }) = self.vacate(awaited.place) {
             let outcome = match verdicts.iter().any(Result::is_err) {
                 true => Outcome::Each(verdicts.into_iter().map(|one| one.map_err(|refusal| refusal.reply)).collect()),
                 false => Outcome::AcceptAs(id),
@@ -365,11 +429,27 @@ impl Gather {
     /// Posts what was parked.
     fn post_parked(&mut self) {
         for at in 0..self.outlets.len() {
+            if self.outlets[at].must_close() {
+                self.close(at);
+            }
             // BOUND: as many as there are parked.
             while let Some(awaited) = self.outlets[at].post_parked() {
                 if let Some(awaited) = awaited {
                     self.settle(awaited);
                 }
+            }
+        }
+    }
+
+    /// A consumer is gone: who waits for it alone, or with others, is told to come again.
+    fn close(&mut self, at: usize) {
+        for awaited in self.outlets[at].close().iter().filter_map(|letter| letter.awaited) {
+            if !self.home.waiting.has(awaited) {
+                continue;
+            }
+            if let Some(Unanswered { ticket, .. }) = self.vacate(awaited.place) {
+                self.outcomes.push_back((ticket, Outcome::Refuse(Reply::DeliveryFailed)));
+                self.outlets.iter_mut().for_each(Outlet::forget_parked);
             }
         }
     }
@@ -413,14 +493,10 @@ impl Intake for Gather {
     }
 
     fn give_up(&mut self, ticket: Ticket) {
-        let is_of = |unanswered: &Option<Unanswered>| unanswered.as_ref().is_some_and(|this| this.ticket == ticket);
-        let Some(place) = self.unanswered.iter().position(is_of) else { return };
-        let awaited = Awaited { place: place as u32, generation: 0 };
-        self.vacate(awaited);
+        let Some(place) = self.places.get(&ticket) else { return };
+        self.vacate(*place);
         // What was not posted never will be; what was is left to lie by its consumer.
-        for outlet in &mut self.outlets {
-            outlet.parked.retain(|letter| letter.awaited.is_none_or(|awaited| awaited.place as usize != place));
-        }
+        self.outlets.iter_mut().for_each(Outlet::forget_parked);
     }
 
     fn hand_on(&mut self) {
@@ -443,9 +519,10 @@ impl Intake for Gather {
         self.outcomes.pop_front()
     }
 
-    fn holding(&self) -> Holding {
+    fn holding(&mut self) -> Holding {
+        self.octets_seen = self.slab.octets();
         Holding {
-            octets: self.slab.octets(),
+            octets: self.octets_seen,
             octets_most: self.slab.octets_most(),
             letters: self.outlets.iter().map(|outlet| outlet.outstanding() + outlet.parked.len() as u64).sum(),
         }
@@ -455,15 +532,17 @@ impl Intake for Gather {
         if self.outlets.is_empty() {
             return false;
         }
-        let is_short = self.outlets.iter().any(|outlet| !outlet.parked.is_empty())
-            || self.slab.octets() * 100 > self.slab.octets_most() * limits::ROOM_WANTED_PERCENT;
-        self.home.wants_room.store(is_short, Ordering::Relaxed);
+        let is_short = self.octets_seen * 100 >= self.slab.octets_most() * limits::ROOM_WANTED_PERCENT;
+        let wants_room = is_short || self.outlets.iter().any(|outlet| !outlet.parked.is_empty());
+        self.home.wants_room.store(wants_room, Ordering::Relaxed);
         self.sleeper.announce();
-        self.outlets.iter().any(|outlet| outlet.link.has_done())
-            || self
-                .outlets
-                .iter()
-                .any(|outlet| !outlet.parked.is_empty() && outlet.outstanding() < limits::LETTERS as u64)
+        // The second look is for all that wakes: what became of messages, room for others, memory, and that a consumer is gone.
+        let has_news = |outlet: &Outlet| {
+            outlet.link.has_done() || outlet.must_close() || (!outlet.parked.is_empty() && outlet.has_place())
+        };
+        !self.outcomes.is_empty()
+            || self.outlets.iter().any(has_news)
+            || (is_short && self.slab.octets() < self.octets_seen)
     }
 
     fn withdraw_sleep(&mut self) {

@@ -64,8 +64,8 @@ pub trait Intake {
         None
     }
 
-    /// What it holds.
-    fn holding(&self) -> Holding {
+    /// What it holds. Who sleeps after this is woken when it becomes less, while it is much.
+    fn holding(&mut self) -> Holding {
         Holding::default()
     }
 

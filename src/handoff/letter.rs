@@ -3,9 +3,9 @@
 //! *Invariant*: a letter holds the memory that its message lies in. *Does not* know who sends it or takes it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::handoff::delivery::Verdict;
+use crate::handoff::delivery::{Refusal, Verdict};
 use crate::limits;
 use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
@@ -37,7 +37,28 @@ pub(super) struct Letter {
 impl Letter {
     /// What was said of a recipient.
     pub(super) fn verdict(&self, index: u32) -> Option<&Verdict> {
-        self.verdicts.get(index as usize)?.as_ref()
+        static TAKEN: Verdict = Ok(());
+        match self.is_taken {
+            true => Some(&TAKEN),
+            false => self.verdicts.get(index as usize)?.as_ref(),
+        }
+    }
+
+    /// The place for what is said of a recipient.
+    pub(super) fn verdict_mut(&mut self, index: u32) -> &mut Option<Verdict> {
+        if self.verdicts.is_empty() {
+            // COST: where all took it, nothing is allocated.
+            let said = std::mem::take(&mut self.is_taken).then_some(Ok(()));
+            self.verdicts.resize(self.recipients as usize, said);
+        }
+        &mut self.verdicts[index as usize]
+    }
+
+    /// Refused with this for all recipients of whom nothing was said.
+    pub(super) fn refuse_the_rest(&mut self, refusal: &Refusal) {
+        for index in 0..self.recipients {
+            self.verdict_mut(index).get_or_insert_with(|| Err(refusal.clone()));
+        }
     }
 
     /// What is known of the message.
@@ -50,21 +71,21 @@ impl Letter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Awaited {
     pub(super) place: u32,
-    /// Counts the messages of the place.
-    pub(super) generation: u32,
+    /// Counts the messages of the place: more than ever come, so that a letter that was out for long meets no other's.
+    pub(super) generation: u64,
 }
 
 /// Which messages of a shard are awaited still: the shard writes, consumers read.
 #[derive(Debug)]
-pub(super) struct Waiting(Box<[AtomicU32]>);
+pub(super) struct Waiting(Box<[AtomicU64]>);
 
 impl Waiting {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self((0..limits::MESSAGES_AWAITED).map(|_| AtomicU32::new(0)).collect()))
+        Arc::new(Self((0..limits::MESSAGES_AWAITED).map(|_| AtomicU64::new(0)).collect()))
     }
 
     /// The place has another message from now on, or none.
-    pub(super) fn renew(&self, place: u32) -> u32 {
+    pub(super) fn renew(&self, place: u32) -> u64 {
         let generation = self.0[place as usize].load(Ordering::Relaxed).wrapping_add(1);
         self.0[place as usize].store(generation, Ordering::Release);
         generation

@@ -1,7 +1,7 @@
 //! Between one shard and one consumer: what they share beside the ring of letters.
 //!
-//! *Invariant*: letters that are neither acknowledged nor in the ring are at most [`limits::LETTERS`], so there is room for all that
-//! can come back. *Why this way*: deliveries may be let go of on any thread, so what they leave goes into queues of many
+//! *Invariant*: letters that are posted and not acknowledged, and those of which the shard has not heard what became of them, are
+//! together no more than there is room for, so nothing that comes back is without. *Why this way*: deliveries may be let go of on any thread, so what they leave goes into queues of many
 //! senders; the ring to the consumer has one.
 
 use std::sync::Arc;
@@ -11,9 +11,11 @@ use std::time::Instant;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 
+use crate::handoff::clock::Clock;
+use crate::handoff::delivery::Refusal;
 use crate::handoff::letter::{Done, Letter, Waiting};
 use crate::handoff::sleep::Waker;
-use crate::limits;
+use crate::smtp::reply::Reply;
 
 /// What a shard shares with all of its consumers.
 #[derive(Debug)]
@@ -31,8 +33,11 @@ pub(super) struct Link {
     acknowledged: CachePadded<AtomicU64>,
     done: ArrayQueue<Done>,
     back: ArrayQueue<Returned>,
+    /// Nobody takes what comes back.
+    is_closed: AtomicBool,
     pub(super) home: Arc<Home>,
     pub(super) consumer: Waker,
+    pub(super) clock: Clock,
 }
 
 /// A letter that nothing final was said of.
@@ -44,14 +49,21 @@ pub(super) struct Returned {
 }
 
 impl Link {
-    pub(super) fn new(home: Arc<Home>, consumer: Waker) -> Self {
+    pub(super) fn new(letters: usize, home: Arc<Home>, consumer: Waker, clock: Clock) -> Self {
         Self {
             acknowledged: CachePadded::default(),
-            done: ArrayQueue::new(limits::LETTERS),
-            back: ArrayQueue::new(limits::LETTERS),
+            done: ArrayQueue::new(letters),
+            back: ArrayQueue::new(letters),
+            is_closed: AtomicBool::new(false),
             home,
             consumer,
+            clock,
         }
+    }
+
+    /// Letters that it has room for.
+    pub(super) fn letters(&self) -> u64 {
+        self.done.capacity() as u64
     }
 
     /// Letters that are done with.
@@ -82,7 +94,39 @@ impl Link {
     pub(super) fn give_back(&self, returned: Returned) {
         let queued = self.back.push(returned);
         debug_assert!(queued.is_ok(), "there is room for each letter");
+        // With its like in `close`.
+        fence(Ordering::SeqCst);
+        if self.is_closed.load(Ordering::Relaxed) {
+            return self.empty();
+        }
         self.consumer.wake();
+    }
+
+    /// The consumer is gone: what it was given comes to nobody again, and whoever waits for it is told so.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        // With its like in `give_back`: one of the two sees what the other did.
+        fence(Ordering::SeqCst);
+        self.empty();
+    }
+
+    fn empty(&self) {
+        while let Some(Returned { letter, .. }) = self.back.pop() {
+            self.fail(letter);
+        }
+    }
+
+    /// A letter that no consumer will have.
+    pub(super) fn fail(&self, mut letter: Letter) {
+        if letter.awaited.is_some() {
+            letter.refuse_the_rest(&Refusal::new(Reply::DeliveryFailed, "nobody takes deliveries any more"));
+        }
+        self.acknowledge(letter);
+    }
+
+    /// What somebody waits for, and has not been heard.
+    pub(super) fn unheard(&self) -> u64 {
+        self.done.len() as u64
     }
 
     /// What somebody waits for.

@@ -12,6 +12,7 @@
 //!
 //! *Does not* know sockets, files, or what a consumer does with mail.
 
+pub mod clock;
 pub mod consumer;
 pub mod delivery;
 pub mod exchange;

@@ -47,7 +47,11 @@ fn scope(taking: Taking) -> Scope {
 impl Way {
     fn new(blocks: usize) -> Self {
         let (sender, _receiver, _awaited) = mailbox::<()>().unwrap();
-        let options = ExchangeOptions { node: 7, epoch: 3, shards: vec![sender.bell()], consumers: vec![1, 1], blocks };
+        Self::with(ExchangeOptions { blocks, shards: vec![sender.bell()], ..ExchangeOptions::default() })
+    }
+
+    fn with(options: ExchangeOptions) -> Self {
+        let options = ExchangeOptions { node: 7, epoch: 3, consumers: vec![1, 1], ..options };
         let (mut gathers, deliveries) = connect(&options).unwrap();
         let consumers = deliveries.into_iter().flatten().collect();
         Self { gather: gathers.remove(0), consumers, question: 0 }
@@ -91,6 +95,18 @@ impl Way {
     fn outcome(&mut self) -> Option<(Ticket, Outcome)> {
         self.gather.outcome()
     }
+}
+
+/// With so few letters for each sink, and so few blocks of so many octets.
+fn narrow(letters: usize, blocks: usize, block_octets: usize) -> Way {
+    let (sender, _receiver, _awaited) = mailbox::<()>().unwrap();
+    Way::with(ExchangeOptions {
+        letters,
+        blocks,
+        block_octets,
+        shards: vec![sender.bell()],
+        ..ExchangeOptions::default()
+    })
 }
 
 fn text(delivery: &Delivery) -> Vec<u8> {
@@ -253,6 +269,133 @@ fn a_consumer_that_is_gone_refuses_for_now() {
     assert_eq!(way.send(Promise::Memory, b"a", &[9]).0, Decision::Now(Outcome::Refuse(Reply::DeliveryFailed)));
     assert!(matches!(way.send(Promise::Memory, b"a", &[0]).0, Decision::Now(_)));
     assert_eq!(way.take(0).len(), 1);
+}
+
+/// Who had a place when its turn came is told so without anything else that would wake the shard.
+#[test]
+fn a_shard_does_not_sleep_over_what_it_has_to_say() {
+    let mut way = narrow(1, 4, 4096);
+    way.send(Promise::Memory, b"a", &[0]);
+    let (decision, ticket) = way.send(Promise::Memory, b"b", &[0]);
+    assert_eq!((decision, way.outcome()), (Decision::Elsewhere, None));
+    way.take(0).pop().unwrap().accept();
+    way.gather.hand_on();
+    assert!(way.gather.announce_sleep(), "a sender waits to hear that its message is posted");
+    way.gather.withdraw_sleep();
+    assert_eq!(way.outcome(), Some((ticket, Outcome::AcceptAs(id(2)))));
+    assert!(!way.gather.announce_sleep());
+}
+
+/// Memory that comes back after the shard has looked at it, and before it sleeps, wakes nobody: it is seen at the second look.
+#[test]
+fn a_shard_does_not_sleep_over_memory_that_has_come_back() {
+    let mut way = narrow(8, 4, 4096);
+    way.send(Promise::Memory, &[b'x'; 9000], &[0]);
+    let delivery = way.take(0).pop().unwrap();
+    let holding = way.gather.holding();
+    assert!(holding.octets * 100 >= holding.octets_most * limits::ROOM_WANTED_PERCENT);
+    assert!(!way.gather.announce_sleep());
+    way.gather.withdraw_sleep();
+    delivery.accept();
+    assert!(way.gather.announce_sleep());
+    way.gather.withdraw_sleep();
+    assert!(way.gather.holding().octets < holding.octets);
+    assert!(!way.gather.announce_sleep(), "it is known by now");
+}
+
+/// What became of letters has a place as well as the letters: none is lost while the shard has not listened.
+#[test]
+fn what_became_of_letters_is_not_lost_when_more_are_posted_before_it_is_heard() {
+    let mut way = narrow(2, 4, 4096);
+    let mut tickets: Vec<Ticket> = (0..2).map(|_| way.send(Promise::Delivered, b"x", &[0]).1).collect();
+    way.take(0).into_iter().for_each(Delivery::accept);
+    tickets.extend((0..2).map(|_| way.send(Promise::Delivered, b"y", &[0]).1));
+    assert!(way.take(0).is_empty(), "their verdicts would have no place");
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        way.take(0).into_iter().for_each(Delivery::accept);
+        heard.extend(std::iter::from_fn(|| way.gather.outcome()).map(|(ticket, _)| ticket));
+    }
+    assert_eq!(heard, tickets);
+}
+
+/// A consumer that goes for good leaves nothing behind, and nobody waits for it.
+#[test]
+fn a_consumer_that_goes_gives_back_what_it_had() {
+    let mut way = narrow(2, 8, 4096);
+    let used = way.gather.watch();
+    let failed = |count: usize| Outcome::Each(vec![Err(Reply::DeliveryFailed); count].into());
+    let (_, out) = way.send(Promise::Delivered, b"out", &[0]);
+    let out_still = way.take(0);
+    let (_, there) = way.send(Promise::Delivered, b"there", &[0, 0]);
+    way.gather.hand_on();
+    let (_, parked) = way.send(Promise::Memory, b"parked", &[0, 1]);
+    assert!(!way.gather.announce_sleep());
+    way.consumers.remove(0);
+    assert!(way.gather.announce_sleep());
+    way.gather.withdraw_sleep();
+    way.gather.hand_on();
+    let mut heard = [way.outcome().unwrap(), way.outcome().unwrap()];
+    heard.sort_by_key(|(ticket, _)| ticket.question);
+    assert_eq!(heard, [(there, failed(2)), (parked, Outcome::Refuse(Reply::DeliveryFailed))]);
+    assert!(!way.gather.admits(Route(0)) && way.gather.admits(Route(1)));
+    // What is out comes to nobody again.
+    drop(out_still);
+    assert_eq!(way.outcome(), Some((out, failed(1))));
+    way.take(0).into_iter().for_each(Delivery::accept);
+    assert_eq!((way.outcome(), way.gather.holding().letters), (None, 0));
+    drop(way);
+    assert_eq!(used(), 0);
+}
+
+#[test]
+fn what_was_parked_and_given_up_is_forgotten_wherever_it_stood() {
+    let mut way = narrow(1, 8, 4096);
+    way.send(Promise::Memory, b"first", &[0]);
+    let all: Vec<_> = (0..20_u8).map(|number| way.send(Promise::Memory, &[number], &[0]).1).collect();
+    let (kept, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|ticket| ticket.question % 5 == 0);
+    gone.into_iter().for_each(|ticket| way.gather.give_up(ticket));
+    assert!(way.gather.holding().letters <= 1 + 2 * kept.len() as u64, "most of them hold nothing any more");
+    let mut came = Vec::new();
+    for _ in 0..=kept.len() {
+        let mut all = way.take(0);
+        came.extend(all.iter().map(text));
+        all.drain(..).for_each(Delivery::accept);
+    }
+    let wanted: Vec<_> = kept.iter().map(|ticket| vec![ticket.question as u8 - 1]).collect();
+    assert_eq!((&came[0], &came[1..]), (&b"first".to_vec(), &wanted[..]));
+    assert_eq!(way.gather.holding().letters, 0);
+}
+
+/// The last word counts: one that takes all of a batch may find out later that it has not.
+#[test]
+fn what_was_taken_for_all_may_be_refused_before_it_is_let_go_of() {
+    let mut way = Way::new(4);
+    let (_, ticket) = way.send(Promise::Delivered, b"a", &[0, 0]);
+    let mut delivery = way.take(0).pop().unwrap();
+    delivery.take_for_the_rest();
+    assert_eq!(delivery.recipients().count(), 0);
+    delivery.conclude(1, Err(later()));
+    drop(delivery);
+    assert_eq!(way.outcome(), Some((ticket, Outcome::Each([Ok(()), Err(Reply::MailboxFull)].into()))));
+}
+
+#[test]
+fn what_comes_again_is_not_starved_by_what_is_fresh() {
+    let mut way = narrow(16, 8, 4096);
+    way.send(Promise::Memory, b"again", &[0]);
+    drop(way.take(0));
+    (0..10).for_each(|_| _ = way.send(Promise::Memory, b"fresh", &[0]));
+    way.gather.hand_on();
+    let mut came = Vec::new();
+    for most in [1, 1, 4] {
+        let mut all = Vec::new();
+        way.consumers[0].take_batch(&mut all, most);
+        came.extend(all.iter().map(text));
+        all.into_iter().for_each(Delivery::accept);
+    }
+    assert!(came[..2].contains(&b"again".to_vec()) && came[..2].contains(&b"fresh".to_vec()), "{came:?}");
+    assert_eq!(came.len(), 6, "no place is left empty");
 }
 
 /// Shards on one side, consumers on the other, each on a thread; some of what comes is let go of at first.

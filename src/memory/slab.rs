@@ -166,6 +166,7 @@ pub struct Slab {
     current: Option<NonNull<Block>>,
     /// So many of its octets are written.
     written: usize,
+    block_octets: usize,
     home: Arc<Home>,
 }
 
@@ -175,15 +176,27 @@ unsafe impl Send for Slab {}
 impl Slab {
     /// Of so many blocks of [`BLOCK_OCTETS`] at most; at least one. None is made before it is needed.
     pub fn new(blocks: usize) -> Self {
+        Self::with_blocks_of(BLOCK_OCTETS, blocks)
+    }
+
+    /// The same with blocks of so many octets.
+    pub fn with_blocks_of(block_octets: usize, blocks: usize) -> Self {
         let home = Home { free: ArrayQueue::new(blocks.max(1)), made: AtomicUsize::new(0) };
-        Self { current: None, written: 0, home: Arc::new(home) }
+        Self { current: None, written: 0, block_octets, home: Arc::new(home) }
+    }
+
+    /// For how many blocks in use memory is held, the slab's own too; to be asked when the slab is gone, as well.
+    #[cfg(test)]
+    pub fn watch(&self) -> impl Fn() -> usize + 'static {
+        let home = Arc::clone(&self.home);
+        move || home.made.load(Ordering::Relaxed) - home.free.len()
     }
 
     /// Copies octets behind those that the leases name. On failure some of them may have been copied.
     pub fn append(&mut self, leases: &mut Leases, mut octets: &[u8]) -> Result<(), SlabFull> {
         while !octets.is_empty() {
             let block = self.block()?;
-            let room = BLOCK_OCTETS - self.written;
+            let room = self.block_octets - self.written;
             let (now, later) = octets.split_at(octets.len().min(room));
             // SAFETY: the slab holds the block.
             let start = unsafe { block.as_ref() }.memory.at(self.written);
@@ -206,10 +219,10 @@ impl Slab {
 
     /// Copies octets to where they lie in one piece.
     pub fn append_whole(&mut self, octets: &[u8]) -> Result<Lease, SlabFull> {
-        let (block, from) = if octets.len() > BLOCK_OCTETS {
+        let (block, from) = if octets.len() > self.block_octets {
             (self.lend(self.make(octets.len())?), 0)
         } else {
-            if octets.len() > BLOCK_OCTETS - self.written {
+            if octets.len() > self.block_octets - self.written {
                 self.leave();
             }
             let block = self.block()?;
@@ -232,12 +245,12 @@ impl Slab {
     /// Octets of memory in use: of blocks of which some octet is.
     pub fn octets(&self) -> u64 {
         let made = self.home.made.load(Ordering::Relaxed);
-        (made.saturating_sub(self.home.free.len()) * BLOCK_OCTETS) as u64
+        (made.saturating_sub(self.home.free.len()) * self.block_octets) as u64
     }
 
     /// Octets that may be in use.
     pub fn octets_most(&self) -> u64 {
-        (self.home.free.capacity() * BLOCK_OCTETS) as u64
+        (self.home.free.capacity() * self.block_octets) as u64
     }
 
     /// Gives a block back to the system if more than so many are free. To be called now and then.
@@ -250,14 +263,14 @@ impl Slab {
     /// A block with room.
     fn block(&mut self) -> Result<NonNull<Block>, SlabFull> {
         if let Some(block) = self.current {
-            if self.written < BLOCK_OCTETS {
+            if self.written < self.block_octets {
                 return Ok(block);
             }
             self.leave();
         }
         let block = match self.home.free.pop() {
             Some(free) => free,
-            None => self.make(BLOCK_OCTETS)?,
+            None => self.make(self.block_octets)?,
         };
         let block = self.lend(block);
         self.written = 0;
@@ -272,7 +285,7 @@ impl Slab {
     }
 
     fn make(&self, octets: usize) -> Result<Box<Block>, SlabFull> {
-        let counts = octets.div_ceil(BLOCK_OCTETS);
+        let counts = octets.div_ceil(self.block_octets);
         // BOUND: each turn gives a block up.
         while self.home.made.load(Ordering::Relaxed) + counts > self.home.free.capacity() {
             drop(self.home.free.pop().ok_or(SlabFull)?);
