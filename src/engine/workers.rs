@@ -70,7 +70,7 @@ impl Workers {
             workers.data_dir = Some(data_dir);
         }
         let consumers = vec![plan.sink_threads().get(); plan.sinks().len()];
-        let options = ExchangeOptions { node, epoch, shards: bells, consumers, blocks: limits::BLOCKS };
+        let options = ExchangeOptions { node, epoch, shards: bells, consumers, ..ExchangeOptions::default() };
         let (gathers, deliveries) = connect(&options).map_err(io::Error::from)?;
         let mut consumed = Consumers::new();
         for (sink, parts) in plan.sinks().iter().zip(deliveries) {

@@ -69,7 +69,8 @@ pub struct Scope {
 impl Scope {
     /// Whether mail of this peer is taken here, if somebody who may speaks for it; nobody in particular is on a Unix socket.
     pub fn serves(&self, peer: Option<IpAddr>) -> bool {
-        let serves = |served: &[IpNet], peer: IpAddr| peer.is_loopback() || served.iter().any(|block| block.contains(&peer));
+        let serves =
+            |served: &[IpNet], peer: IpAddr| peer.is_loopback() || served.iter().any(|block| block.contains(&peer));
         let (Some(served), Some(peer)) = (&self.served, peer) else { return true };
         serves(served, peer.to_canonical())
     }

@@ -96,6 +96,7 @@ impl<I: Io, T: Intake> Shard<I, T> {
         }
         connection.stage = Stage::Gone;
         self.desk.intake.abort(slot);
+        self.desk.forget(connection, slot);
         let (paused, output) = (connection.paused.take(), std::mem::take(&mut connection.output));
         self.desk.pressure.give(paused.map_or(0, |paused| paused.held()));
         if !Mutant::LeaksMemory.is_on() {

@@ -288,7 +288,9 @@ impl<T: Intake> Desk<T> {
         let decision = scope.policy.decide(&Asked { question, ticket, random });
         let Question::EndOfData(ended) = question else {
             return match decision {
-                Decision::Now(Outcome::AcceptFor(route)) if !self.intake.admits(route) => {
+                Decision::Now(Outcome::AcceptFor(route))
+                    if scope.taking != Taking::Discard && !self.intake.admits(route) =>
+                {
                     self.counters.recipients_without_room.one();
                     Decision::Now(Outcome::Refuse(Reply::InsufficientStorage))
                 }
@@ -306,7 +308,19 @@ impl<T: Intake> Desk<T> {
         }
         match self.intake.end(&Arrived { ticket, scope, ended: &ended, origin: origin(), at_ms: self.at_ms }) {
             Decision::Now(Outcome::Accept) => decision,
+            Decision::Now(outcome) => match decision {
+                Decision::After { delay_ms, .. } => Decision::After { delay_ms, outcome },
+                _ => Decision::Now(outcome),
+            },
             other => other,
+        }
+    }
+
+    /// What nobody hears any more who is gone.
+    pub fn forget(&mut self, connection: &Connection, slot: u32) {
+        for deferred in &connection.asked {
+            let Deferred { question, .. } = *deferred;
+            self.intake.give_up(Ticket { shard: self.shard, slot, generation: connection.generation, question });
         }
     }
 

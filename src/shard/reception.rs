@@ -16,11 +16,10 @@ use crate::smtp::reply::Reply;
 impl<I: Io, T: Intake> Shard<I, T> {
     /// Starts the connection's receive, unless it must not have one now.
     pub(super) fn arm(&mut self, slot: u32) {
-        let (level, holds_back) = (self.desk.pressure.level(), self.desk.handed_off.holds_back());
+        let level = self.desk.pressure.level();
+        let has_no_room = self.must_wait_for_room(slot);
         let connection = self.table.at(slot);
-        let hands_off = || connection.scope.as_ref().is_some_and(|scope| scope.taking != Taking::Discard);
-        let held_back =
-            (level >= Level::NoMailData || (holds_back && hands_off())) && connection.session.is_receiving();
+        let held_back = has_no_room || (level >= Level::NoMailData && connection.session.is_receiving());
         // While a cancel is out it is not known what it will find; its end starts the receive.
         if connection.receiving != Receiving::Off || connection.paused.is_some() || connection.cancels > 0 {
             return;
@@ -31,6 +30,16 @@ impl<I: Io, T: Intake> Shard<I, T> {
         }
         connection.receiving = Receiving::Armed;
         self.start(slot, Kind::Receive, Operation::Receive { group: GROUP });
+    }
+
+    /// Whether the connection's mail data has to wait until memory comes back from consumers.
+    fn must_wait_for_room(&mut self, slot: u32) -> bool {
+        if !self.desk.handed_off.holds_back() {
+            return false;
+        }
+        let connection = self.table.at(slot);
+        let hands_off = connection.scope.as_ref().is_some_and(|scope| scope.taking != Taking::Discard);
+        hands_off && connection.stage == Stage::Session && connection.session.is_receiving()
     }
 
     /// Cancels the connection's receive, if it has one.
@@ -186,6 +195,10 @@ impl<I: Io, T: Intake> Shard<I, T> {
                         self.end_by_client(slot);
                     }
                     return;
+                }
+                // A receive that is armed would bring more, as long as there is more.
+                if self.must_wait_for_room(slot) {
+                    self.disarm(slot);
                 }
             }
             Progress::Blocked { .. } => {

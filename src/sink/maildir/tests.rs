@@ -433,7 +433,14 @@ fn a_delivery_is_kept_and_acknowledged_for_each_recipient() {
         policy: Arc::new(AcceptAll),
     };
     let (sender, _receiver, _awaited) = mailbox::<()>().unwrap();
-    let options = ExchangeOptions { node: 7, epoch: 3, shards: vec![sender.bell()], consumers: vec![1, 1], blocks: 16 };
+    let options = ExchangeOptions {
+        node: 7,
+        epoch: 3,
+        shards: vec![sender.bell()],
+        consumers: vec![1, 1],
+        blocks: 16,
+        ..Default::default()
+    };
     let (mut gathers, deliveries) = connect(&options).unwrap();
     let mut consumers: Vec<_> = deliveries.into_iter().flatten().collect();
     let deliveries = &mut consumers[0];
