@@ -33,15 +33,20 @@ pub fn started(engine: &Engine) -> String {
     for (listener, bind) in engine.listening() {
         let _ = writeln!(text, "ringmx: listener {listener} is ready on {bind}");
     }
-    let is_for_curl = |name: &str| {
+    let for_curl = |name: &str| {
         let mut listeners = engine.plan().listeners().iter().filter(|listener| listener.name() == name);
-        listeners.any(|listener| listener.protocol() == Protocol::Smtp && listener.scope().proxy_timeout_ms.is_none())
+        listeners.find(|listener| listener.protocol() == Protocol::Smtp && listener.scope().proxy_timeout_ms.is_none())
     };
     let tcp = engine.listening().find_map(|(name, bind)| match bind {
-        Bind::Tcp(address) if is_for_curl(name) => Some(address),
-        Bind::Tcp(_) | Bind::Unix(_) => None,
+        Bind::Tcp(address) => for_curl(name).map(|listener| (listener, address)),
+        Bind::Unix(_) => None,
     });
-    if let Some(address) = tcp {
+    if let Some((listener, address)) = tcp {
+        // Whoever else is taken, a postmaster is (RFC 5321 §4.5.1).
+        let takes_all = listener
+            .destination()
+            .is_none_or(|destination| destination.recipients().first.iter().any(|pattern| pattern == "ALL"));
+        let recipient = if takes_all { "you@example.net" } else { "postmaster" };
         let host = match address.ip() {
             ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
             ip if ip.is_unspecified() => "[::1]".to_owned(),
@@ -51,7 +56,7 @@ pub fn started(engine: &Engine) -> String {
         let _ = writeln!(
             text,
             "\nSend it a message:\n  printf 'Subject: hello\\r\\n\\r\\nhello\\r\\n' | curl -s smtp://{host}:{} \
-             --mail-from me@example.net --mail-rcpt you@example.net -T -\n",
+             --mail-from me@example.net --mail-rcpt {recipient} -T -\n",
             address.port()
         );
     }
