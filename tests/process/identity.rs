@@ -51,3 +51,38 @@ fn a_trusted_peer_speaks_for_others() {
     client.quit();
     server.stop();
 }
+
+/// RELIABILITY "Open-relay defaults": on a private listener, who is known sends mail to anyone, and nobody else to anybody.
+#[test]
+fn strangers_of_a_private_listener_hear_554() {
+    let text = "[listener.a]\nkind = \"private\"\nbind = \"127.0.0.1:0\"\nproxy_protocol = true\nrelay_from = \"10.0.0.0/8\"\n\
+                sink = \"none\"\n[sink.none]\nkind = \"blackhole\"\n";
+    let server = Server::serve(text, 1);
+    let from = |peer: &str| {
+        let mut client = Client::connect(server.address()).unwrap();
+        client.send(format!("PROXY TCP{peer} 2525 25\r\n")).unwrap();
+        client
+    };
+    for known in ["4 10.1.2.3 192.0.2.1", "4 127.0.0.1 192.0.2.1", "6 ::ffff:10.0.0.1 ::1"] {
+        let mut client = from(known);
+        client.expect("220");
+        client.say("EHLO c.test\r\n", "250");
+        client.say("MAIL FROM:<s@x.test>\r\n", "250");
+        client.say("RCPT TO:<u%third.test@other.test>\r\n", "250");
+        client.quit();
+    }
+    for stranger in ["4 11.0.0.1 10.0.0.1", "6 2001:db8::1 ::1"] {
+        let mut client = from(stranger);
+        client.expect("554 5.7.1");
+        client.say("EHLO c.test\r\n", "503 5.5.1");
+        client.say("MAIL FROM:<s@x.test>\r\n", "503 5.5.1");
+        client.quit();
+    }
+    // XCLIENT is not offered, and changes nothing.
+    let mut client = from("4 11.0.0.1 10.0.0.1");
+    client.expect("554 5.7.1");
+    client.say("XCLIENT ADDR=10.0.0.1\r\n", "503 5.5.1");
+    client.say("MAIL FROM:<s@x.test>\r\n", "503 5.5.1");
+    client.quit();
+    server.stop();
+}
