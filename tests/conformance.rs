@@ -11,20 +11,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dialog::{Beginning, Case, ExpectedReply, Step, Variant};
 use host::{Decision, Host, ReplyReader, ReplyText};
 use live::Client;
+use ringmx::config::Plan;
 use ringmx::engine::Engine;
-use ringmx::mail::envelope::Route;
-use ringmx::policy::recipients::{Action, Recipients};
+use ringmx::policy::decision::{self, Asked, Policy, Ticket};
 use ringmx::protocol::xclient;
 use ringmx::smtp::data::BareNewline;
 use ringmx::smtp::reply::Reply;
-use ringmx::smtp::session::{Outcome, Question};
+use ringmx::smtp::session::{Outcome, Point, Question};
 use ringmx::smtp::settings::{AddressSyntax, Dialect, Nul, Synchronization};
 
 fn directory() -> PathBuf {
@@ -121,8 +121,12 @@ fn policy(variant: &Variant) -> host::Policy {
         if defer.contains(&point) {
             return Decision::Later;
         }
-        if let (Some(list), Question::Rcpt(rcpt)) = (&list, question) {
-            return Decision::Now(list.answer(rcpt.forward_path));
+        if let (Some(list), Point::Rcpt) = (&list, point) {
+            let ticket = Ticket { shard: 0, slot: 0, generation: 0, question: 0 };
+            return match list.decide(&Asked { question: *question, ticket, random: 0 }) {
+                decision::Decision::Now(outcome) => Decision::Now(outcome),
+                other => panic!("a list decides at once: {other:?}"),
+            };
         }
         let scripted = refuse
             .iter()
@@ -134,21 +138,13 @@ fn policy(variant: &Variant) -> host::Policy {
     })
 }
 
-/// The fixture's recipients.
-fn recipients() -> Recipients {
-    let mut recipients = Recipients::new("mx.test", Route(0));
-    for (pattern, action) in [
-        ("no@ok.test", Action::RefuseUnknown),
-        ("later@ok.test", Action::RefuseForNow),
-        ("ok.test", Action::Take),
-        ("nomail.test", Action::RefuseDomain),
-        (".sub.test", Action::Take),
-        ("[192.0.2.1]", Action::Take),
-        ("a%b@exact.test", Action::Take),
-    ] {
-        recipients.add(&pattern.parse().expect("a pattern"), action).expect("it can match");
-    }
-    recipients
+/// Who decides for a listener with the fixture's recipients.
+fn recipients() -> Arc<dyn Policy> {
+    let listener = format!(
+        "[listener.l]\nkind = \"public\"\nbind = \"127.0.0.1:0\"\nsink = \"none\"\nrecipients = {RECIPIENTS}\n"
+    );
+    let plan = Plan::parse(&format!("{SERVER}{listener}{SINK}"), "recipients").expect("the fixture is right");
+    Arc::clone(&plan.listeners()[0].scope().policy)
 }
 
 /// Everybody but the user `u` with the password `p`.
@@ -389,11 +385,15 @@ fn listener(name: &str, variant: &Variant) -> String {
         None => String::new(),
     };
     let protocol = if terms.dialect == Dialect::Smtp { "smtp" } else { "lmtp" };
+    let kind = match variant.has_list {
+        false => "kind = \"blackhole\"".to_owned(),
+        true => format!("kind = \"public\"\nsink = \"none\"\nrecipients = {RECIPIENTS}"),
+    };
     let extensions: Vec<_> = terms.extensions.iter().map(|extension| extension.keyword()).collect();
     format!(
         r#"
         [listener.{name}]
-        kind = "blackhole"
+        {kind}
         protocol = "{protocol}"
         bind = "127.0.0.1:0"
         banner = "{}"
@@ -430,6 +430,38 @@ fn listener(name: &str, variant: &Variant) -> String {
 }
 
 const SERVER: &str = "[server]\nhostname = \"mx.test\"\nshards = 1\n";
+
+/// The fixture's recipients, for listeners whose mail goes to a sink that keeps none.
+const RECIPIENTS: &str = r#"[
+    { match = "no@ok.test", refuse = 550 },
+    { match = "later@ok.test", refuse = 450 },
+    "ok.test",
+    { match = "nomail.test", refuse = 556 },
+    ".sub.test",
+    "[192.0.2.1]",
+    "a%b@exact.test",
+]"#;
+
+/// What such listeners need besides.
+const SINK: &str = "[sink.none]\nkind = \"blackhole\"\n[log]\ndeliveries = \"none\"\n";
+
+/// A directory for what an engine keeps; removed with this.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("conformance-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // What is left in the temporary directory harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
 
 fn run_live(case: &Case, variant: &Variant, cut: Cut, address: std::net::SocketAddr) {
     let mut client = Client::connect(address);
@@ -488,7 +520,9 @@ fn run_every_case_live(cut: Cut) {
         }
     }
     let listeners: String = names.iter().map(|(text, name)| text.replace("NAME", name)).collect();
-    let engine = live::start(&format!("{SERVER}{listeners}"));
+    let home = Home::new();
+    let server = format!("{SERVER}data_dir = {:?}\n", home.0);
+    let engine = live::start(&format!("{server}{listeners}{SINK}"));
     let addresses: BTreeMap<&String, _> = names.values().map(|name| (name, live::address(&engine, name))).collect();
     run_all(
         &jobs,

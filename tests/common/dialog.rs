@@ -360,9 +360,8 @@ impl Case {
             }
             self.apply(&mut variant, key, value);
         }
-        let needs_memory =
-            !variant.refuse.is_empty() || !variant.defer.is_empty() || variant.is_secure || variant.has_list;
-        assert!(!(needs_memory && variant.is_live), "{self}: 'refuse', 'list', 'defer' and 'secure' need 'run=memory'");
+        let needs_memory = !variant.refuse.is_empty() || !variant.defer.is_empty() || variant.is_secure;
+        assert!(!(needs_memory && variant.is_live), "{self}: 'refuse', 'defer' and 'secure' need 'run=memory'");
         variant
     }
 
