@@ -4,15 +4,20 @@
 //! # The way of a message
 //!
 //! ```text
-//! doors ──▶ connection and its stages ──▶ session ──▶ sink          one thread, one ring, one core: a shard
-//!   ▲                                        │
-//!   └── accept      replies ◀── dispatch ◀───┘
+//! doors ──▶ connection and its stages ──▶ session ──▶ intake         one thread, one ring, one core: a shard
+//!   ▲                                        │           │
+//!   └── accept      replies ◀── dispatch ◀───┘           │ letters, by lock-free queues
+//!                                                        ▼
+//!                                  deliveries ──▶ sink ──▶ what became of each       threads of the sinks
 //! ```
 //!
 //! A connection comes through a door ([`shard`]), goes through its stages (PROXY preamble → scope → TLS → pause → greeting →
 //! session), and is fed to a [`smtp::session::Session`], which knows bytes and answers and nothing else. Its questions go to
-//! a [`policy::decision::Policy`], its content to an [`handoff::intake::Intake`], its replies back in one send for each turn. An embedder brings
-//! sinks of its own with [`engine::Engine::start_with`].
+//! a [`policy::decision::Policy`], its content to an [`handoff::intake::Intake`], its replies back in one send for each turn. A
+//! blackhole's intake discards. Another's is [`handoff::gather::Gather`]: it copies content once into memory that others read, and hands
+//! complete messages to the sinks that their recipients' routes name, of which a [`sink::worker::Worker`] takes batches of
+//! [`handoff::delivery::Delivery`]. What became of them goes back, for senders who wait for it. An embedder takes deliveries itself with
+//! [`engine::Engine::start_with_consumers`], or brings intakes of its own with [`engine::Engine::start_with`].
 //!
 //! # Layers
 //!
@@ -22,20 +27,20 @@
 //! |---|---|---|
 //! | [`limits`] | every bound, with its reason | anything |
 //! | `mutant` | deliberate bugs that the simulation must see (test builds; nothing elsewhere) | what they are in |
-//! | [`mail`] | addresses, envelope, id and trace fields of a message | any protocol |
+//! | [`mail`] | addresses, envelope, id, trace fields and manifest of a message | any protocol |
 //! | [`smtp`] | the protocol, without I/O | sockets, clocks, policy, sinks |
 //! | [`protocol`] | PROXY headers, XCLIENT, QMQP: what may stand around or in place of SMTP | sockets, who is trusted |
 //! | [`policy`] | decisions, and the scope that a connection is held to | sockets, threads, files |
 //! | [`metrics`] | counters and histograms of a shard, and their report | who reads them |
-//! | [`memory`] | memory that the kernel writes | what is in it |
-//! | [`handoff`] | how things pass between threads | what passes |
+//! | [`memory`] | memory that the kernel, or another thread, reads or writes | what is in it |
+//! | [`handoff`] | how mail and orders pass between threads | sockets, files, what a consumer does with mail |
 //! | [`reactor`] | the cut to the kernel, the ring behind it, sockets that listen and connect, timers | SMTP, connections |
 //! | `simulation` | the same cut without a kernel (test builds) | SMTP |
 //! | [`tls`] | the seam between the socket's octets and plain text | sockets |
-//! | [`sink`] | where accepted mail goes | sessions, sockets |
+//! | [`sink`] | where accepted mail goes: maildir, blackhole; and the log of deliveries | shards, sessions, sockets |
 //! | [`config`] | TOML → plan | how a plan is run |
 //! | [`shard`] | one core and the turn of its loop | of other shards: all but how many connections they have |
-//! | [`engine`] | starts, reloads, asks and stops shards | signals, process limits, logs |
+//! | [`engine`] | starts, reloads, asks and stops shards and sinks; the data directory | signals, process limits |
 //!
 //! The binary's `cli` is beyond them all, and so is the simulation of many seeds (`tests/simulation`). `spool` and `service` of the design come with their issues.
 //!
@@ -47,6 +52,8 @@
 //! * **Received octets live for one turn.** They are parsed where they lie; what a session cannot take is copied once,
 //!   counted and bounded, and its receive is cancelled.
 //! * **One send for a connection is under way, ever**: two are reordered when the first has to wait.
+//! * **A 250 means what its listener's durability says**: discarded, in the queue of each of its sinks, or delivered by them.
+//! * **A message is handed on with its memory**: one copy of each octet, which the last of its consumers gives back.
 //! * **A message never crosses shards.** A new connection may, before it is greeted, to one that has fewer ([`shard::balance`]).
 //! * **A slot is freed when nothing is in flight for it**; a token carries the generation of its owner.
 //! * **Every bound is in [`limits`]**; reaching it is counted and answered.
