@@ -35,7 +35,8 @@ impl Plan {
             ),
             row("drain at stop", milliseconds(limits::DRAIN_MS)),
         ];
-        if self.hands_off() {
+        // A sink runs from the start, used or not: a reload can give it mail.
+        if !self.sinks().is_empty() {
             let file = |path: &Path| format!("{}, {} at most", path.display(), bytes(self.log().deliveries_bytes));
             let memory = (limits::BLOCKS * limits::BLOCK_OCTETS) as u64;
             rows.extend([

@@ -216,7 +216,7 @@ impl Plan {
         self.sink_threads
     }
 
-    /// The directory of what the engine keeps. Only a plan that [hands mail off](Self::hands_off) has a use for it.
+    /// The directory of what the engine keeps. Only a plan with sinks has a use for it.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
