@@ -6,10 +6,10 @@
 //! consumer does. `cargo bench --bench handoff` ends with the ratios of P16, the medians of pairs of runs that take turns;
 //! `-- --test` only checks, at small size.
 //!
-//! What was tried (time ÷ rtrb's in batches of 32 and 256, 2 vCPUs, medians): as it is 0.92 to 0.99 for 128 octets, 0.74 to 1.03
-//! for 8. Pushed one by one 1.26 and 1.27; 3.8 and 3.2, because the index goes through memory for each. Moved out item by
-//! item instead of by one copy: the same for 128 octets, 0.99 and 1.16 for 8. Who is faster than the other side finds the
-//! ring empty or full, and asks for its index again and again: that costs more than all the rest.
+//! What was tried (time ÷ rtrb's in batches of 32 and 256, 2 vCPUs, medians): as it is 0.92 to 1.00 for 128 octets, 0.74 to
+//! 1.17 for 8, by what else ran. Pushed one by one 1.26 and 1.27; 3.8 and 3.2, because the index goes through memory for each.
+//! Moved out item by item instead of by one copy: the same for 128 octets, 0.99 and 1.16 for 8. Who is faster than the other
+//! side finds the ring empty or full, and asks for its index again and again: that costs more than all the rest.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -257,7 +257,7 @@ mod this_sees {
     }
 
     #[test]
-    #[should_panic]
+    #[should_panic = "Causality violation"]
     fn one_item_more_than_there_is_room_for() {
         all_are_taken_in_order::<FillsOver>(2, By::One);
     }
