@@ -366,7 +366,8 @@ impl Engine {
 
     fn report_now(&self) -> Report {
         let counters = self.shards.iter().map(|shard| &**shard.counters);
-        Report::new(self.started.elapsed().as_secs_f64(), counters, &self.histograms).with_sinks(self.workers.reports())
+        Report::new(self.started.elapsed().as_secs_f64(), counters, &self.histograms)
+            .with_sinks(self.workers.reports(), self.workers.log_counts())
     }
 
     /// The sum of one counter over all shards, without asking them.
@@ -436,8 +437,8 @@ impl Engine {
                 self.histograms.add(&histograms);
             }
         }
-        let sinks = std::mem::take(&mut self.workers).join();
-        Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms).with_sinks(sinks)
+        let (sinks, log) = std::mem::take(&mut self.workers).join();
+        Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms).with_sinks(sinks, log)
     }
 }
 

@@ -15,11 +15,11 @@ use crate::handoff::exchange::{ExchangeOptions, connect};
 use crate::handoff::gather::Gather;
 use crate::handoff::sleep::Bell;
 use crate::limits;
-use crate::metrics::report::SinkReport;
+use crate::metrics::report::{Number, SinkReport};
 use crate::metrics::sinks::SinkFigures;
 use crate::sink::Sink;
 use crate::sink::blackhole::Blackhole;
-use crate::sink::log::{DeliveryLog, Target};
+use crate::sink::log::{Counts, DeliveryLog, Target};
 use crate::sink::maildir::Maildir;
 use crate::sink::worker::Worker;
 
@@ -121,8 +121,13 @@ impl Workers {
         self.figures.iter().map(report).collect()
     }
 
-    /// Waits for their end; gives what they did. One that hangs in its sink is left to hang when it was told to end at once.
-    pub(super) fn join(mut self) -> Vec<SinkReport> {
+    /// What the log came to.
+    pub(super) fn log_counts(&self) -> Vec<Number> {
+        self.log.as_ref().map_or_else(Vec::new, |log| numbers(log.handle().counts()))
+    }
+
+    /// Waits for their end; gives what they did, and what the log came to. One that hangs in its sink is left to hang when it was told to end at once.
+    pub(super) fn join(mut self) -> (Vec<SinkReport>, Vec<Number>) {
         let (begun, patience) = (Instant::now(), Duration::from_millis(limits::HURRY_MS));
         for thread in std::mem::take(&mut self.threads) {
             let is_given_up = || self.hurry.load(Ordering::Relaxed) && begun.elapsed() > patience;
@@ -134,9 +139,13 @@ impl Workers {
                 let _ = thread.join();
             }
         }
-        if let Some(log) = self.log.take() {
-            log.close();
-        }
-        self.reports()
+        let counts = self.log.take().map_or_else(Vec::new, |log| numbers(log.close()));
+        (self.reports(), counts)
     }
+}
+
+fn numbers(counts: Counts) -> Vec<Number> {
+    let Counts { lines_written, lines_lost, write_errors } = counts;
+    let named = [("lines_written", lines_written), ("lines_lost", lines_lost), ("write_errors", write_errors)];
+    named.map(|(name, value)| Number { name, value }).into()
 }

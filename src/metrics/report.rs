@@ -25,6 +25,8 @@ pub struct Report {
     pub histograms: Vec<Quantiles>,
     /// What the sinks did, each of all its threads together.
     pub sinks: Vec<SinkReport>,
+    /// What the log of deliveries came to; empty if there is none.
+    pub delivery_log: Vec<Number>,
 }
 
 /// What a sink did.
@@ -136,12 +138,12 @@ impl Report {
         let histograms =
             histograms.each().into_iter().map(|(name, histogram)| Quantiles::of(name, histogram)).collect();
         let shards = values.into_iter().map(|shard| shard.into_iter().map(|(_, value)| value).collect()).collect();
-        Self { uptime_s, totals, shards, replies, histograms, sinks: Vec::new() }
+        Self { uptime_s, totals, shards, replies, histograms, sinks: Vec::new(), delivery_log: Vec::new() }
     }
 
-    /// With what the sinks did.
-    pub fn with_sinks(self, sinks: Vec<SinkReport>) -> Self {
-        Self { sinks, ..self }
+    /// With what the sinks did, and their log.
+    pub fn with_sinks(self, sinks: Vec<SinkReport>, delivery_log: Vec<Number>) -> Self {
+        Self { sinks, delivery_log, ..self }
     }
 
     /// The sum of a figure over all sinks.
@@ -219,6 +221,9 @@ impl Report {
                 let [p50, p99, max] = [p50, p99, max].map(|delay_ms| time(delay_ms.saturating_mul(1_000_000)));
                 line(format_args!("    {:<32} {:>16}  p99 {p99}, at most {max}", "delay, median", p50));
             }
+        }
+        for number in self.delivery_log.iter().filter(|number| number.value > 0) {
+            line(format_args!("  {:<34} {:>16}", format!("delivery log, {}", number.name), grouped(number.value)));
         }
         table
     }
