@@ -131,6 +131,8 @@ impl Pattern {
 fn refuse_lookalikes(text: &str) -> Result<(), BadPattern> {
     let wrong = |wrong, right: String| Err(BadPattern { wrong, right });
     let example = |domain| if str::len(domain) <= DOMAIN_OCTETS { domain } else { "example.net" };
+    // A dot at the end does not count.
+    let text = text.strip_suffix('.').unwrap_or(text);
     if text.eq_ignore_ascii_case("ALL") {
         return wrong("is a word in the wrong case", "everyone is \"ALL\"".into());
     }
@@ -263,6 +265,7 @@ mod tests {
             ("a@b c", "has no domain", "\"ALL\""),
             ("ok.test/x", "has no domain", "\"ALL\""),
             ("all", "wrong case", "\"ALL\""),
+            ("ALL.", "wrong case", "\"ALL\""),
             ("All", "wrong case", "\"ALL\""),
             ("*", "is a wildcard", "\"ALL\""),
             ("*.ok.test", "has a wildcard", "\".ok.test\""),
