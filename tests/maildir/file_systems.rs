@@ -1,0 +1,167 @@
+//! File systems that are full, turn read-only, break, or are gone (RELIABILITY F1 to F4, F35): mail is refused for now, with the path
+//! and the error; nothing that is not whole is seen; and mail comes again when the fault is over.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ringmx::handoff::delivery::Verdict;
+use ringmx::smtp::reply::Reply;
+
+use super::namespace::is_inside;
+use super::post::{deliver, maildir};
+use crate::directory::Directory;
+use crate::machine::run;
+
+fn mount(arguments: &[&str], at: &Path) {
+    fs::create_dir_all(at).expect("it can be made");
+    let at = at.to_str().expect("a path of ours");
+    run(&[&["mount"], arguments, &[at]].concat(), "", "mount").expect("it can be mounted in a namespace of ours");
+}
+
+fn all_ok(verdicts: &[Verdict]) -> bool {
+    verdicts.iter().all(Result::is_ok)
+}
+
+/// All are refused with this reply, for this reason.
+#[track_caller]
+fn refused(verdicts: &[Verdict], reply: Reply, wanted: &str) {
+    assert!(!verdicts.is_empty());
+    for verdict in verdicts {
+        let refusal = verdict.as_ref().expect_err("it is refused");
+        assert!(refusal.reply == reply && refusal.why.contains(wanted), "{refusal:?}");
+    }
+}
+
+/// Names in a directory; none if it is not there.
+fn names(directory: PathBuf) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.map(|entry| entry.expect("it can be read").file_name().into_string().expect("a name of ours")).collect()
+}
+
+/// What is in `new` is whole, as many as were taken, and nothing lies in `tmp`.
+#[track_caller]
+fn expect_whole(mail: &Path, local_part: &str, taken: usize, content: &[u8]) {
+    let new = mail.join(local_part).join("new");
+    let names_in_new = names(new.clone());
+    assert_eq!(names_in_new.len(), taken);
+    for name in names_in_new {
+        assert!(fs::read(new.join(&name)).expect("it can be read").ends_with(content), "{name}");
+    }
+    assert_eq!(names(mail.join(local_part).join("tmp")), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_file_system() {
+    if !is_inside("a_full_file_system") {
+        return;
+    }
+    let directory = Directory::new();
+    let mail = directory.path().join("mail");
+    mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &mail);
+    let mut maildir = maildir(&mail, "{local}");
+    let content = [b'x'; 100_000];
+    let verdicts = deliver(&mut maildir, &["a"; 20], &content, 0);
+    let (taken, rest): (Vec<Verdict>, Vec<Verdict>) = verdicts.into_iter().partition(Result::is_ok);
+    assert!((5..12).contains(&taken.len()), "{}", taken.len());
+    refused(&rest, Reply::InsufficientStorage, "cannot write the file: No space left on device");
+    expect_whole(&mail, "a", taken.len(), &content);
+    // A reader deletes one.
+    fs::remove_file(mail.join("a/new").join(&names(mail.join("a/new"))[0])).expect("it is there");
+    assert!(all_ok(&deliver(&mut maildir, &["a"], &content, 100)));
+    expect_whole(&mail, "a", taken.len(), &content);
+}
+
+#[test]
+fn no_inodes_left() {
+    if !is_inside("no_inodes_left") {
+        return;
+    }
+    let directory = Directory::new();
+    let mail = directory.path().join("mail");
+    mount(&["-t", "tmpfs", "-o", "nr_inodes=12", "tmpfs"], &mail);
+    let mut maildir = maildir(&mail, "{local}");
+    // The root, four directories, and what is left.
+    let verdicts = deliver(&mut maildir, &["a"; 12], b"x", 0);
+    let (taken, rest): (Vec<Verdict>, Vec<Verdict>) = verdicts.into_iter().partition(Result::is_ok);
+    assert!((1..8).contains(&taken.len()), "{}", taken.len());
+    refused(&rest, Reply::InsufficientStorage, "cannot create the file: No space left on device");
+    refused(
+        &deliver(&mut maildir, &["b"], b"x", 50),
+        Reply::InsufficientStorage,
+        "cannot make the directory: No space",
+    );
+    expect_whole(&mail, "a", taken.len(), b"x");
+}
+
+#[test]
+fn a_file_system_that_turns_read_only() {
+    if !is_inside("a_file_system_that_turns_read_only") {
+        return;
+    }
+    let directory = Directory::new();
+    let mail = directory.path().join("mail");
+    mount(&["-t", "tmpfs", "tmpfs"], &mail);
+    let mut maildir = maildir(&mail, "{local}");
+    for local_parts in [&["a"][..], &["a"; 9]] {
+        let first = 100 * local_parts.len() as u64;
+        assert!(all_ok(&deliver(&mut maildir, local_parts, b"x", first)));
+        mount(&["-o", "remount,ro"], &mail);
+        let verdicts = deliver(&mut maildir, local_parts, b"x", first + 50);
+        refused(&verdicts, Reply::DeliveryFailed, "cannot create the file: Read-only file system");
+        refused(
+            &deliver(&mut maildir, &["new"], b"x", 1),
+            Reply::DeliveryFailed,
+            "new: cannot make the directory: Read-only",
+        );
+        mount(&["-o", "remount,rw"], &mail);
+    }
+    expect_whole(&mail, "a", 10, b"x");
+}
+
+/// What lies beneath a mount point is not where mail belongs.
+#[test]
+fn a_file_system_that_is_gone() {
+    if !is_inside("a_file_system_that_is_gone") {
+        return;
+    }
+    let directory = Directory::new();
+    let mail = directory.path().join("mail");
+    mount(&["-t", "tmpfs", "tmpfs"], &mail);
+    let mut maildir = maildir(&mail, "{local}");
+    assert!(all_ok(&deliver(&mut maildir, &["a"], b"x", 0)));
+    run(&["umount", "--lazy", mail.to_str().expect("a path of ours")], "", "mount").expect("it can be unmounted");
+    let verdicts = deliver(&mut maildir, &["a"; 5], b"x", 1);
+    refused(&verdicts, Reply::DeliveryFailed, "mail: is on another file system than when the sink was started");
+    assert_eq!(names(mail), Vec::<String>::new());
+}
+
+/// A loop device whose own file has no room: what the file system took into the page cache cannot be written, and the sync tells.
+/// Nobody in that wave is told that the message is safe, whether files are synced each or as a whole.
+#[test]
+fn an_error_of_the_device_fails_the_sync() {
+    if !is_inside("an_error_of_the_device_fails_the_sync") {
+        return;
+    }
+    for (count, content) in [(1, vec![b'x'; 6 << 20]), (8, vec![b'x'; 1 << 20])] {
+        let directory = Directory::new();
+        let (store, mail) = (directory.path().join("store"), directory.path().join("mail"));
+        mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], &store);
+        let image = store.join("image");
+        let file = fs::File::create(&image).expect("there is room for nothing");
+        file.set_len(64 << 20).expect("it takes no room");
+        let image = image.to_str().expect("a path of ours");
+        // Tables are written when they are needed, so that the image begins small.
+        let make = ["mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image];
+        run(&make, "", "e2fsprogs").expect("a file system can be made");
+        mount(&["-o", "loop", image], &mail);
+        let mut maildir = maildir(&mail, "{local}");
+        let verdicts = deliver(&mut maildir, &vec!["a"; count], &content, 0);
+        let wanted = "cannot sync what was delivered together: ";
+        for verdict in &verdicts {
+            let refusal = verdict.as_ref().expect_err("nothing is safe");
+            assert!((400..500).contains(&refusal.reply.code()) && refusal.why.contains(wanted), "{count}: {refusal:?}");
+        }
+        assert_eq!((names(mail.join("a/new")).len(), names(mail.join("a/tmp")).len()), (0, 0), "{count}");
+        run(&["umount", "--lazy", mail.to_str().expect("a path of ours")], "", "mount").expect("it can be unmounted");
+    }
+}
