@@ -2,15 +2,16 @@
 //! and the error; nothing that is not whole is seen; and mail comes again when the fault is over.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ringmx::handoff::delivery::Verdict;
 use ringmx::smtp::reply::Reply;
 
-use super::namespace::is_inside;
-use super::post::{deliver, maildir};
+use super::namespace::{MOUNTS, NOBODY, is_inside};
+use super::post::{self, deliver, maildir};
 use crate::directory::Directory;
-use crate::machine::run;
+use crate::machine::{needed, run};
 
 fn mount(arguments: &[&str], at: &Path) {
     fs::create_dir_all(at).expect("it can be made");
@@ -52,7 +53,7 @@ fn expect_whole(mail: &Path, local_part: &str, taken: usize, content: &[u8]) {
 
 #[test]
 fn a_full_file_system() {
-    if !is_inside("a_full_file_system") {
+    if !is_inside("a_full_file_system", MOUNTS) {
         return;
     }
     let directory = Directory::new();
@@ -73,7 +74,7 @@ fn a_full_file_system() {
 
 #[test]
 fn no_inodes_left() {
-    if !is_inside("no_inodes_left") {
+    if !is_inside("no_inodes_left", MOUNTS) {
         return;
     }
     let directory = Directory::new();
@@ -95,7 +96,7 @@ fn no_inodes_left() {
 
 #[test]
 fn a_file_system_that_turns_read_only() {
-    if !is_inside("a_file_system_that_turns_read_only") {
+    if !is_inside("a_file_system_that_turns_read_only", MOUNTS) {
         return;
     }
     let directory = Directory::new();
@@ -121,7 +122,7 @@ fn a_file_system_that_turns_read_only() {
 /// What lies beneath a mount point is not where mail belongs.
 #[test]
 fn a_file_system_that_is_gone() {
-    if !is_inside("a_file_system_that_is_gone") {
+    if !is_inside("a_file_system_that_is_gone", MOUNTS) {
         return;
     }
     let directory = Directory::new();
@@ -139,7 +140,7 @@ fn a_file_system_that_is_gone() {
 /// Nobody in that wave is told that the message is safe, whether files are synced each or as a whole.
 #[test]
 fn an_error_of_the_device_fails_the_sync() {
-    if !is_inside("an_error_of_the_device_fails_the_sync") {
+    if !is_inside("an_error_of_the_device_fails_the_sync", MOUNTS) {
         return;
     }
     for (count, content) in [(1, vec![b'x'; 6 << 20]), (8, vec![b'x'; 1 << 20])] {
@@ -153,7 +154,11 @@ fn an_error_of_the_device_fails_the_sync() {
         // Tables are written when they are needed, so that the image begins small.
         let make = ["mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image];
         run(&make, "", "e2fsprogs").expect("a file system can be made");
-        mount(&["-o", "loop", image], &mail);
+        fs::create_dir(&mail).expect("it can be made");
+        let mounted = run(&["mount", "-o", "loop", image, mail.to_str().expect("a path of ours")], "", "mount");
+        if needed("a loop device", mounted).is_none() {
+            return;
+        }
         let mut maildir = maildir(&mail, "{local}");
         let verdicts = deliver(&mut maildir, &vec!["a"; count], &content, 0);
         let wanted = "cannot sync what was delivered together: ";
@@ -164,4 +169,39 @@ fn an_error_of_the_device_fails_the_sync() {
         assert_eq!((names(mail.join("a/new")).len(), names(mail.join("a/tmp")).len()), (0, 0), "{count}");
         run(&["umount", "--lazy", mail.to_str().expect("a path of ours")], "", "mount").expect("it can be unmounted");
     }
+}
+
+/// A maildir that this process may not write to, or not read, fails alone.
+#[test]
+fn permission_denied() {
+    if !is_inside("permission_denied", NOBODY) {
+        return;
+    }
+    let directory = Directory::new();
+    let mut maildir = maildir(directory.path(), "{local}");
+    let local_parts = ["tmp", "new", "all", "good"];
+    assert!(all_ok(&deliver(&mut maildir, &local_parts, b"x", 0)));
+    let set = |path: &str, mode: u32| {
+        let path = directory.path().join(path);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    for (path, mode) in [("tmp/tmp", 0o500), ("new/new", 0o500), ("all", 0)] {
+        set(path, mode);
+    }
+    for first in [100, 200] {
+        let verdicts = deliver(&mut maildir, &local_parts, b"x", first);
+        refused(&verdicts[..1], Reply::DeliveryFailed, "cannot create the file: Permission denied");
+        refused(&verdicts[1..2], Reply::DeliveryFailed, "cannot rename the file into place: Permission denied");
+        assert_eq!(verdicts[3], Ok(()));
+        // Those who find it closed say so; the descriptors of before still lead there.
+        maildir = post::maildir(directory.path(), "{local}");
+        let verdicts = deliver(&mut maildir, &["all"], b"x", first + 50);
+        refused(&verdicts, Reply::DeliveryFailed, "all: cannot open the maildir: Permission denied");
+    }
+    for (path, mode) in [("tmp/tmp", 0o700), ("new/new", 0o700), ("all", 0o700)] {
+        set(path, mode);
+    }
+    assert!(all_ok(&deliver(&mut maildir, &local_parts, b"x", 300)));
+    expect_whole(directory.path(), "good", 4, b"x");
+    expect_whole(directory.path(), "new", 2, b"x");
 }
