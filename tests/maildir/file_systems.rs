@@ -13,8 +13,23 @@ use super::post::{self, deliver, maildir};
 use crate::directory::Directory;
 use crate::machine::{needed, run};
 
-fn mount(arguments: &[&str], at: &Path) {
+/// Unmounted when it is dropped, so that the directory can be removed.
+struct Mounted<'p>(&'p Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // It may be done already.
+        let _ = run(&["umount", "--lazy", self.0.to_str().expect("a path of ours")], "", "mount");
+    }
+}
+
+fn mount<'p>(arguments: &[&str], at: &'p Path) -> Mounted<'p> {
     fs::create_dir_all(at).expect("it can be made");
+    remount(arguments, at);
+    Mounted(at)
+}
+
+fn remount(arguments: &[&str], at: &Path) {
     let at = at.to_str().expect("a path of ours");
     run(&[&["mount"], arguments, &[at]].concat(), "", "mount").expect("it can be mounted in a namespace of ours");
 }
@@ -58,7 +73,7 @@ fn a_full_file_system() {
     }
     let directory = Directory::new();
     let mail = directory.path().join("mail");
-    mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &mail);
+    let _mounted = mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &mail);
     let mut maildir = maildir(&mail, "{local}");
     let content = [b'x'; 100_000];
     let verdicts = deliver(&mut maildir, &["a"; 20], &content, 0);
@@ -79,7 +94,7 @@ fn no_inodes_left() {
     }
     let directory = Directory::new();
     let mail = directory.path().join("mail");
-    mount(&["-t", "tmpfs", "-o", "nr_inodes=12", "tmpfs"], &mail);
+    let _mounted = mount(&["-t", "tmpfs", "-o", "nr_inodes=12", "tmpfs"], &mail);
     let mut maildir = maildir(&mail, "{local}");
     // The root, four directories, and what is left.
     let verdicts = deliver(&mut maildir, &["a"; 12], b"x", 0);
@@ -101,12 +116,12 @@ fn a_file_system_that_turns_read_only() {
     }
     let directory = Directory::new();
     let mail = directory.path().join("mail");
-    mount(&["-t", "tmpfs", "tmpfs"], &mail);
+    let _mounted = mount(&["-t", "tmpfs", "tmpfs"], &mail);
     let mut maildir = maildir(&mail, "{local}");
     for local_parts in [&["a"][..], &["a"; 9]] {
         let first = 100 * local_parts.len() as u64;
         assert!(all_ok(&deliver(&mut maildir, local_parts, b"x", first)));
-        mount(&["-o", "remount,ro"], &mail);
+        remount(&["-o", "remount,ro"], &mail);
         let verdicts = deliver(&mut maildir, local_parts, b"x", first + 50);
         refused(&verdicts, Reply::DeliveryFailed, "cannot create the file: Read-only file system");
         refused(
@@ -114,7 +129,7 @@ fn a_file_system_that_turns_read_only() {
             Reply::DeliveryFailed,
             "new: cannot make the directory: Read-only",
         );
-        mount(&["-o", "remount,rw"], &mail);
+        remount(&["-o", "remount,rw"], &mail);
     }
     expect_whole(&mail, "a", 10, b"x");
 }
@@ -127,10 +142,10 @@ fn a_file_system_that_is_gone() {
     }
     let directory = Directory::new();
     let mail = directory.path().join("mail");
-    mount(&["-t", "tmpfs", "tmpfs"], &mail);
+    let mounted = mount(&["-t", "tmpfs", "tmpfs"], &mail);
     let mut maildir = maildir(&mail, "{local}");
     assert!(all_ok(&deliver(&mut maildir, &["a"], b"x", 0)));
-    run(&["umount", "--lazy", mail.to_str().expect("a path of ours")], "", "mount").expect("it can be unmounted");
+    drop(mounted);
     let verdicts = deliver(&mut maildir, &["a"; 5], b"x", 1);
     refused(&verdicts, Reply::DeliveryFailed, "mail: is on another file system than when the sink was started");
     assert_eq!(names(mail), Vec::<String>::new());
@@ -146,7 +161,7 @@ fn an_error_of_the_device_fails_the_sync() {
     for (count, content) in [(1, vec![b'x'; 6 << 20]), (8, vec![b'x'; 1 << 20])] {
         let directory = Directory::new();
         let (store, mail) = (directory.path().join("store"), directory.path().join("mail"));
-        mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], &store);
+        let _store = mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], &store);
         let image = store.join("image");
         let file = fs::File::create(&image).expect("there is room for nothing");
         file.set_len(64 << 20).expect("it takes no room");
@@ -159,6 +174,7 @@ fn an_error_of_the_device_fails_the_sync() {
         if needed("a loop device", mounted).is_none() {
             return;
         }
+        let _mail = Mounted(&mail);
         let mut maildir = maildir(&mail, "{local}");
         let verdicts = deliver(&mut maildir, &vec!["a"; count], &content, 0);
         let wanted = "cannot sync what was delivered together: ";
@@ -167,7 +183,6 @@ fn an_error_of_the_device_fails_the_sync() {
             assert!((400..500).contains(&refusal.reply.code()) && refusal.why.contains(wanted), "{count}: {refusal:?}");
         }
         assert_eq!((names(mail.join("a/new")).len(), names(mail.join("a/tmp")).len()), (0, 0), "{count}");
-        run(&["umount", "--lazy", mail.to_str().expect("a path of ours")], "", "mount").expect("it can be unmounted");
     }
 }
 
