@@ -61,6 +61,38 @@ pub enum Mutant {
     SumsAbortedContent,
     /// A client that half-closes loses the replies that wait for an answer.
     ForgetsHalfClosed,
+    /// A letter is put into its queue twice.
+    PostsTwice,
+    /// What was put into a queue in a turn is not published.
+    ForgetsToPublish,
+    /// A letter for which there was no room is dropped when there is, and its sender is told that it is there.
+    ForgetsParked,
+    /// A sender is told that its message is in all queues when there was no room in one.
+    AcceptsBeforePosted,
+    /// A letter for which there was no room is posted though its sender was told to come again.
+    KeepsGivenUp,
+    /// A consumer is given what its sender was told to come again with.
+    DeliversGivenUp,
+    /// A delivery that is let go of without a word does not come again.
+    LosesReturned,
+    /// What a sink says of its recipients is taken for what it says of the first ones.
+    MixesVerdicts,
+    /// A word that is not final is kept.
+    KeepsRefusalForNow,
+    /// A lease on a message's memory is not given back.
+    LeaksLease,
+    /// What is broken off keeps its memory.
+    KeepsMemoryOfAborted,
+    /// A shard that sleeps is not woken for what was acknowledged.
+    ForgetsToWake,
+    /// A shard does not look again before it sleeps.
+    SleepsOverNews,
+    /// Mail that nobody keeps waits for memory that it does not need.
+    HoldsBackDiscard,
+    /// A client that was made to wait for memory is forgotten.
+    ForgetsHeldBack,
+    /// A consumer that goes keeps what it had.
+    KeepsWhatConsumerHad,
 }
 
 impl Mutant {

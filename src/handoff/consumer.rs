@@ -17,6 +17,7 @@ use crate::handoff::link::{Link, Returned};
 use crate::handoff::ring::Taker;
 use crate::handoff::sleep;
 use crate::limits;
+use crate::mutant::Mutant;
 
 /// What comes from one shard.
 #[derive(Debug)]
@@ -150,7 +151,8 @@ impl Deliveries {
     /// Lets a letter out, unless its sender was told to come again with it.
     fn let_out(&mut self, line: usize, letter: Letter, out: &mut Vec<Delivery>) -> bool {
         let link = &self.lines[line].link;
-        if letter.awaited.is_some_and(|awaited| !link.home.waiting.has(awaited)) {
+        let is_given_up = letter.awaited.is_some_and(|awaited| !link.home.waiting.has(awaited));
+        if is_given_up && !Mutant::DeliversGivenUp.is_on() {
             self.given_up += 1;
             link.acknowledge(Letter { is_taken: true, ..letter });
             return false;
@@ -218,6 +220,9 @@ impl Deliveries {
 impl Drop for Deliveries {
     /// Nobody takes anything any more: shards give up what they have for it.
     fn drop(&mut self) {
+        if Mutant::KeepsWhatConsumerHad.is_on() {
+            return std::mem::forget(std::mem::take(&mut self.later));
+        }
         for Reverse(Later { line, letter, .. }) in self.later.drain() {
             self.lines[line].link.fail(letter);
         }

@@ -13,6 +13,7 @@ use crate::mail::address::Path;
 use crate::mail::envelope::RcptParameters;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
+use crate::mutant::Mutant;
 use crate::smtp::reply::Reply;
 
 /// What became of a message for one recipient.
@@ -189,10 +190,12 @@ impl Drop for Delivery {
         if !letter.verdicts.is_empty() && !letter.verdicts.iter().any(is_open) {
             return self.link.acknowledge(letter);
         }
+        let is_awaited = letter.awaited.is_some();
         let was_refused = letter.verdicts.iter().flatten().any(Result::is_err);
         for verdict in &mut letter.verdicts {
             // A word that is not final is not kept.
-            verdict.take_if(|verdict| verdict.as_ref().is_err_and(Refusal::is_temporary));
+            let is_final = is_awaited || Mutant::KeepsRefusalForNow.is_on();
+            verdict.take_if(|verdict| !is_final && verdict.as_ref().is_err_and(Refusal::is_temporary));
         }
         let delay = match (was_refused, letter.attempts) {
             (false, 0) => Duration::ZERO,

@@ -22,6 +22,7 @@ use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
 use crate::memory::slab::{Lease, Leases, Slab};
+use crate::mutant::Mutant;
 use crate::policy::decision::{Decision, Ticket};
 use crate::policy::scope::{Promise, Scope, Taking};
 use crate::smtp::reply::Reply;
@@ -118,6 +119,9 @@ impl Outlet {
             // Nobody waits for what its sink says: to be there is all.
             letter.awaited = None;
         }
+        if Mutant::PostsTwice.is_on() && letters.push(letter.twin()).is_ok() {
+            self.posted += 1;
+        }
         match letters.push(letter) {
             Ok(()) => {
                 self.posted += 1;
@@ -134,18 +138,21 @@ impl Outlet {
             return None;
         }
         let letter = self.parked.pop_front()?;
-        if letter.awaited.is_some_and(|awaited| !self.link.home.waiting.has(awaited)) {
+        let is_dead = letter.awaited.is_some_and(|awaited| !self.link.home.waiting.has(awaited));
+        if is_dead && !Mutant::KeepsGivenUp.is_on() {
             self.dead = self.dead.saturating_sub(1);
             return Some(None);
         }
         let awaited = letter.awaited.filter(|_| letter.promise == Promise::Memory);
-        self.put(letter);
+        if !Mutant::ForgetsParked.is_on() {
+            self.put(letter);
+        }
         Some(awaited)
     }
 
     /// Nobody waits any more for a letter that may be parked here.
     fn forget_parked(&mut self) {
-        if self.parked.is_empty() {
+        if self.parked.is_empty() || Mutant::KeepsGivenUp.is_on() {
             return;
         }
         self.dead += 1;
@@ -175,6 +182,7 @@ impl Outlet {
     /// The turn is over.
     fn publish(&mut self) {
         if std::mem::take(&mut self.is_news)
+            && !Mutant::ForgetsToPublish.is_on()
             && let Some(letters) = &mut self.letters
         {
             letters.publish();
@@ -319,7 +327,7 @@ impl Gather {
         content: &Leases,
     ) -> Decision {
         let has_room = routes.iter().all(|(route, _)| self.outlets[usize::from(route.0)].has_room());
-        let awaited = if promise == Promise::Memory && has_room {
+        let awaited = if promise == Promise::Memory && (has_room || Mutant::AcceptsBeforePosted.is_on()) {
             None
         } else {
             let unanswered = Unanswered {
@@ -418,7 +426,7 @@ impl Gather {
             let manifest = Manifest::decode(unanswered.manifest.octets()).expect("this process encoded it");
             unanswered.verdicts.resize(unanswered.recipients as usize, Ok(()));
             let of_route = manifest.envelope.recipients().zip(&mut unanswered.verdicts);
-            let of_route = of_route.filter(|(recipient, _)| recipient.route == route);
+            let of_route = of_route.filter(|(recipient, _)| recipient.route == route || Mutant::MixesVerdicts.is_on());
             for ((_, verdict), said) in of_route.zip(refusals) {
                 *verdict = said;
             }
@@ -475,7 +483,9 @@ impl Intake for Gather {
 
     #[inline]
     fn abort(&mut self, slot: u32) {
-        if let Some(open) = self.open.get_mut(slot as usize) {
+        if let Some(open) = self.open.get_mut(slot as usize)
+            && !Mutant::KeepsMemoryOfAborted.is_on()
+        {
             *open = None;
         }
     }
@@ -540,9 +550,10 @@ impl Intake for Gather {
         let has_news = |outlet: &Outlet| {
             outlet.link.has_done() || outlet.must_close() || (!outlet.parked.is_empty() && outlet.has_place())
         };
-        !self.outcomes.is_empty()
+        let finds = !self.outcomes.is_empty()
             || self.outlets.iter().any(has_news)
-            || (is_short && self.slab.octets() < self.octets_seen)
+            || (is_short && self.slab.octets() < self.octets_seen);
+        finds && !Mutant::SleepsOverNews.is_on()
     }
 
     fn withdraw_sleep(&mut self) {

@@ -35,6 +35,13 @@ pub(super) struct Letter {
 }
 
 impl Letter {
+    /// The same once more, for a mutant that needs two.
+    pub(super) fn twin(&self) -> Self {
+        let Self { id, route, awaited, promise, recipients, attempts, is_taken, .. } = *self;
+        let (manifest, content, verdicts) = (self.manifest.share(), self.content.share(), self.verdicts.clone());
+        Self { id, route, awaited, promise, recipients, attempts, manifest, content, verdicts, is_taken }
+    }
+
     /// What was said of a recipient.
     pub(super) fn verdict(&self, index: u32) -> Option<&Verdict> {
         static TAKEN: Verdict = Ok(());

@@ -15,6 +15,7 @@ use crate::handoff::clock::Clock;
 use crate::handoff::delivery::Refusal;
 use crate::handoff::letter::{Done, Letter, Waiting};
 use crate::handoff::sleep::Waker;
+use crate::mutant::Mutant;
 use crate::smtp::reply::Reply;
 
 /// What a shard shares with all of its consumers.
@@ -74,7 +75,11 @@ impl Link {
     /// A letter is done with: who waits for it hears what became of it.
     pub(super) fn acknowledge(&self, letter: Letter) {
         let Letter { awaited, route, verdicts, is_taken, manifest, content, .. } = letter;
-        drop((manifest, content));
+        drop(content);
+        if Mutant::LeaksLease.is_on() {
+            std::mem::forget(manifest.share());
+        }
+        drop(manifest);
         if let Some(awaited) = awaited {
             let all_took_it = is_taken || verdicts.iter().all(|verdict| matches!(verdict, Some(Ok(()))));
             let each = || verdicts.into_iter().map(|verdict| verdict.unwrap_or(Ok(()))).collect();
@@ -85,13 +90,17 @@ impl Link {
         self.acknowledged.fetch_add(1, Ordering::Release);
         // With its like where the shard looks again before it sleeps.
         fence(Ordering::SeqCst);
-        if awaited.is_some() || self.home.wants_room.load(Ordering::Relaxed) {
+        let is_wanted = awaited.is_some() || self.home.wants_room.load(Ordering::Relaxed);
+        if is_wanted && !Mutant::ForgetsToWake.is_on() {
             self.home.waker.wake();
         }
     }
 
     /// A letter comes to its consumer again.
     pub(super) fn give_back(&self, returned: Returned) {
+        if Mutant::LosesReturned.is_on() {
+            return;
+        }
         let queued = self.back.push(returned);
         debug_assert!(queued.is_ok(), "there is room for each letter");
         // With its like in `close`.

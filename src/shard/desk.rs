@@ -376,8 +376,8 @@ impl<T: Intake> Desk<T> {
     /// How far mail is held back that comes under this scope.
     pub fn level(&self, scope: &Scope) -> Level {
         match scope.taking {
-            Taking::Discard => self.pressure.level(),
-            Taking::HandOff(_) => self.pressure.level().max(self.handed_off.level()),
+            Taking::Discard if !Mutant::HoldsBackDiscard.is_on() => self.pressure.level(),
+            _ => self.pressure.level().max(self.handed_off.level()),
         }
     }
 

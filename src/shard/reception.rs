@@ -25,7 +25,9 @@ impl<I: Io, T: Intake> Shard<I, T> {
             return;
         }
         if held_back {
-            self.unarmed.push(slot);
+            if !(has_no_room && Mutant::ForgetsHeldBack.is_on()) {
+                self.unarmed.push(slot);
+            }
             return;
         }
         connection.receiving = Receiving::Armed;

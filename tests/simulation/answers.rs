@@ -1,9 +1,10 @@
 //! What policy and sink answer, and when: it follows from the seed and from what is asked, not from who asks first, so that
 //! the naive session hears the same.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::mail::address::Path;
+use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
 use crate::policy::decision::{Asked, Decision, Policy, Ticket};
 use crate::simulation::chance::Chance;
@@ -128,7 +129,7 @@ pub fn key(text: &str) -> String {
     text.split('>').next().unwrap_or_default().to_owned()
 }
 
-fn path(path: Path<'_>) -> String {
+pub fn path(path: Path<'_>) -> String {
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     key(&match path {
         Path::Null => "<>".to_owned(),
@@ -161,7 +162,12 @@ pub struct Deferred {
     pub answer: Answer,
 }
 
-/// The policy of every scope.
+/// Where the mail of a recipient goes, of so many sinks.
+pub fn route(about: &str, routes: usize) -> Route {
+    Route((hash(about) >> 7) as u16 % routes.max(1) as u16)
+}
+
+/// Who answers, whatever the scope.
 #[derive(Debug)]
 pub struct Clerk {
     pub answers: Answers,
@@ -173,6 +179,10 @@ impl Clerk {
     /// What the shard is told, of a policy or a sink.
     pub fn decide(&self, ticket: Ticket, point: Point, about: String, recipients: u32) -> Decision {
         let answer = self.answers.answer(point, &about, recipients);
+        self.give(ticket, point, about, answer)
+    }
+
+    fn give(&self, ticket: Ticket, point: Point, about: String, answer: Answer) -> Decision {
         match answer.when {
             When::Now => return Decision::Now(answer.outcome),
             When::After { delay_ms } => return Decision::After { delay_ms, outcome: answer.outcome },
@@ -183,12 +193,29 @@ impl Clerk {
     }
 }
 
-impl Policy for Clerk {
+/// The policy of a scope.
+#[derive(Debug)]
+pub struct DoorPolicy {
+    pub clerk: Arc<Clerk>,
+    /// Sinks that mail is handed off to; none where it is not.
+    pub routes: Option<usize>,
+}
+
+impl Policy for DoorPolicy {
     fn decide(&self, asked: &Asked<'_>) -> Decision {
-        match asked.question.point() {
+        let point = asked.question.point();
+        if point == Point::EndOfData {
             // The sink's to answer.
-            Point::EndOfData => Decision::Now(Outcome::Accept),
-            point => Self::decide(self, asked.ticket, point, about(&asked.question), 0),
+            return Decision::Now(Outcome::Accept);
         }
+        let about = about(&asked.question);
+        let mut answer = self.clerk.answers.answer(point, &about, 0);
+        if let Some(routes) = self.routes
+            && point == Point::Rcpt
+            && answer.outcome == Outcome::Accept
+        {
+            answer.outcome = Outcome::AcceptFor(route(&about, routes));
+        }
+        self.clerk.give(asked.ticket, point, about, answer)
     }
 }

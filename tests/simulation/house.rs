@@ -3,18 +3,20 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use crossbeam::utils::CachePadded;
 use ipnet::IpNet;
 
-use crate::handoff::intake::{Arrived, Intake};
+use crate::handoff::clock::Clock;
+use crate::handoff::exchange::{ExchangeOptions, connect};
 use crate::handoff::mailbox::{Receiver, Sender, mailbox};
 use crate::limits;
 use crate::metrics::counters::Counters;
-use crate::policy::decision::{Decision, Policy, Ticket};
-use crate::policy::scope::{Scope, Scopes, Taking};
+use crate::policy::decision::Ticket;
+use crate::policy::scope::{Scope, Scopes};
 use crate::reactor::io::{GroupId, ListenerId, Time};
 use crate::reactor::listening::Bind;
 use crate::shard::balance::{Load, Neighbours};
@@ -26,48 +28,15 @@ use crate::simulation::world::Network;
 use crate::smtp::session::{Outcome, Point};
 use crate::smtp::settings::Settings;
 
-use super::answers::{Clerk, When, about_end};
+use super::answers::{Clerk, DoorPolicy, When};
+use super::book::{self, Book};
 use super::client::Client;
+use super::ledger::{Handed, Ledger, Used, Watched};
 use super::scenario::{Order, Scenario, What};
+use super::sinks::Sinks;
 
 /// Turns after which a house that does not come to its end never will: many times the most that was seen.
 const STEPS_MOST: u64 = 400_000;
-
-/// A message that was handed to the sink.
-#[derive(Clone, Debug)]
-pub struct Handed {
-    pub slot: u32,
-    pub content: Vec<u8>,
-}
-
-/// Keeps everything.
-#[derive(Debug)]
-pub struct Ledger {
-    clerk: Arc<Clerk>,
-    open: BTreeMap<u32, Vec<u8>>,
-    handed: Rc<RefCell<Vec<Handed>>>,
-}
-
-impl Intake for Ledger {
-    fn content(&mut self, _scope: &Scope, slot: u32, piece: &[u8]) -> usize {
-        assert!(!piece.is_empty(), "a piece of content is never empty");
-        self.open.entry(slot).or_default().extend_from_slice(piece);
-        piece.len()
-    }
-
-    fn abort(&mut self, slot: u32) {
-        self.open.remove(&slot);
-    }
-
-    fn end(&mut self, arrived: &Arrived<'_>) -> Decision {
-        let Arrived { ticket, ended: message, .. } = *arrived;
-        let content = self.open.remove(&ticket.slot).unwrap_or_default();
-        assert_eq!(content.len() as u64, message.content_octets, "the content of {ticket:?}");
-        let about = about_end(message.content_octets, message.recipients);
-        self.handed.borrow_mut().push(Handed { slot: ticket.slot, content });
-        self.clerk.decide(ticket, Point::EndOfData, about, message.recipients)
-    }
-}
 
 /// An answer of somebody else, as it was planned and given.
 #[derive(Clone, Debug)]
@@ -96,6 +65,10 @@ pub struct Outcomes {
     /// Doors that were closed at some time.
     pub closed_doors: [bool; 2],
     pub was_forced: bool,
+    /// What was handed off.
+    pub book: Book,
+    /// Most octets of content that were held, in percent of what may be.
+    pub content_most: u64,
 }
 
 struct Due {
@@ -121,7 +94,8 @@ struct Neighbour {
 pub struct House<'s> {
     scenario: &'s Scenario,
     network: Network,
-    shard: Shard<SimulatedIo, Ledger>,
+    /// None when it has done.
+    shard: Option<Shard<SimulatedIo, Ledger>>,
     control: Sender<Message>,
     /// The other shard.
     neighbour: Neighbour,
@@ -144,6 +118,14 @@ pub struct House<'s> {
     held_most: u64,
     step: u64,
     was_forced: bool,
+    book: Rc<RefCell<Book>>,
+    sinks: Option<Rc<RefCell<Sinks>>>,
+    used: Option<Used>,
+    content_most: u64,
+    /// When sinks act.
+    sinks_chance: Chance,
+    /// Turns since all clients have gone, and there were letters still.
+    awaits_sinks: u64,
 }
 
 impl<'s> House<'s> {
@@ -153,11 +135,44 @@ impl<'s> House<'s> {
         if traces {
             network.start_trace();
         }
-        let (control, messages, _wake) = mailbox().expect("the system has descriptors");
+        let (control, messages, wake) = mailbox().expect("the system has descriptors");
         let counters = Arc::new(CachePadded::new(Counters::default()));
         let clerk = Arc::new(Clerk { answers: scenario.answers.clone(), deferred: Mutex::new(Vec::new()) });
         let handed = Rc::new(RefCell::new(Vec::new()));
-        let ledger = Ledger { clerk: Arc::clone(&clerk), open: BTreeMap::new(), handed: Rc::clone(&handed) };
+        let watched = scenario.hand_off.as_ref().map(|plan| {
+            let clock = Arc::new(AtomicU64::new(0));
+            let options = ExchangeOptions {
+                node: book::NODE,
+                epoch: book::EPOCH,
+                shards: vec![control.bell()],
+                consumers: vec![1; plan.sinks.len()],
+                blocks: plan.blocks,
+                block_octets: plan.block_octets,
+                letters: plan.letters,
+                clock: Clock::set_by(Arc::clone(&clock)),
+            };
+            let (gathers, deliveries) = connect(&options).expect("the system has descriptors");
+            let gather = gathers.into_iter().next().expect("there is one shard");
+            let deliveries = deliveries.into_iter().flatten().collect();
+            let book = Rc::new(RefCell::new(Book::new(plan.sinks.len(), plan.letters)));
+            let start = network.now();
+            let sinks = Sinks::new(&plan.sinks, deliveries, Rc::clone(&book), clock, &chance, start);
+            Watched {
+                used: Used(Rc::new(gather.watch())),
+                gather,
+                plan: plan.clone(),
+                sinks: Rc::new(RefCell::new(sinks)),
+                book,
+                bell: wake,
+                network: network.clone(),
+                is_short: BTreeMap::new(),
+                has_listened: false,
+            }
+        });
+        let book = watched.as_ref().map(|watched| Rc::clone(&watched.book)).unwrap_or_default();
+        let sinks = watched.as_ref().map(|watched| Rc::clone(&watched.sinks));
+        let used = watched.as_ref().map(|watched| watched.used.clone());
+        let ledger = Ledger { clerk: Arc::clone(&clerk), open: BTreeMap::new(), handed: Rc::clone(&handed), watched };
         let (to_neighbour, neighbour, _wake) = mailbox().expect("the system has descriptors");
         let loads: Arc<[CachePadded<Load>]> = (0..scenario.shards).map(|_| CachePadded::default()).collect();
         let mailboxes = [control.clone(), to_neighbour].into_iter().take(scenario.shards).collect();
@@ -170,7 +185,7 @@ impl<'s> House<'s> {
             session_octets: scenario.session_octets,
         };
         let start = network.now();
-        let shard = Shard::new(SimulatedIo::new(network.clone(), scenario.seed), ledger, options);
+        let shard = Some(Shard::new(SimulatedIo::new(network.clone(), scenario.seed), ledger, options));
         let mut house = Self {
             scenario,
             shard,
@@ -195,6 +210,12 @@ impl<'s> House<'s> {
             held_most: 0,
             step: 0,
             was_forced: false,
+            book,
+            sinks,
+            used,
+            content_most: 0,
+            sinks_chance: chance.of("sinks act", 0),
+            awaits_sinks: 0,
         };
         house.swap([true; 2]);
         house
@@ -214,7 +235,8 @@ impl<'s> House<'s> {
             }
             self.act();
             self.network.set_next_event(self.next_event());
-            let turn = self.shard.turn().map_err(|errno| format!("a turn fails: {errno}"))?;
+            let shard = self.shard.as_mut().expect("it has not done");
+            let turn = shard.turn().map_err(|errno| format!("a turn fails: {errno}"))?;
             self.look_around()?;
             if turn == Turn::Done {
                 break;
@@ -228,7 +250,10 @@ impl<'s> House<'s> {
                 break;
             }
         }
+        self.close_sinks()?;
         Ok(Outcomes {
+            book: self.book.take(),
+            content_most: self.content_most,
             clients: self.clients,
             handed: self.by_client,
             told: self.told,
@@ -242,9 +267,49 @@ impl<'s> House<'s> {
         })
     }
 
+    /// The shard is gone: who takes deliveries gets what is left, and then nothing holds memory any more.
+    fn close_sinks(&mut self) -> Result<(), String> {
+        let Some(sinks) = self.sinks.take() else { return Ok(()) };
+        self.shard = None;
+        let comes_to_end = sinks.borrow_mut().drain(self.network.now());
+        self.book.borrow_mut().close()?;
+        if !comes_to_end {
+            return Err("a consumer's end does not come".to_owned());
+        }
+        drop(sinks);
+        let used = self.used.as_ref().map_or(0, |used| (used.0)());
+        if used > 0 { Err(format!("{used} blocks of memory are held by nobody")) } else { Ok(()) }
+    }
+
+    /// Whether all that was handed off is delivered; sinks hurry from here on.
+    fn are_sinks_done(&mut self) -> bool {
+        let Some(sinks) = &self.sinks else { return true };
+        let hand_off = self.scenario.hand_off.as_ref().expect("there are sinks");
+        // Counted when the turn in which it came to that is over.
+        let is_empty = self.counters.handed_off.get() == 0
+            && self.counters.handed_off_octets.get() <= hand_off.block_octets as u64
+            && self.awaits_sinks > 1;
+        if !hand_off.awaits_sinks || is_empty {
+            return true;
+        }
+        self.awaits_sinks += 1;
+        sinks.borrow_mut().hurry();
+        if self.awaits_sinks == 2_000 {
+            let (letters, octets) = (self.counters.handed_off.get(), self.counters.handed_off_octets.get());
+            self.book.borrow_mut().faults.push(format!("{letters} letters and {octets} octets do not come back"));
+        }
+        false
+    }
+
     /// All that happens around the shard now.
     fn act(&mut self) {
         let now = self.network.now();
+        self.book.borrow_mut().step = self.step;
+        if let Some(sinks) = &self.sinks
+            && self.sinks_chance.percent(50)
+        {
+            sinks.borrow_mut().act(now);
+        }
         self.hand_back();
         // Who comes and what is ordered at one time may be in either order.
         let clients_first = self.scenario.seed.is_multiple_of(2);
@@ -270,7 +335,11 @@ impl<'s> House<'s> {
             self.clients_act();
         }
         let is_over = |client: &Client| client.is_over() || (client.id.is_none() && self.drained_at.is_some());
-        if self.orders.is_empty() && self.drained_at.is_none() && self.clients.iter().all(is_over) {
+        if self.orders.is_empty()
+            && self.drained_at.is_none()
+            && self.clients.iter().all(is_over)
+            && self.are_sinks_done()
+        {
             self.obey(What::Drain { patience_ms: self.scenario.patience_ms });
         }
     }
@@ -309,7 +378,9 @@ impl<'s> House<'s> {
         let orders = self.orders.last().map(|(at, _)| *at);
         let due = self.due.iter().map(|due| due.at).min();
         let clients = self.clients.iter().filter_map(Client::next_at).min();
-        [orders, due, clients].into_iter().flatten().min()
+        let now = self.network.now();
+        let sinks = self.sinks.as_ref().and_then(|sinks| sinks.borrow().next_at(now));
+        [orders, due, clients, sinks].into_iter().flatten().min()
     }
 
     fn tell(&self, message: Message) {
@@ -372,10 +443,13 @@ impl<'s> House<'s> {
                 settings: Settings::new(terms.terms.clone()),
                 timeouts: terms.timeouts,
                 proxy_timeout_ms: terms.proxy_timeout_ms,
-                taking: Taking::Discard,
+                taking: terms.taking,
                 sums_content: true,
                 served: None,
-                policy: Arc::clone(&self.clerk) as Arc<dyn Policy>,
+                policy: Arc::new(DoorPolicy {
+                    clerk: Arc::clone(&self.clerk),
+                    routes: self.scenario.hand_off.as_ref().map(|plan| plan.sinks.len()).filter(|_| terms.hands_off()),
+                }),
             };
             let trusted: Vec<IpNet> =
                 terms.trusts.then(|| "0.0.0.0/0".parse().expect("a netblock")).into_iter().collect();
@@ -413,6 +487,14 @@ impl<'s> House<'s> {
             if slots.len() != page.sessions.len() || slots.len() > self.clients.len() {
                 return Err(format!("a page lists {} sessions of {} clients", page.sessions.len(), self.clients.len()));
             }
+        }
+        self.book.borrow().first_fault()?;
+        if let (Some(used), Some(plan)) = (&self.used, &self.scenario.hand_off) {
+            let used = (used.0)();
+            if used > plan.blocks {
+                return Err(format!("{used} blocks of memory are in use, of {}", plan.blocks));
+            }
+            self.content_most = self.content_most.max(used as u64 * 100 / plan.blocks as u64);
         }
         self.was_forced |= self.drain_ends.is_some_and(|ends| now >= ends);
         self.held_most = self.held_most.max(self.counters.session_octets.get());

@@ -11,8 +11,10 @@ use crate::smtp::session::{Outcome, Point};
 use crate::smtp::settings::{Settings, Synchronization, Terms};
 
 use super::answers::{self, Answer, When, about_end};
+use super::book::Message;
 use super::client::{Client, Record};
-use super::house::{Handed, Outcomes, Told};
+use super::house::{Outcomes, Told};
+use super::ledger::Handed;
 use super::naive::{self, Asked, Run};
 use super::scenario::{DoorTerms, Reading, Scenario};
 
@@ -100,7 +102,7 @@ fn accounts(scenario: &Scenario, outcomes: &Outcomes, sum: Account) -> Result<()
     let nobody_left = heard_all && !sum.is_cut && !outcomes.was_forced;
     check(!nobody_left || replies == sum.replies, format!("{replies} replies are counted, {} were heard", sum.replies));
     check(
-        !nobody_left || scenario.answers.defer() || messages == sum.acknowledged,
+        !nobody_left || scenario.defers() || messages == sum.acknowledged,
         format!("{messages} messages are counted ({void} void), {} acknowledged", sum.acknowledged),
     );
     if let Some(drained_at) = outcomes.drained_at {
@@ -234,7 +236,7 @@ impl Bench<'_> {
     /// Whether all is right under what is assumed, or under more of it.
     fn search(&self, door: &DoorTerms, settings: &Settings, mut assumed: Assumed) -> Result<Account, String> {
         loop {
-            let (run, asked) = self.run(settings.terms(), &assumed);
+            let (run, asked) = self.run(door, settings.terms(), &assumed);
             let changes = match self.fits(door, settings, &run, &asked, &assumed) {
                 Ok(account) => return Ok(account),
                 Err(Misfit::Wrong(why)) => return Err(why),
@@ -251,8 +253,9 @@ impl Bench<'_> {
     }
 
     /// What the naive session does with all that the client sent.
-    fn run(&self, terms: &Terms, assumed: &Assumed) -> (Run, Vec<Question>) {
+    fn run(&self, door: &DoorTerms, terms: &Terms, assumed: &Assumed) -> (Run, Vec<Question>) {
         let mut asked = Vec::new();
+        let mut messages = 0;
         let mut policy = |one: &Asked| {
             let recipients = recipients(one);
             let about = match one.point {
@@ -263,6 +266,10 @@ impl Bench<'_> {
             };
             let answer = match one.point {
                 Point::Xclient => xclient(one),
+                Point::EndOfData if door.hands_off() => {
+                    messages += 1;
+                    self.handed_off(messages - 1)
+                }
                 point => self.scenario.answers.answer(point, &about, recipients),
             };
             let outcome = match assumed.replies.get(&asked.len()) {
@@ -385,8 +392,17 @@ impl Bench<'_> {
                 changes.push(Change::Reply(at, Reply::AnswerTimeout));
             }
             let is_tight = self.scenario.session_octets < 1 << 20;
-            if question.point == Point::Mail && starts(Reply::NoMemory) && is_tight {
+            let is_full = door.hands_off() && self.outcomes.content_most >= 80;
+            if question.point == Point::Mail && starts(Reply::NoMemory) && (is_tight || is_full) {
                 changes.push(Change::Reply(at, Reply::NoMemory));
+            }
+            let has_no_room = || {
+                let refused = &self.outcomes.book.refused_routes;
+                let route = answers::route(&question.about, refused.len());
+                door.hands_off() && refused.get(usize::from(route.0)) == Some(&true)
+            };
+            if question.point == Point::Rcpt && starts(Reply::InsufficientStorage) && has_no_room() {
+                changes.push(Change::Reply(at, Reply::InsufficientStorage));
             }
         }
         if !changes.is_empty() {
@@ -405,8 +421,9 @@ impl Bench<'_> {
         }
         if self.is_excused_end(door, settings, rest, index) {
             // The time of a transaction runs also while its octets are held back for want of memory.
-            let is_held_back =
-                self.scenario.session_octets < 1 << 20 && Reply::TransactionTimeout.line(settings).starts_with(rest);
+            let is_tight = self.scenario.session_octets < 1 << 20;
+            let is_full = door.hands_off() && self.outcomes.content_most >= 65;
+            let is_held_back = (is_tight || is_full) && Reply::TransactionTimeout.line(settings).starts_with(rest);
             let is_timeout = rest.starts_with(b"421 4.4.2") && !is_held_back;
             return match is_timeout && self.is_owed(run.said[index].at) {
                 true => Some(Misfit::Wrong(format!("a timeout in place of reply {index}, which was owed: {wanted}"))),
@@ -439,7 +456,7 @@ impl Bench<'_> {
         let sent_at = record.sends.iter().find(|(end, _)| *end >= at).map(|(_, time)| *time);
         let (Some(sent_at), Some((.., heard_at))) = (sent_at, record.arrivals.last()) else { return false };
         let waited_ms = heard_at.since_ns(sent_at) / 1_000_000;
-        let may_wait_ms = if self.scenario.answers.defer() { 10_000 } else { 0 };
+        let may_wait_ms = if self.scenario.defers() { 10_000 } else { 0 };
         self.client.plan.reading == Reading::All
             && !self.scenario.has_odd_time()
             && waited_ms > self.scenario.delay_ms(record.sent.len() + self.client.plan.header.len()) + may_wait_ms
@@ -480,7 +497,7 @@ impl Bench<'_> {
         let shortest = door.timeouts.transaction_ms.unwrap_or(u64::MAX).min(door.timeouts.idle_ms);
         // Behind replies that wait for an answer, or for a client to read, a time limit ends a session without a word.
         let Faults { late, short_send, send_fails, .. } = self.scenario.faults;
-        let may_wait = self.scenario.answers.defer() || !reads_all || late > 0 || short_send > 0 || send_fails > 0;
+        let may_wait = self.scenario.defers() || !reads_all || late > 0 || short_send > 0 || send_fails > 0;
         let may_time_out = lasted_ms >= shortest && may_wait;
         let header_may_time_out =
             door.proxy_timeout_ms.is_some_and(|most| lasted_ms >= most) && record.received.is_empty();
@@ -514,6 +531,22 @@ impl Bench<'_> {
             let is_answered = reply < ends.len();
             if *point == Point::EndOfData {
                 messages += 1;
+                if let Some(handed) = handed.get(messages - 1)
+                    && let Some((message, said)) = self.message(handed)
+                {
+                    let wanted: Vec<String> =
+                        run.recipients[messages - 1].iter().map(|one| answers::key(one)).collect();
+                    // Which of them were refused is known where the client heard it.
+                    if message.recipients != wanted && is_answered {
+                        let text = format!("message {} is handed off to {:?}", messages - 1, message.recipients);
+                        return Err(Misfit::Wrong(text + &format!(", and was sent to {wanted:?}")));
+                    }
+                    let heard = is_answered.then(|| self.heard_in(ends[reply])).flatten();
+                    if heard.is_some_and(|heard| said.is_none_or(|said| said > heard)) {
+                        return Err(Misfit::Wrong(format!("message {} was answered before its sinks", messages - 1)));
+                    }
+                    continue;
+                }
                 if is_answered && messages > handed.len() {
                     return Err(Misfit::Wrong(format!("message {} is answered, and nobody has it", messages - 1)));
                 }
@@ -532,14 +565,32 @@ impl Bench<'_> {
                 continue;
             }
             // The reply to a first chunk follows its octets: it comes later than the answer in any case.
-            let heard = self.record().arrivals.iter().find(|(end, ..)| *end >= ends[reply]).map(|(_, step, _)| *step);
-            let Some(heard) = heard else { continue };
+            let Some(heard) = self.heard_in(ends[reply]) else { continue };
             if told.and_then(|told| told.step).is_none_or(|step| step > heard) {
                 let text = format!("{} '{about}' was answered before anybody had decided", point.name());
                 return Err(Misfit::Wrong(text));
             }
         }
         Ok(())
+    }
+
+    /// What a message that was handed off is answered with: the book says whether that is right.
+    fn handed_off(&self, number: usize) -> Answer {
+        let said = self.handed().get(number).and_then(|handed| self.message(handed)).map(|(message, _)| &message.said);
+        let never = || Answer { outcome: Outcome::Accept, when: When::Never };
+        said.and_then(Option::as_ref)
+            .map_or_else(never, |(outcome, _)| Answer { outcome: outcome.clone(), when: When::Now })
+    }
+
+    /// A message that was handed off, and the step in which its session was told what became of it.
+    fn message(&self, handed: &Handed) -> Option<(&Message, Option<u64>)> {
+        let message = self.outcomes.book.messages.get(handed.message?)?;
+        Some((message, message.said.as_ref().map(|(_, step)| *step)))
+    }
+
+    /// The step in which the client had so many octets of replies.
+    fn heard_in(&self, octets: usize) -> Option<u64> {
+        self.record().arrivals.iter().find(|(end, ..)| *end >= octets).map(|(_, step, _)| *step)
     }
 
     fn handed(&self) -> &[Handed] {

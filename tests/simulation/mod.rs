@@ -7,9 +7,11 @@
 //! `tests/simulation/run --help` says how one seed is replayed, and how many are run.
 
 mod answers;
+mod book;
 mod client;
 mod house;
 mod judge;
+mod ledger;
 mod minimise;
 mod mutants;
 #[path = "../common/naive/mod.rs"]
@@ -18,6 +20,7 @@ mod naive;
 #[path = "../common/quietly.rs"]
 mod quietly;
 mod scenario;
+mod sinks;
 mod speech;
 
 use std::collections::BTreeMap;
@@ -44,6 +47,16 @@ fn run(seed: u64, omissions: &Omissions) -> Result<Sums, String> {
         let mut sums: Sums = outcomes.counters.values().into_iter().collect();
         sums.insert("(clients)", outcomes.clients.len() as u64);
         sums.insert("(drains by force)", u64::from(outcomes.was_forced));
+        let tally = outcomes.book.tally;
+        sums.insert("(messages handed off)", outcomes.book.messages.len() as u64);
+        sums.insert("(messages that waited for a place)", tally.waited);
+        sums.insert("(messages answered later)", tally.settled);
+        sums.insert("(messages given up)", tally.given_up);
+        sums.insert("(messages without memory)", tally.without_memory);
+        sums.insert("(deliveries that came again)", tally.came_again);
+        sums.insert("(recipients refused by sinks)", tally.refused);
+        sums.insert("(sinks that went)", tally.gone);
+        sums.insert("(times that a shard was woken)", tally.woken);
         Ok(sums)
     })
     .unwrap_or_else(Err)
@@ -94,9 +107,7 @@ fn run_all(first: u64, count: u64) -> (Sums, Vec<(u64, String)>) {
 }
 
 /// Counters that stay 0 here, and why.
-const NEVER: [&str; 2] = [
-    // The sinks of the simulation copy for themselves.
-    "octets_copied_content",
+const NEVER: [&str; 1] = [
     // A level, which is 0 at the end.
     "connections_open",
 ];

@@ -33,6 +33,22 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::SumsAbortedContent, 1_000),
     (Mutant::ForgetsHalfClosed, 300),
     (Mutant::KeepsHandedOver, 300),
+    (Mutant::PostsTwice, 300),
+    (Mutant::ForgetsToPublish, 300),
+    (Mutant::ForgetsParked, 1_000),
+    (Mutant::AcceptsBeforePosted, 300),
+    (Mutant::KeepsGivenUp, 3_000),
+    (Mutant::DeliversGivenUp, 3_000),
+    (Mutant::LosesReturned, 300),
+    (Mutant::MixesVerdicts, 1_000),
+    (Mutant::KeepsRefusalForNow, 300),
+    (Mutant::LeaksLease, 300),
+    (Mutant::KeepsMemoryOfAborted, 300),
+    (Mutant::ForgetsToWake, 300),
+    (Mutant::SleepsOverNews, 1_000),
+    (Mutant::HoldsBackDiscard, 3_000),
+    (Mutant::KeepsWhatConsumerHad, 1_000),
+    (Mutant::ForgetsHeldBack, 5_000),
 ];
 
 #[test]

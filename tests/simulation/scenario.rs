@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::limits;
-use crate::policy::scope::Timeouts;
+use crate::policy::scope::{Promise, Taking, Timeouts};
 use crate::reactor::buffers::GroupShape;
 use crate::simulation::chance::Chance;
 use crate::simulation::faults::Faults;
@@ -31,6 +31,61 @@ pub struct Scenario {
     pub orders: Vec<Order>,
     /// What the last drain gives.
     pub patience_ms: u64,
+    /// Where mail goes that is handed off; in some, none is.
+    pub hand_off: Option<HandOff>,
+}
+
+/// Between the shard and its sinks.
+#[derive(Clone, Debug)]
+pub struct HandOff {
+    /// One for each route.
+    pub sinks: Vec<SinkPlan>,
+    /// Letters that a queue has room for.
+    pub letters: usize,
+    pub blocks: usize,
+    pub block_octets: usize,
+    /// The last drain comes when all is delivered, and not before.
+    pub awaits_sinks: bool,
+    /// Clients, in percent, that have much mail and send all of it.
+    pub keen: u8,
+}
+
+/// How a sink takes deliveries.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkPlan {
+    /// Between two looks.
+    pub pause_ms: u64,
+    /// So many at once.
+    pub batch: usize,
+    /// So many it has at most.
+    pub holds: usize,
+    /// So long it has each, at most.
+    pub works_ms: u64,
+    /// It stands still from then on until then.
+    pub stops: Option<(u64, u64)>,
+    /// It goes for good.
+    pub goes_at_ms: Option<u64>,
+    /// Deliveries, in percent, of which it does not say all.
+    pub drops: u8,
+    /// Recipients, in percent, that are refused for now.
+    pub later: u8,
+    /// And for ever.
+    pub never: u8,
+}
+
+impl SinkPlan {
+    /// It takes all, at once.
+    pub const PLAIN: Self = Self {
+        pause_ms: 0,
+        batch: usize::MAX,
+        holds: usize::MAX,
+        works_ms: 0,
+        stops: None,
+        goes_at_ms: None,
+        drops: 0,
+        later: 0,
+        never: 0,
+    };
 }
 
 /// What the two doors have under one plan.
@@ -46,6 +101,7 @@ pub struct DoorTerms {
     pub proxy_timeout_ms: Option<u64>,
     /// XCLIENT is for everybody.
     pub trusts: bool,
+    pub taking: Taking,
 }
 
 /// Something that the shard is told from elsewhere.
@@ -132,7 +188,7 @@ pub struct Client {
 }
 
 /// Parts that are left out, to find out which matter: `c3` a client, `c3t5` one of its tokens, `o2` an order, `f:late` a kind of
-/// fault, `answers` all that is not answered at once.
+/// fault, `answers` all that is not answered at once, `s1` what is special about a sink.
 pub type Omissions = BTreeSet<String>;
 
 impl Scenario {
@@ -154,15 +210,21 @@ impl Scenario {
             answers,
             clients: Vec::new(),
             orders: Vec::new(),
+            hand_off: hand_off(&mut chance.of("hand-off", 0), is_calm),
             shards: if chance.of("shards", 0).percent(30) { 2 } else { 1 },
             patience_ms: if draw.percent(60) { 120_000 } else { draw.between(0, 5_000) },
         };
         if is_calm {
             scenario.connections = 100;
         }
-        let limits = !scenario.answers.defer();
+        let limits = !scenario.defers();
         for number in 0..plan_count {
-            scenario.plans.push(plan(&mut chance.of("plan", number as u64), number, is_strict, is_calm, limits));
+            let mut plan = plan(&mut chance.of("plan", number as u64), number, is_strict, is_calm, limits);
+            if scenario.hand_off.is_some() {
+                let mut draw = chance.of("taking", number as u64);
+                plan.doors.iter_mut().for_each(|door| door.hand_off(&mut draw));
+            }
+            scenario.plans.push(plan);
         }
         // Many that come and go at once: slots are used again while answers for their last owners are out.
         let is_crowd = !is_calm && draw.percent(8);
@@ -177,6 +239,12 @@ impl Scenario {
                 is_calm,
                 is_tight,
             );
+            if let Some(hand_off) = &scenario.hand_off
+                && !is_crowd
+                && hand_off.keen > 0
+            {
+                client.insist(&mut chance.of("insist", number as u64), hand_off.keen, is_strict);
+            }
             if is_crowd {
                 client.hurry(&mut chance.of("hurry", number as u64));
             }
@@ -214,6 +282,11 @@ impl Scenario {
                 clear(&mut self.faults);
             }
         }
+        for (number, sink) in self.hand_off.iter_mut().flat_map(|hand_off| &mut hand_off.sinks).enumerate() {
+            if omissions.contains(&format!("s{number}")) {
+                *sink = SinkPlan::PLAIN;
+            }
+        }
         if omissions.contains("answers") {
             self.answers = Answers::at_once(&self.answers);
         }
@@ -223,12 +296,22 @@ impl Scenario {
     pub fn parts(&self) -> Vec<String> {
         let mut parts: Vec<String> = self.clients.iter().map(|client| format!("c{}", client.number)).collect();
         parts.extend((0..self.orders.len()).map(|number| format!("o{number}")));
+        parts.extend((0..self.sinks().len()).map(|number| format!("s{number}")));
         parts.push("answers".to_owned());
         parts.extend(FAULTS.iter().map(|(name, _)| format!("f:{name}")));
         for client in &self.clients {
             parts.extend((0..client.tokens.len()).rev().map(|index| format!("c{}t{index}", client.number)));
         }
         parts
+    }
+
+    pub fn sinks(&self) -> &[SinkPlan] {
+        self.hand_off.as_ref().map_or(&[], |hand_off| &hand_off.sinks)
+    }
+
+    /// Whether anything is answered later than it is asked.
+    pub fn defers(&self) -> bool {
+        self.answers.defer() || self.hand_off.is_some()
     }
 
     /// How much later than it should a client of so many octets may be heard or answered, in ms.
@@ -307,6 +390,68 @@ fn faults(draw: &mut Chance) -> Faults {
     faults
 }
 
+/// Narrow, mostly, so that both bounds are met: of letters, and of memory.
+fn hand_off(draw: &mut Chance, is_calm: bool) -> Option<HandOff> {
+    if !draw.percent(50) {
+        return None;
+    }
+    let routes = draw.between(2, 3);
+    let mut sinks: Vec<SinkPlan> = (0..routes).map(|_| sink(draw, is_calm)).collect();
+    let is_hard = !is_calm && draw.percent(40);
+    if is_hard {
+        // All stand still, so that what they do not take has to lie somewhere.
+        let until_ms = *draw.pick(&[4_000, 20_000, 60_000]);
+        sinks.iter_mut().for_each(|sink| sink.stops = Some((0, until_ms)));
+    }
+    Some(HandOff {
+        sinks,
+        letters: *draw.pick(&[1, 2, 2, 4, 16]),
+        blocks: if is_hard { draw.between(4, 8) } else { draw.between(4, 24) } as usize,
+        block_octets: *draw.pick(if is_hard { &[256, 512, 1_024] } else { &[256, 1_024, 8_192] }),
+        awaits_sinks: is_calm || draw.percent(70),
+        keen: if is_hard { 80 } else { 10 },
+    })
+}
+
+fn sink(draw: &mut Chance, is_calm: bool) -> SinkPlan {
+    let mut odds = |share: u8, most: u64| if draw.percent(share) { draw.between(1, most) as u8 } else { 0 };
+    let (drops, later, never) = (odds(40, 60), odds(40, 40), odds(30, 30));
+    if is_calm {
+        return SinkPlan { drops, later, never, ..SinkPlan::PLAIN };
+    }
+    let stops = draw.percent(30).then(|| {
+        let from_ms = *draw.pick(&[0, 0, 10, 700, 3_000]);
+        (from_ms, from_ms + *draw.pick(&[500, 5_000, 30_000, 100_000]))
+    });
+    SinkPlan {
+        pause_ms: *draw.pick(&[0, 0, 1, 50, 1_000]),
+        batch: *draw.pick(&[1, 2, 100]),
+        holds: *draw.pick(&[1, 3, 100]),
+        works_ms: *draw.pick(&[0, 0, 5, 300, 3_000]),
+        stops,
+        goes_at_ms: draw.percent(8).then(|| draw.between(0, 4_000)),
+        drops,
+        later,
+        never,
+    }
+}
+
+impl DoorTerms {
+    fn hand_off(&mut self, draw: &mut Chance) {
+        self.taking = match draw.below(10) {
+            0..3 => Taking::Discard,
+            3..7 => Taking::HandOff(Promise::Memory),
+            _ => Taking::HandOff(Promise::Delivered),
+        };
+        // What is kept is not said to be discarded, and its envelope is needed.
+        self.terms.discards &= self.taking == Taking::Discard;
+    }
+
+    pub fn hands_off(&self) -> bool {
+        self.taking != Taking::Discard
+    }
+}
+
 fn plan(draw: &mut Chance, number: usize, is_strict: bool, is_calm: bool, limits: bool) -> Plan {
     let door = |draw: &mut Chance, dialect: Dialect, proxy: bool| DoorTerms {
         terms: terms(draw, number, dialect, is_strict, limits),
@@ -318,6 +463,7 @@ fn plan(draw: &mut Chance, number: usize, is_strict: bool, is_calm: bool, limits
         },
         proxy_timeout_ms: proxy.then_some(5_000),
         trusts: draw.percent(20),
+        taking: Taking::Discard,
     };
     // Protocol and preamble of a door are the same in all plans: clients know to which they go.
     Plan { doors: [door(draw, Dialect::Smtp, false), door(draw, Dialect::Lmtp, true)] }
@@ -404,6 +550,25 @@ fn client(draw: &mut Chance, number: usize, plan: &Plan, is_strict: bool, is_cal
 }
 
 impl Client {
+    /// Makes it one that has much mail, perhaps.
+    fn insist(&mut self, draw: &mut Chance, keen: u8, is_strict: bool) {
+        if !draw.percent(keen) || self.reading != Reading::All {
+            return;
+        }
+        let content_octets = *draw.pick(&[300, 3_000]);
+        let manner = Manner { is_lmtp: self.door == 1, hostile: 0, messages: 20, content_octets };
+        self.tokens = speech::speech(draw, manner);
+        self.sends_most = usize::MAX;
+        self.pace = match draw.below(4) {
+            0 => Pace::Polite { think_ms: *draw.pick(&[0, 20]) },
+            1 if !is_strict => Pace::Early,
+            _ => Pace::Grouped { think_ms: 0 },
+        };
+        if let Ending::Reset { .. } = self.ending {
+            self.ending = Ending::Wait;
+        }
+    }
+
     /// Makes it one of a crowd, that is gone before it was served.
     fn hurry(&mut self, draw: &mut Chance) {
         self.at_ms = draw.between(0, 400);

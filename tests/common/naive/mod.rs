@@ -71,6 +71,8 @@ pub struct Run {
     pub messages: Vec<Taken>,
     /// The content of each message whose end was asked about.
     pub contents: Vec<Vec<u8>>,
+    /// And to whom it was sent.
+    pub recipients: Vec<Vec<String>>,
     /// Octets that were read when the server ended the session.
     pub closed_at: Option<usize>,
     /// STARTTLS was the last that was read; its reply is not given yet.

@@ -456,6 +456,7 @@ impl Session<'_> {
         let with = self.with(&transaction);
         let about = format!("{} {count} {marks:?} {with}", content.len());
         self.run.contents.push(content.clone());
+        self.run.recipients.push(transaction.recipients.iter().map(|(to, _)| to.written()).collect());
         let outcome = self.ask(Point::EndOfData, about);
         let (mut recipients, rcpt_parameters): (Vec<_>, Vec<_>) =
             transaction.recipients.into_iter().map(|(to, parameters)| (to.written(), parameters)).unzip();

@@ -1,0 +1,345 @@
+//! What a message that is handed off has coming to it: kept beside the production code, and held against each thing that it does.
+//!
+//! Faults are noted where they are seen; the house ends with the first.
+
+use std::collections::BTreeMap;
+
+use crate::handoff::delivery::Delivery;
+use crate::mail::id::MessageId;
+use crate::mail::manifest::Manifest;
+use crate::policy::decision::{Decision, Ticket};
+use crate::policy::scope::Promise;
+use crate::smtp::reply::Reply;
+use crate::smtp::session::Outcome;
+
+use super::answers;
+
+/// What makes ids, beside the shard and the sequence.
+pub const NODE: u32 = 0x5EED;
+pub const EPOCH: u32 = 3;
+
+/// A message, for one of its sinks.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    pub route: u16,
+    /// Places of its recipients among the message's.
+    pub places: Vec<usize>,
+    /// The final word for each.
+    pub words: Vec<Option<Result<(), Reply>>>,
+    /// How often it came.
+    pub came: u32,
+    pub is_out: bool,
+    /// The step in which it was let go of last.
+    pub done_in: u64,
+}
+
+impl Parcel {
+    pub fn is_done(&self) -> bool {
+        self.words.iter().all(Option::is_some)
+    }
+}
+
+/// A message that an intake was given to hand off.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub ticket: Ticket,
+    pub promise: Promise,
+    /// Its number, if it got one.
+    pub sequence: Option<u64>,
+    pub recipients: Vec<String>,
+    pub parcels: Vec<Parcel>,
+    pub content: Vec<u8>,
+    /// The encoded manifest.
+    pub manifest: Vec<u8>,
+    /// What its session was told, and in which step.
+    pub said: Option<(Outcome, u64)>,
+    /// Nobody wanted to hear it any more.
+    pub given_up: bool,
+    /// Its sender could not be answered at once.
+    pub had_to_wait: bool,
+}
+
+/// How often what came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub waited: u64,
+    pub given_up: u64,
+    pub came_again: u64,
+    pub refused: u64,
+    pub without_memory: u64,
+    pub gone: u64,
+    pub woken: u64,
+    pub settled: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Book {
+    pub messages: Vec<Message>,
+    by_sequence: BTreeMap<u64, usize>,
+    by_ticket: BTreeMap<(u32, u32, u32), usize>,
+    /// By route.
+    pub is_gone: Vec<bool>,
+    /// A recipient was refused for want of room, of this route.
+    pub refused_routes: Vec<bool>,
+    pub letters: usize,
+    pub step: u64,
+    pub faults: Vec<String>,
+    pub tally: Tally,
+}
+
+fn key(ticket: Ticket) -> (u32, u32, u32) {
+    (ticket.slot, ticket.generation, ticket.question)
+}
+
+pub fn id(sequence: u64) -> MessageId {
+    MessageId::new(NODE, EPOCH, 0, sequence)
+}
+
+impl Book {
+    pub fn new(routes: usize, letters: usize) -> Self {
+        Self { is_gone: vec![false; routes], refused_routes: vec![false; routes], letters, ..Self::default() }
+    }
+
+    pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.faults.push(what());
+        }
+    }
+
+    /// A message has ended, and the intake has decided. Gives its place.
+    pub fn enter(&mut self, message: Message, decision: &Decision, is_short: bool) -> usize {
+        let at = self.messages.len();
+        if let Some(sequence) = message.sequence {
+            let before = self.by_sequence.insert(sequence, at);
+            self.check(before.is_none(), || format!("number {sequence} is given twice"));
+        }
+        self.by_ticket.insert(key(message.ticket), at);
+        let is_served = message.parcels.iter().all(|parcel| !self.is_gone[usize::from(parcel.route)]);
+        let (promise, parcels) = (message.promise, message.parcels.len());
+        self.messages.push(message);
+        match decision {
+            Decision::Now(Outcome::Refuse(Reply::NoMemory)) => {
+                self.tally.without_memory += 1;
+                self.check(is_short, || format!("message {at} is refused for want of memory, and there is some"));
+            }
+            Decision::Now(Outcome::Refuse(Reply::DeliveryFailed)) => {
+                self.check(!is_served, || format!("message {at} is refused though its sinks are there"));
+            }
+            Decision::Now(Outcome::AcceptAs(_)) if promise == Promise::Memory => {}
+            Decision::Elsewhere => {
+                self.messages[at].had_to_wait = true;
+                self.tally.waited += u64::from(promise == Promise::Memory);
+            }
+            other => self.faults.push(format!("message {at}: {other:?} under {promise:?}, for {parcels} sinks")),
+        }
+        if let Decision::Now(outcome) = decision {
+            self.settle(at, outcome.clone());
+        }
+        at
+    }
+
+    /// The intake says what became of a message whose end it had left open.
+    pub fn settle_later(&mut self, ticket: Ticket, outcome: &Outcome) {
+        match self.by_ticket.get(&key(ticket)).copied() {
+            Some(at) if self.messages[at].said.is_none() => {
+                self.tally.settled += 1;
+                self.settle(at, outcome.clone());
+            }
+            // Its sender went before it could be told.
+            Some(at) if self.messages[at].given_up => self.messages[at].given_up = false,
+            _ => self.faults.push(format!("an outcome for {ticket:?}, which nobody waits for")),
+        }
+    }
+
+    fn settle(&mut self, at: usize, outcome: Outcome) {
+        let is_gone = self.is_gone.clone();
+        let gone = |parcel: &&Parcel| is_gone[usize::from(parcel.route)];
+        let message = &mut self.messages[at];
+        message.said = Some((outcome.clone(), self.step));
+        let message = message.clone();
+        if let Outcome::AcceptAs(told) = &outcome {
+            self.check(message.sequence.map(id) == Some(*told), || format!("message {at} is told as {told}"));
+        }
+        match (message.promise, &outcome) {
+            (_, Outcome::Refuse(Reply::NoMemory)) => {}
+            (_, Outcome::Refuse(Reply::DeliveryFailed)) => {
+                let is_so = message.parcels.iter().any(|parcel| gone(&parcel));
+                self.check(is_so, || format!("message {at} is refused though its sinks are there"));
+            }
+            (Promise::Memory, Outcome::AcceptAs(_)) => {
+                for parcel in &message.parcels {
+                    let route = parcel.route;
+                    let (queued, most) = (self.queued(route), self.letters);
+                    let is_gone = self.is_gone[usize::from(route)];
+                    self.check(is_gone || queued <= most, || {
+                        format!("message {at} is accepted as the {queued}th of {most} that sink {route} can have")
+                    });
+                }
+            }
+            (Promise::Delivered, Outcome::AcceptAs(_)) => {
+                let words = message.parcels.iter().flat_map(|parcel| &parcel.words);
+                let is_so = words.into_iter().all(|word| *word == Some(Ok(())));
+                self.check(is_so, || format!("message {at} is accepted, and its sinks say {:?}", message.parcels));
+            }
+            (Promise::Delivered, Outcome::Each(each)) => {
+                let mut wanted = vec![Ok(()); message.recipients.len()];
+                for parcel in &message.parcels {
+                    for (place, word) in parcel.places.iter().zip(&parcel.words) {
+                        let unsaid = Err(Reply::DeliveryFailed);
+                        wanted[*place] = match word {
+                            Some(word) => *word,
+                            None if gone(&parcel) => unsaid,
+                            None => {
+                                self.faults.push(format!("message {at} is answered, and a sink is silent"));
+                                unsaid
+                            }
+                        };
+                    }
+                }
+                self.check(**each == *wanted, || format!("message {at} is told {each:?}, its sinks said {wanted:?}"));
+            }
+            (promise, outcome) => self.faults.push(format!("message {at}: {outcome:?} under {promise:?}")),
+        }
+    }
+
+    /// Letters that a sink has in its queue for certain, or works on.
+    fn queued(&self, route: u16) -> usize {
+        let is_posted = |message: &&Message| matches!(message.said, Some((Outcome::AcceptAs(_), _)));
+        let of_route = |message: &Message| {
+            message.parcels.iter().filter(|parcel| parcel.route == route && !parcel.is_done()).count()
+        };
+        self.messages.iter().filter(is_posted).map(of_route).sum()
+    }
+
+    /// A recipient of this route is refused for want of room: there must be as many letters, or more.
+    pub fn refuse_recipient(&mut self, route: u16) {
+        self.refused_routes[usize::from(route)] = true;
+        // Of what is given up since, nobody says when it leaves the queue.
+        let was_taken =
+            |message: &&Message| message.had_to_wait || !matches!(message.said, Some((Outcome::Refuse(_), _)));
+        let of_route = |message: &Message| {
+            let is_heard = |parcel: &Parcel| {
+                message.promise == Promise::Memory || (message.said.is_some() && parcel.done_in < self.step)
+            };
+            let is_done = |parcel: &Parcel| parcel.is_done() && is_heard(parcel);
+            message.parcels.iter().filter(|parcel| parcel.route == route && !is_done(parcel)).count()
+        };
+        let count: usize = self.messages.iter().filter(was_taken).map(of_route).sum();
+        let (most, is_gone) = (self.letters, self.is_gone[usize::from(route)]);
+        self.check(is_gone || count >= most, || format!("sink {route} is full with {count} of {most}"));
+    }
+
+    /// Nobody wants to hear any more what becomes of this message; the shard may have listened before, in this turn.
+    pub fn give_up(&mut self, ticket: Ticket, has_listened: bool) {
+        let Some(at) = self.by_ticket.get(&key(ticket)).copied() else { return };
+        let step = self.step;
+        let message = &mut self.messages[at];
+        if message.said.is_some() {
+            return;
+        }
+        message.given_up = true;
+        message.said = Some((Outcome::Refuse(Reply::AnswerTimeout), step));
+        self.tally.given_up += 1;
+        let is_said =
+            has_listened && message.promise == Promise::Delivered && message.parcels.iter().all(Parcel::is_done);
+        self.check(!is_said, || format!("message {at} is not answered though all of its sinks have spoken"));
+    }
+
+    /// A delivery has come out of a queue. Gives its message and its parcel.
+    pub fn come(&mut self, route: u16, delivery: &Delivery) -> Option<(usize, usize)> {
+        let told = delivery.id();
+        let at = self.by_sequence.get(&told.sequence()).copied().filter(|_| id(told.sequence()) == told);
+        let parcel = |at: usize| self.messages[at].parcels.iter().position(|parcel| parcel.route == route);
+        let Some((at, place)) = at.and_then(|at| Some((at, parcel(at)?))) else {
+            self.faults.push(format!("sink {route} is given {told}, which nobody sent there"));
+            return None;
+        };
+        let message = &mut self.messages[at];
+        let is_void = message.given_up && message.promise == Promise::Delivered;
+        let is_refused = matches!(message.said, Some((Outcome::Refuse(reply), _)) if reply == Reply::NoMemory);
+        let parcel = &mut message.parcels[place];
+        let (was_out, before) = (std::mem::replace(&mut parcel.is_out, true), parcel.came);
+        parcel.came += 1;
+        self.tally.came_again += u64::from(before > 0);
+        let open = parcel.places.iter().zip(&parcel.words).zip(0..);
+        let open = open.filter(|((_, word), _)| word.is_none());
+        let wanted: Vec<(u32, String)> =
+            open.map(|((place, _), index)| (index, message.recipients[*place].clone())).collect();
+        let came: Vec<(u32, String)> = delivery.recipients().map(|to| (to.index, answers::path(to.path))).collect();
+        let content: Vec<u8> = delivery.content().flatten().copied().collect();
+        let is_content = content == message.content && delivery.content_octets() == content.len() as u64;
+        let manifest = Manifest::decode(&message.manifest).expect("it was encoded here");
+        let is_manifest = delivery.manifest() == Manifest { id: told, ..manifest };
+        let is_awaited = delivery.is_awaited() == (message.promise == Promise::Delivered);
+        let is_count = delivery.attempts() == before && delivery.recipients_in_all() as usize == parcel.words.len();
+        let mut check = |holds: bool, what: &str| {
+            if !holds {
+                self.faults.push(format!("message {at} comes to sink {route}: {what}"));
+            }
+        };
+        check(!was_out, "it is there already");
+        check(!wanted.is_empty(), "all was said of it");
+        check(wanted == came, &format!("for {came:?} in place of {wanted:?}"));
+        check(is_content, "with another content");
+        check(is_manifest, "with another manifest");
+        check(is_awaited, "under another promise");
+        check(is_count, &format!("as often as {}, and it was {before}", delivery.attempts()));
+        check(!is_void, "its sender was told to come again");
+        check(!is_refused, "it was refused");
+        Some((at, place))
+    }
+
+    /// A delivery is let go of with these words, by index.
+    pub fn let_go(&mut self, (at, place): (usize, usize), words: &[Option<Result<(), Reply>>]) {
+        let message = &mut self.messages[at];
+        let is_awaited = message.promise == Promise::Delivered;
+        let parcel = &mut message.parcels[place];
+        parcel.is_out = false;
+        parcel.done_in = self.step;
+        for (last, word) in parcel.words.iter_mut().zip(words) {
+            let is_final =
+                |word: &Result<(), Reply>| is_awaited || word.is_ok() || word.is_err_and(|no| no.code() > 499);
+            if let Some(word) = word.filter(is_final) {
+                self.tally.refused += u64::from(word.is_err());
+                let before = last.replace(word);
+                debug_assert!(before.is_none(), "only open ones are spoken of");
+            }
+        }
+    }
+
+    /// The shard is about to sleep: whether somebody waits for what all of the sinks have said.
+    pub fn has_unheard(&self) -> bool {
+        let is_unheard = |message: &Message| {
+            message.promise == Promise::Delivered
+                && message.said.is_none()
+                && message.parcels.iter().all(Parcel::is_done)
+        };
+        self.messages.iter().any(is_unheard)
+    }
+
+    /// At the end: what was promised was kept.
+    pub fn close(&mut self) -> Result<(), String> {
+        for (at, message) in self.messages.iter().enumerate() {
+            let is_gone = |parcel: &Parcel| self.is_gone[usize::from(parcel.route)];
+            let is_accepted = matches!(message.said, Some((Outcome::AcceptAs(_), _)));
+            let lost = message.parcels.iter().find(|parcel| !parcel.is_done() && !is_gone(parcel));
+            if is_accepted && let Some(Parcel { route, words, .. }) = lost {
+                self.faults.push(format!("message {at} was accepted, and sink {route} has it not: {words:?}"));
+            }
+            // It was given up because one of its sinks had no room for it: there it never comes.
+            let is_whole = message.parcels.iter().all(|parcel| parcel.came > 0);
+            if message.promise == Promise::Memory && message.given_up && is_whole {
+                self.faults.push(format!("message {at} was given up, and came all the same"));
+            }
+        }
+        self.first_fault()
+    }
+
+    pub fn first_fault(&self) -> Result<(), String> {
+        match self.faults.first() {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
+    }
+}
