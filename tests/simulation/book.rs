@@ -220,7 +220,8 @@ impl Book {
             |message: &&Message| message.had_to_wait || !matches!(message.said, Some((Outcome::Refuse(_), _)));
         let of_route = |message: &Message| {
             let is_heard = |parcel: &Parcel| {
-                message.promise == Promise::Memory || (message.said.is_some() && parcel.done_in < self.step)
+                // The shard makes use of room that has come in this turn when it has heard what is new.
+                parcel.done_in < self.step && (message.promise == Promise::Memory || message.said.is_some())
             };
             let is_done = |parcel: &Parcel| parcel.is_done() && is_heard(parcel);
             message.parcels.iter().filter(|parcel| parcel.route == route && !is_done(parcel)).count()
