@@ -156,8 +156,8 @@ impl Outlet {
             return;
         }
         self.dead += 1;
-        // COST: each look is paid for by as many as were given up, and the memory of what is parked is twice what is waited for.
-        if 2 * self.dead > self.parked.len() {
+        // COST: a look at all is paid for by half as many that were given up; fewer than half are ever kept for nothing.
+        if 2 * self.dead >= self.parked.len() {
             let waiting = &self.link.home.waiting;
             self.parked.retain(|letter| letter.awaited.is_none_or(|awaited| waiting.has(awaited)));
             self.dead = 0;

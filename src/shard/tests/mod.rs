@@ -1,12 +1,14 @@
 //! The production shard on a simulated network: no socket, no sleep.
 //!
 //! Here is the house around it; the tests stand in `delivery` (messages and ends), `waiting` (answers that come late),
-//! `bounds` (time and memory), `doors` (accepting, draining, control), `balance` (connections that other shards get), `identity` (who a peer says it is).
+//! `bounds` (time and memory), `doors` (accepting, draining, control), `balance` (connections that other shards get), `identity`
+//! (who a peer says it is), `handing` (mail that sinks get).
 
 mod balance;
 mod bounds;
 mod delivery;
 mod doors;
+mod handing;
 mod identity;
 mod waiting;
 
@@ -16,7 +18,7 @@ use crossbeam::utils::CachePadded;
 use ipnet::IpNet;
 use rustix::io::Errno;
 
-use crate::handoff::intake::Discard;
+use crate::handoff::intake::{Discard, Intake};
 use crate::handoff::mailbox::{Sender, mailbox};
 use crate::limits;
 use crate::metrics::counters::Counters;
@@ -39,9 +41,9 @@ use crate::tls::transport::{Cipher, CipherError, Transport};
 const DOOR: ListenerId = ListenerId(0);
 
 /// A shard with one door, and the network around it.
-struct House {
+struct House<T: Intake = Discard> {
     network: Network,
-    shard: Shard<SimulatedIo, Discard>,
+    shard: Shard<SimulatedIo, T>,
     control: Sender<Control<ListenerId, SimulatedSocket>>,
     counters: Arc<CachePadded<Counters>>,
 }
@@ -98,6 +100,19 @@ impl House {
         connections: u32,
         shape: GroupShape,
     ) -> Self {
+        Self::taking(|_| Discard, neighbours, scopes, connections, shape)
+    }
+}
+
+impl<T: Intake> House<T> {
+    /// With an intake, which may be woken by this.
+    fn taking(
+        intake: impl FnOnce(&Sender<Control<ListenerId, SimulatedSocket>>) -> T,
+        neighbours: Neighbours<ListenerId, SimulatedSocket>,
+        scopes: Scopes,
+        connections: u32,
+        shape: GroupShape,
+    ) -> Self {
         let network = Network::new(&[shape]);
         network.freeze();
         let (control, messages, _wake) = mailbox().unwrap();
@@ -110,7 +125,7 @@ impl House {
             counters: Arc::clone(&counters),
             session_octets: limits::SESSION_MEMORY_OCTETS,
         };
-        let shard = Shard::new(SimulatedIo::new(network.clone(), 1), Discard, options);
+        let shard = Shard::new(SimulatedIo::new(network.clone(), 1), intake(&control), options);
         let mut house = Self { network, shard, control, counters };
         house.tell(Control::Swap(vec![Door { bind: bind(), scopes: Arc::new(scopes), socket: Some(DOOR) }]));
         house
