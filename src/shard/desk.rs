@@ -301,6 +301,15 @@ impl<T: Intake> Desk<T> {
             matches!(decision, Decision::Now(Outcome::Accept) | Decision::After { outcome: Outcome::Accept, .. });
         if !accepted {
             self.intake.abort(slot);
+            let is_refused = match &decision {
+                Decision::Now(outcome) | Decision::After { outcome, .. } => outcome.refusal().is_some(),
+                Decision::Elsewhere => false,
+            };
+            if scope.taking != Taking::Discard && !is_refused {
+                // Whoever accepted it later would accept what nobody has.
+                debug_assert!(false, "{decision:?} at the end of mail data, which is handed off");
+                return Decision::Now(Outcome::Refuse(Reply::DeliveryFailed));
+            }
             return decision;
         }
         if Mutant::CountsTwice.is_on() {

@@ -9,6 +9,7 @@ use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
 use crate::policy::decision::{Decision, Ticket};
 use crate::policy::scope::Promise;
+use crate::reactor::io::Time;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Outcome;
 
@@ -55,6 +56,11 @@ pub struct Message {
     pub said: Option<(Outcome, u64)>,
     /// Nobody wanted to hear it any more.
     pub given_up: bool,
+    pub ended_at: Time,
+    /// When it was said.
+    pub said_at: Time,
+    /// How long its client waits.
+    pub answer_ms: u64,
     /// Its sender could not be answered at once.
     pub had_to_wait: bool,
 }
@@ -232,7 +238,7 @@ impl Book {
     }
 
     /// Nobody wants to hear any more what becomes of this message; the shard may have listened before, in this turn.
-    pub fn give_up(&mut self, ticket: Ticket, has_listened: bool) {
+    pub fn give_up(&mut self, ticket: Ticket, now: Time, has_listened: bool) {
         let Some(at) = self.by_ticket.get(&key(ticket)).copied() else { return };
         let step = self.step;
         let message = &mut self.messages[at];
@@ -240,6 +246,7 @@ impl Book {
             return;
         }
         message.given_up = true;
+        message.said_at = now;
         message.said = Some((Outcome::Refuse(Reply::AnswerTimeout), step));
         self.tally.given_up += 1;
         let is_said =

@@ -3,15 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use crossbeam::utils::CachePadded;
 use ipnet::IpNet;
 
-use crate::handoff::clock::Clock;
-use crate::handoff::exchange::{ExchangeOptions, connect};
 use crate::handoff::mailbox::{Receiver, Sender, mailbox};
 use crate::limits;
 use crate::metrics::counters::Counters;
@@ -29,7 +26,7 @@ use crate::smtp::session::{Outcome, Point};
 use crate::smtp::settings::Settings;
 
 use super::answers::{Clerk, DoorPolicy, When};
-use super::book::{self, Book};
+use super::book::Book;
 use super::client::Client;
 use super::ledger::{Handed, Ledger, Used, Watched};
 use super::scenario::{Order, Scenario, What};
@@ -139,36 +136,8 @@ impl<'s> House<'s> {
         let counters = Arc::new(CachePadded::new(Counters::default()));
         let clerk = Arc::new(Clerk { answers: scenario.answers.clone(), deferred: Mutex::new(Vec::new()) });
         let handed = Rc::new(RefCell::new(Vec::new()));
-        let watched = scenario.hand_off.as_ref().map(|plan| {
-            let clock = Arc::new(AtomicU64::new(0));
-            let options = ExchangeOptions {
-                node: book::NODE,
-                epoch: book::EPOCH,
-                shards: vec![control.bell()],
-                consumers: vec![1; plan.sinks.len()],
-                blocks: plan.blocks,
-                block_octets: plan.block_octets,
-                letters: plan.letters,
-                clock: Clock::set_by(Arc::clone(&clock)),
-            };
-            let (gathers, deliveries) = connect(&options).expect("the system has descriptors");
-            let gather = gathers.into_iter().next().expect("there is one shard");
-            let deliveries = deliveries.into_iter().flatten().collect();
-            let book = Rc::new(RefCell::new(Book::new(plan.sinks.len(), plan.letters)));
-            let start = network.now();
-            let sinks = Sinks::new(&plan.sinks, deliveries, Rc::clone(&book), clock, &chance, start);
-            Watched {
-                used: Used(Rc::new(gather.watch())),
-                gather,
-                plan: plan.clone(),
-                sinks: Rc::new(RefCell::new(sinks)),
-                book,
-                bell: wake,
-                network: network.clone(),
-                is_short: BTreeMap::new(),
-                has_listened: false,
-            }
-        });
+        let watched = scenario.hand_off.as_ref();
+        let watched = watched.map(|plan| Watched::new(plan, control.bell(), wake, &network, &chance));
         let book = watched.as_ref().map(|watched| Rc::clone(&watched.book)).unwrap_or_default();
         let sinks = watched.as_ref().map(|watched| Rc::clone(&watched.sinks));
         let used = watched.as_ref().map(|watched| watched.used.clone());

@@ -541,6 +541,10 @@ impl Bench<'_> {
                         let text = format!("message {} is handed off to {:?}", messages - 1, message.recipients);
                         return Err(Misfit::Wrong(text + &format!(", and was sent to {wanted:?}")));
                     }
+                    let waited_ms = message.said_at.since_ns(message.ended_at) / 1_000_000 + self.scenario.slack_ms();
+                    if message.given_up && is_answered && waited_ms < message.answer_ms {
+                        return Err(Misfit::Wrong(format!("message {} was given up too soon", messages - 1)));
+                    }
                     let heard = is_answered.then(|| self.heard_in(ends[reply])).flatten();
                     if heard.is_some_and(|heard| said.is_none_or(|said| said > heard)) {
                         return Err(Misfit::Wrong(format!("message {} was answered before its sinks", messages - 1)));

@@ -5,20 +5,26 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::handoff::clock::Clock;
+use crate::handoff::exchange::{ExchangeOptions, connect};
 use crate::handoff::gather::Gather;
 use crate::handoff::intake::{Arrived, Holding, Intake};
+use crate::handoff::sleep::Bell;
 use crate::mail::envelope::Route;
 use crate::mail::manifest::Manifest;
 use crate::policy::decision::{Decision, Ticket};
 use crate::policy::scope::{Scope, Taking};
+use crate::reactor::io::Time;
+use crate::simulation::chance::Chance;
 use crate::simulation::world::Network;
 use crate::smtp::session::{Outcome, Point};
 
 use super::answers::{self, Clerk, about_end};
-use super::book::{Book, Message, Parcel, id};
+use super::book::{self, Book, Message, Parcel, id};
 use super::scenario::HandOff;
 use super::sinks::Sinks;
 
@@ -111,7 +117,8 @@ impl Intake for Ledger {
 
     fn give_up(&mut self, ticket: Ticket) {
         if let Some(watched) = &mut self.watched {
-            watched.book.borrow_mut().give_up(ticket, watched.has_listened);
+            let now = watched.network.now();
+            watched.book.borrow_mut().give_up(ticket, now, watched.has_listened);
             watched.gather.give_up(ticket);
         }
     }
@@ -147,6 +154,37 @@ impl Intake for Ledger {
 }
 
 impl Watched {
+    /// Between a shard that has this bell, and sinks as planned.
+    pub fn new(plan: &HandOff, bell: Bell, rung: OwnedFd, network: &Network, chance: &Chance) -> Self {
+        let clock = Arc::new(AtomicU64::new(0));
+        let options = ExchangeOptions {
+            node: book::NODE,
+            epoch: book::EPOCH,
+            shards: vec![bell],
+            consumers: vec![1; plan.sinks.len()],
+            blocks: plan.blocks,
+            block_octets: plan.block_octets,
+            letters: plan.letters,
+            clock: Clock::set_by(Arc::clone(&clock)),
+        };
+        let (gathers, deliveries) = connect(&options).expect("the system has descriptors");
+        let gather = gathers.into_iter().next().expect("there is one shard");
+        let deliveries = deliveries.into_iter().flatten().collect();
+        let book = Rc::new(RefCell::new(Book::new(plan.sinks.len(), plan.letters)));
+        let sinks = Sinks::new(&plan.sinks, deliveries, Rc::clone(&book), clock, chance, network.now());
+        Self {
+            used: Used(Rc::new(gather.watch())),
+            gather,
+            plan: plan.clone(),
+            sinks: Rc::new(RefCell::new(sinks)),
+            book,
+            bell: rung,
+            network: network.clone(),
+            is_short: BTreeMap::new(),
+            has_listened: false,
+        }
+    }
+
     /// Whether so many octets more, in pieces or in one, may be more than there is memory for.
     fn is_short_for(&self, octets: usize) -> bool {
         let HandOff { blocks, block_octets, .. } = self.plan;
@@ -211,6 +249,9 @@ impl Watched {
             manifest,
             said: None,
             given_up: false,
+            ended_at: self.network.now(),
+            said_at: Time::default(),
+            answer_ms: scope.timeouts.answer_ms,
             had_to_wait: false,
         };
         let at = self.book.borrow_mut().enter(message, &decision, is_short);
