@@ -21,14 +21,18 @@ mod process {
 
 mod faults {
     mod crowd;
+    mod disk;
     mod machine;
+    mod maildirs;
     mod network;
+    mod offers;
     mod small_shard;
 
     mod deaf;
     mod descriptors;
     mod half_open;
     mod idle;
+    mod killed;
     mod links;
     mod memory;
     mod panic;
