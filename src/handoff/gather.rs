@@ -411,7 +411,7 @@ impl Gather {
         }
         if let Some(Unanswered { ticket, id, verdicts, .. }) = self.vacate(awaited.place) {
             let outcome = match verdicts.iter().any(Result::is_err) {
-                true => Outcome::Each(verdicts.into_iter().map(|one| one.map_err(|refusal| refusal.reply)).collect()),
+                true => Outcome::each(Some(id), verdicts.into_iter().map(|one| one.map_err(|refusal| refusal.reply))),
                 false => Outcome::AcceptAs(id),
             };
             self.outcomes.push_back((ticket, outcome));

@@ -184,7 +184,7 @@ fn a_client_that_waits_hears_what_each_sink_said_of_each_recipient() {
     drop(first);
     assert_eq!(way.outcome(), None, "the other has said nothing");
     way.take(1).pop().unwrap().accept();
-    let each = Outcome::Each([Ok(()), Ok(()), Err(Reply::MailboxFull)].into());
+    let each = Outcome::each(Some(id(1)), [Ok(()), Ok(()), Err(Reply::MailboxFull)]);
     assert_eq!(way.outcome(), Some((ticket, each)));
     assert!(way.take(0).is_empty(), "its word was final");
     let (_, ticket) = way.send(Promise::Delivered, b"b", &[1]);
@@ -324,7 +324,8 @@ fn what_became_of_letters_is_not_lost_when_more_are_posted_before_it_is_heard() 
 fn a_consumer_that_goes_gives_back_what_it_had() {
     let mut way = narrow(2, 8, 4096);
     let used = way.gather.watch();
-    let failed = |count: usize| Outcome::Each(vec![Err(Reply::DeliveryFailed); count].into());
+    let failed =
+        |sequence: u64, count: usize| Outcome::each(Some(id(sequence)), vec![Err(Reply::DeliveryFailed); count]);
     let (_, out) = way.send(Promise::Delivered, b"out", &[0]);
     let out_still = way.take(0);
     let (_, there) = way.send(Promise::Delivered, b"there", &[0, 0]);
@@ -337,11 +338,11 @@ fn a_consumer_that_goes_gives_back_what_it_had() {
     way.gather.hand_on();
     let mut heard = [way.outcome().unwrap(), way.outcome().unwrap()];
     heard.sort_by_key(|(ticket, _)| ticket.question);
-    assert_eq!(heard, [(there, failed(2)), (parked, Outcome::Refuse(Reply::DeliveryFailed))]);
+    assert_eq!(heard, [(there, failed(2, 2)), (parked, Outcome::Refuse(Reply::DeliveryFailed))]);
     assert!(!way.gather.admits(Route(0)) && way.gather.admits(Route(1)));
     // What is out comes to nobody again.
     drop(out_still);
-    assert_eq!(way.outcome(), Some((out, failed(1))));
+    assert_eq!(way.outcome(), Some((out, failed(1, 1))));
     way.take(0).into_iter().for_each(Delivery::accept);
     assert_eq!((way.outcome(), way.gather.holding().letters), (None, 0));
     drop(way);
@@ -377,7 +378,7 @@ fn what_was_taken_for_all_may_be_refused_before_it_is_let_go_of() {
     assert_eq!(delivery.recipients().count(), 0);
     delivery.conclude(1, Err(later()));
     drop(delivery);
-    assert_eq!(way.outcome(), Some((ticket, Outcome::Each([Ok(()), Err(Reply::MailboxFull)].into()))));
+    assert_eq!(way.outcome(), Some((ticket, Outcome::each(Some(id(1)), [Ok(()), Err(Reply::MailboxFull)]))));
 }
 
 #[test]

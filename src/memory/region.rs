@@ -42,7 +42,12 @@ impl Region {
         unsafe { self.start.as_ptr().add(offset) }
     }
 
-    /// These octets are the kernel's from here on. AddressSanitizer, in a build that has it, ends the process when we
+    /// How many octets it has.
+    pub fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// These octets are the kernel's, or nobody's, from here on. AddressSanitizer, in a build that has it, ends the process when we
     /// touch them; elsewhere this does nothing.
     #[inline]
     pub fn give(&self, offset: usize, octets: usize) {
@@ -51,7 +56,7 @@ impl Region {
         asan::forbid(self.at(offset), octets);
     }
 
-    /// The kernel is done with these octets.
+    /// The kernel is done with these octets, or they are wanted again.
     #[inline]
     pub fn take(&self, offset: usize, octets: usize) {
         let _ = (offset, octets);

@@ -65,6 +65,10 @@ unsafe fn let_go(block: NonNull<Block>) {
     let home = unsafe { (*block.home.get()).take() };
     let Some(home) = home else { return };
     let counts = block.counts;
+    if counts == 1 {
+        // Whoever still reads it is caught, where AddressSanitizer is.
+        block.memory.give(0, block.memory.octets());
+    }
     // There is room for every block that may exist.
     if counts > 1 || home.free.push(block).is_err() {
         home.made.fetch_sub(counts, Ordering::Relaxed);
@@ -271,7 +275,10 @@ impl Slab {
             self.leave();
         }
         let block = match self.home.free.pop() {
-            Some(free) => free,
+            Some(free) => {
+                free.memory.take(0, free.memory.octets());
+                free
+            }
             None => self.make(self.block_octets)?,
         };
         let block = self.lend(block);

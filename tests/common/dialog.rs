@@ -245,7 +245,7 @@ fn outcome_of(text: &str) -> Option<Outcome> {
                 "accept" => Some(Ok(())),
                 code => Some(Err(Reply::scripted(code.parse().ok()?)?)),
             };
-            Some(Outcome::Each(several.split(',').map(one).collect::<Option<_>>()?))
+            Some(Outcome::each(None, several.split(',').map(one).collect::<Option<Vec<_>>>()?))
         }
         code => Some(Outcome::Refuse(Reply::scripted(code.parse().ok()?)?)),
     }

@@ -328,8 +328,8 @@ fn decided(message: &mut Message, outcome: &Outcome) -> Fate {
     match outcome {
         Outcome::Accept | Outcome::AcceptFor(_) | Outcome::AcceptAs(_) => Fate::Accepted,
         Outcome::Refuse(_) => Fate::Refused,
-        Outcome::Each(all) => {
-            let mut took = all.iter().map(Result::is_ok);
+        Outcome::Each(each) => {
+            let mut took = each.recipients.iter().map(Result::is_ok);
             message.recipients.retain(|_| took.next() == Some(true));
             if message.recipients.is_empty() { Fate::Refused } else { Fate::Accepted }
         }

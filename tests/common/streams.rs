@@ -61,7 +61,7 @@ impl Verdict {
                     2 => Err(Reply::Scripted550),
                     _ => Err(Reply::Scripted451),
                 };
-                Outcome::Each((0..count).map(one).collect())
+                Outcome::each(None, (0..count).map(one))
             }
         }
     }

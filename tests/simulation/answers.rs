@@ -112,7 +112,7 @@ fn ending(draw: &mut Chance, is_refused: bool, recipients: u32) -> Outcome {
                 1 => Err(Reply::Scripted550),
                 _ => Err(Reply::Scripted451),
             };
-            Outcome::Each((0..recipients).map(|_| one(draw)).collect())
+            Outcome::each(None, (0..recipients).map(|_| one(draw)))
         }
         _ if is_refused => refuse(*draw.pick(&[550, 451, 452, 554])),
         _ => Outcome::Accept,

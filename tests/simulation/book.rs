@@ -203,7 +203,9 @@ impl Book {
                         };
                     }
                 }
-                self.check(**each == *wanted, || format!("message {at} is told {each:?}, its sinks said {wanted:?}"));
+                self.check(*each.recipients == *wanted, || {
+                    format!("message {at} is told {each:?}, its sinks said {wanted:?}")
+                });
             }
             (promise, outcome) => self.faults.push(format!("message {at}: {outcome:?} under {promise:?}")),
         }

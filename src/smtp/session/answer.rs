@@ -194,8 +194,8 @@ impl Machine {
     ) -> Answer {
         let terms = settings.terms();
         let takers = match &outcome {
-            Outcome::Each(all) if terms.dialect == Dialect::Lmtp || outcome.refusal().is_none() => {
-                all.iter().filter(|one| one.is_ok()).count() as u32
+            Outcome::Each(each) if terms.dialect == Dialect::Lmtp || outcome.refusal().is_none() => {
+                each.recipients.iter().filter(|one| one.is_ok()).count() as u32
             }
             outcome if outcome.refusal().is_none() => recipients,
             _ => 0,
@@ -209,12 +209,16 @@ impl Machine {
         } else {
             messages.refused += 1;
         }
-        let taken = terms.taken();
+        let (taken, refusal) = (terms.taken(), outcome.refusal());
         match (terms.dialect, outcome) {
-            (Dialect::Lmtp, Outcome::Each(all)) => Answer::Each(all, 0),
+            (Dialect::Lmtp, Outcome::Each(each)) => Answer::Each(each, 0),
+            (Dialect::Smtp, Outcome::Each(each)) => match (refusal, each.id) {
+                (None, Some(id)) => Answer::Taken(id, 1),
+                _ => Answer::One(refusal.unwrap_or(taken)),
+            },
             (dialect, Outcome::AcceptAs(id)) => Answer::Taken(id, replies_of(dialect, recipients)),
-            (Dialect::Lmtp, outcome) => Answer::Times(outcome.refusal().unwrap_or(taken), recipients),
-            (Dialect::Smtp, outcome) => Answer::One(outcome.refusal().unwrap_or(taken)),
+            (Dialect::Lmtp, _) => Answer::Times(refusal.unwrap_or(taken), recipients),
+            (Dialect::Smtp, _) => Answer::One(refusal.unwrap_or(taken)),
         }
     }
 
@@ -329,7 +333,8 @@ impl Outcome {
         match self {
             Self::Accept | Self::AcceptFor(_) | Self::AcceptAs(_) => None,
             Self::Refuse(reply) => Some(*reply),
-            Self::Each(all) => {
+            Self::Each(each) => {
+                let all = &each.recipients;
                 let refusals = || all.iter().filter_map(|one| one.err());
                 let temporary = refusals().find(|reply| reply.code() < 500);
                 let is_taken = all.iter().any(Result::is_ok);

@@ -22,7 +22,7 @@ mod security;
 mod slots;
 mod transaction;
 
-pub use question::{Credentials, Ended, Mechanism, Outcome, Point, Question};
+pub use question::{Credentials, Each, Ended, Mechanism, Outcome, Point, Question};
 pub use record::Record;
 
 use crate::mutant::Mutant;
@@ -481,7 +481,7 @@ mod tests {
                 format!("{hello} c.test\r\nFOO\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<a@c>\r\nBDAT 0 LAST\r\n");
             drive(&mut session, &settings, text.as_bytes(), &[Point::EndOfData]);
             assert_eq!(session.machine.errors, 1);
-            let each = Outcome::Each([Ok(()), Err(Reply::Scripted451)].into());
+            let each = Outcome::each(None, [Ok(()), Err(Reply::Scripted451)]);
             assert!(session.handle_outcome(&settings, 0, each, &mut Replies::new()));
             assert_eq!(session.machine.errors, errors);
         }

@@ -155,9 +155,25 @@ pub enum Outcome {
     AcceptAs(MessageId),
     /// With this reply; one that closes ends the session.
     Refuse(Reply),
-    /// At the end of mail data: what became of it for each accepted recipient, in their order. LMTP gives a reply for each
-    /// (RFC 2033 §4.2); SMTP has one, and asks the client to try again unless all is well, or all is refused.
-    Each(Box<[Result<(), Reply>]>),
+    /// At the end of mail data: what became of it for each accepted recipient. LMTP gives a reply for each (RFC 2033 §4.2); SMTP
+    /// has one, and asks the client to try again unless all is well, or all is refused.
+    Each(Box<Each>),
+}
+
+/// What became of a message for each of its recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Each {
+    /// The id under which those have it who took it, which their replies name.
+    pub id: Option<MessageId>,
+    /// For each accepted recipient, in their order.
+    pub recipients: Box<[Result<(), Reply>]>,
+}
+
+impl Outcome {
+    /// [`Outcome::Each`] of these.
+    pub fn each(id: Option<MessageId>, recipients: impl IntoIterator<Item = Result<(), Reply>>) -> Self {
+        Self::Each(Box::new(Each { id, recipients: recipients.into_iter().collect() }))
+    }
 }
 
 /// A question that is being answered, with what its answer needs.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::limits;
 use crate::mail::id::MessageId;
 use crate::smtp::reply::{Replies, Reply};
-use crate::smtp::session::question::Asking;
+use crate::smtp::session::question::{Asking, Each};
 use crate::smtp::settings::Settings;
 
 /// What a command is answered with, in one reply or several (RFC 2033 §4.2).
@@ -22,7 +22,7 @@ pub(super) enum Answer {
     /// The message was taken over, for so many recipients.
     Taken(MessageId, u32),
     /// For each recipient from this one on: taken, or refused with this.
-    Each(Box<[Result<(), Reply>]>, usize),
+    Each(Box<Each>, usize),
 }
 
 impl Answer {
@@ -31,7 +31,7 @@ impl Answer {
         match self {
             Self::One(reply) | Self::Times(reply, _) => reply.closes(),
             Self::Taken(..) => false,
-            Self::Each(all, _) => all.iter().any(|one| one.is_err_and(Reply::closes)),
+            Self::Each(each, _) => each.recipients.iter().any(|one| one.is_err_and(Reply::closes)),
         }
     }
 
@@ -56,12 +56,16 @@ impl Answer {
                 }
                 *times == 0
             }
-            Self::Each(all, next) => {
-                while let Some(one) = all.get(*next).filter(|_| replies.have_room()) {
+            Self::Each(each, next) => {
+                while let Some(one) = each.recipients.get(*next).filter(|_| replies.have_room()) {
                     *next += 1;
-                    replies.push(one.err().unwrap_or(settings.terms().taken()), settings);
+                    match (one, each.id) {
+                        (Err(reply), _) => replies.push(*reply, settings),
+                        (Ok(()), Some(id)) => replies.push_accepted(id),
+                        (Ok(()), None) => replies.push(settings.terms().taken(), settings),
+                    }
                 }
-                *next == all.len()
+                *next == each.recipients.len()
             }
         }
     }

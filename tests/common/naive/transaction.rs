@@ -462,7 +462,8 @@ impl Session<'_> {
             transaction.recipients.into_iter().map(|(to, parameters)| (to.written(), parameters)).unzip();
         let is_taken = match &outcome {
             Outcome::Refuse(_) => false,
-            Outcome::Each(all) => {
+            Outcome::Each(each) => {
+                let all = &each.recipients;
                 recipients = recipients.into_iter().zip(all).filter(|(_, one)| one.is_ok()).map(|(to, _)| to).collect();
                 !recipients.is_empty()
             }
@@ -483,15 +484,16 @@ impl Session<'_> {
             Outcome::Accept | Outcome::AcceptFor(_) => (0..each).for_each(|_| self.say_taken(None)),
             Outcome::AcceptAs(id) => (0..each).for_each(|_| self.say_taken(Some(id))),
             Outcome::Refuse(reply) => (0..each).for_each(|_| self.say(reply)),
-            Outcome::Each(all) if self.is_lmtp() => {
-                for one in all {
+            Outcome::Each(each) if self.is_lmtp() => {
+                for one in each.recipients {
                     match one {
-                        Ok(()) => self.say_taken(None),
+                        Ok(()) => self.say_taken(each.id),
                         Err(reply) => self.say(reply),
                     }
                 }
             }
-            Outcome::Each(all) => {
+            Outcome::Each(each) => {
+                let all = &each.recipients;
                 let refusals: Vec<Reply> = all.iter().filter_map(|one| one.err()).collect();
                 let is_temporary = |reply: &Reply| reply.code() / 100 == 4;
                 match refusals.first() {
@@ -502,7 +504,7 @@ impl Session<'_> {
                         self.or(&own[1..]);
                     }
                     Some(reply) if refusals.len() == all.len() => self.say(*reply),
-                    _ => self.say_taken(None),
+                    _ => self.say_taken(each.id),
                 }
             }
         }

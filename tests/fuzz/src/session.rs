@@ -125,7 +125,7 @@ impl Judge {
                     chance if chance % 3 == 0 => Err(self.refusal(chance / 3)),
                     _ => Ok(()),
                 };
-                Outcome::Each((0..ended.recipients).map(one).collect())
+                Outcome::each(None, (0..ended.recipients).map(one))
             }
             2 => Outcome::AcceptAs(MessageId::new(1, 2, 3, self.ends)),
             _ => Outcome::Accept,
