@@ -76,6 +76,13 @@ struct Due {
     of: Option<(usize, usize)>,
 }
 
+impl Outcomes {
+    /// Whether anybody was refused because sinks had not taken enough.
+    pub fn was_without_room(&self) -> bool {
+        self.content_most >= 80 || self.book.refused_routes.contains(&true)
+    }
+}
+
 type Message = Control<ListenerId, SimulatedSocket>;
 
 /// Another shard, as this one sees it.
