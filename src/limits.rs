@@ -99,6 +99,14 @@ const _: () = assert!(OUTPUT_BUFFER_OCTETS <= OUTPUT_KEPT_OCTETS);
 /// Octets of a block of memory in which a shard keeps the content of messages until they are delivered: 60 messages of 4 KiB.
 pub const BLOCK_OCTETS: usize = 256 * 1024;
 
+/// Octets of a page of memory: x86-64's.
+pub const PAGE_OCTETS: usize = 4096;
+const _: () = assert!(BLOCK_OCTETS.is_multiple_of(PAGE_OCTETS));
+
+/// Octets of a message that is moved out of its blocks when it is to come to its consumer again: a smaller one would keep a block for
+/// itself, a larger one does not gain much.
+pub const APART_OCTETS: u64 = BLOCK_OCTETS as u64 / 4;
+
 /// Blocks of one shard, unless a test says otherwise: 256 MiB, for messages that are coming and those that are handed off and not
 /// delivered. When no more is to be had a message is refused with 452 at its end.
 pub const BLOCKS: usize = 1024;

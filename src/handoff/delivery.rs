@@ -202,6 +202,9 @@ impl Drop for Delivery {
             (_, attempts) => redelivery_delay(attempts),
         };
         letter.attempts = letter.attempts.saturating_add(1);
+        if !delay.is_zero() {
+            letter.move_apart();
+        }
         self.link.give_back(Returned { at: self.link.clock.now() + delay, letter });
     }
 }

@@ -355,6 +355,7 @@ impl Gather {
                 content: content.share(),
                 verdicts: Vec::new(),
                 is_taken: false,
+                is_apart: false,
                 promise,
             };
             let outlet = &mut self.outlets[usize::from(route.0)];
@@ -535,6 +536,7 @@ impl Intake for Gather {
             octets: self.octets_seen,
             octets_most: self.slab.octets_most(),
             letters: self.outlets.iter().map(|outlet| outlet.outstanding() + outlet.parked.len() as u64).sum(),
+            lost: self.outlets.iter().map(|outlet| outlet.link.lost()).sum(),
         }
     }
 

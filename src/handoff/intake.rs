@@ -33,6 +33,8 @@ pub struct Holding {
     pub octets_most: u64,
     /// Messages that are handed off and not acknowledged, each for each of its sinks.
     pub letters: u64,
+    /// Messages that were accepted, and that no consumer will have because theirs is gone, each for each of its sinks.
+    pub lost: u64,
 }
 
 /// Takes the mail of a shard. One for each.

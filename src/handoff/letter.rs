@@ -10,7 +10,7 @@ use crate::limits;
 use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
-use crate::memory::slab::{Lease, Leases};
+use crate::memory::slab::{self, Lease, Leases};
 use crate::policy::scope::Promise;
 
 /// See the module.
@@ -32,14 +32,26 @@ pub(super) struct Letter {
     pub(super) verdicts: Vec<Option<Verdict>>,
     /// All of its recipients have it.
     pub(super) is_taken: bool,
+    /// It lies in memory of its own.
+    pub(super) is_apart: bool,
 }
 
 impl Letter {
     /// The same once more, for a mutant that needs two.
     pub(super) fn twin(&self) -> Self {
-        let Self { id, route, awaited, promise, recipients, attempts, is_taken, .. } = *self;
+        let Self { id, route, awaited, promise, recipients, attempts, is_taken, is_apart, .. } = *self;
         let (manifest, content, verdicts) = (self.manifest.share(), self.content.share(), self.verdicts.clone());
-        Self { id, route, awaited, promise, recipients, attempts, manifest, content, verdicts, is_taken }
+        Self { id, route, awaited, promise, recipients, attempts, manifest, content, verdicts, is_taken, is_apart }
+    }
+
+    /// It will be kept for some time: a small one leaves the blocks in which others lie.
+    pub(super) fn move_apart(&mut self) {
+        if self.is_apart || self.content.len() > limits::APART_OCTETS {
+            return;
+        }
+        if let Some((manifest, content)) = slab::apart(&self.manifest, &self.content) {
+            (self.manifest, self.content, self.is_apart) = (manifest, content, true);
+        }
     }
 
     /// What was said of a recipient.

@@ -32,6 +32,8 @@ pub(super) struct Home {
 #[derive(Debug)]
 pub(super) struct Link {
     acknowledged: CachePadded<AtomicU64>,
+    /// Letters that were accepted, and that no consumer will have.
+    lost: AtomicU64,
     done: ArrayQueue<Done>,
     back: ArrayQueue<Returned>,
     /// Nobody takes what comes back.
@@ -53,6 +55,7 @@ impl Link {
     pub(super) fn new(letters: usize, home: Arc<Home>, consumer: Waker, clock: Clock) -> Self {
         Self {
             acknowledged: CachePadded::default(),
+            lost: AtomicU64::new(0),
             done: ArrayQueue::new(letters),
             back: ArrayQueue::new(letters),
             is_closed: AtomicBool::new(false),
@@ -70,6 +73,11 @@ impl Link {
     /// Letters that are done with.
     pub(super) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// Letters that were accepted, and that no consumer will have.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// A letter is done with: who waits for it hears what became of it.
@@ -127,7 +135,9 @@ impl Link {
 
     /// A letter that no consumer will have.
     pub(super) fn fail(&self, mut letter: Letter) {
-        if letter.awaited.is_some() {
+        if letter.awaited.is_none() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        } else {
             letter.refuse_the_rest(&Refusal::new(Reply::DeliveryFailed, "nobody takes deliveries any more"));
         }
         self.acknowledge(letter);

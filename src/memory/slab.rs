@@ -7,7 +7,8 @@
 //!
 //! *Why this way*: a message of a few KiB takes a part of a block and one count of references; a large one takes many blocks. Pieces
 //! of messages that arrive at the same time lie side by side, as they came. What must lie in one piece, and is longer than a
-//! block, has one of its own. *Cost*: a block is in use as long as any message in it is, which is why the bound counts blocks.
+//! block, has one of its own. *Cost*: a block is in use as long as any message in it is, which is why the bound counts blocks; what is
+//! to be kept for long is better kept apart ([`apart`]).
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::limits::BLOCK_OCTETS;
+use crate::limits::{self, BLOCK_OCTETS};
 use crate::memory::region::Region;
 
 /// No block is to be had: all that are allowed are in use, or the system has no memory.
@@ -32,7 +33,7 @@ struct Block {
     /// Where it goes when nobody holds it; nowhere while it lies there.
     home: UnsafeCell<Option<Arc<Home>>>,
     memory: Region,
-    /// For how many it counts; a longer one is not used again.
+    /// For how many it counts; a longer one is not used again, nor one that counts for none, which is for what is kept apart.
     counts: usize,
 }
 
@@ -41,6 +42,21 @@ struct Home {
     free: ArrayQueue<Box<Block>>,
     /// Blocks that exist; a longer one counts for several.
     made: AtomicUsize,
+    block_octets: usize,
+    /// Octets of memory of what is kept apart.
+    apart: AtomicUsize,
+}
+
+impl Home {
+    /// Octets of memory in use.
+    fn octets(&self) -> usize {
+        let made = self.made.load(Ordering::Relaxed);
+        made.saturating_sub(self.free.len()) * self.block_octets + self.apart.load(Ordering::Relaxed)
+    }
+
+    fn octets_most(&self) -> usize {
+        self.free.capacity() * self.block_octets
+    }
 }
 
 // SAFETY: the memory of a block is written by its owner alone, in ranges that nobody else reads yet; `home` is touched by the owner
@@ -65,6 +81,10 @@ unsafe fn let_go(block: NonNull<Block>) {
     let home = unsafe { (*block.home.get()).take() };
     let Some(home) = home else { return };
     let counts = block.counts;
+    if counts == 0 {
+        home.apart.fetch_sub(block.memory.octets(), Ordering::Relaxed);
+        return;
+    }
     if counts == 1 {
         // Whoever still reads it is caught, where AddressSanitizer is.
         block.memory.give(0, block.memory.octets());
@@ -166,6 +186,44 @@ impl Leases {
     }
 }
 
+/// The same octets in memory of their own, which counts as memory in use, so that the blocks in which they lie are free for others
+/// however long they are kept; `None` if there is no room for that beside what is in use.
+pub fn apart(whole: &Lease, leases: &Leases) -> Option<(Lease, Leases)> {
+    // SAFETY: the lease holds its block.
+    let block = unsafe { whole.block.as_ref() };
+    // SAFETY: it is only written before the block is lent and after the last hold on it is gone, and there is one.
+    let home = unsafe { (*block.home.get()).clone() }?;
+    let octets = (whole.octets().len() + leases.len() as usize).max(1).next_multiple_of(limits::PAGE_OCTETS);
+    if home.octets() + octets > home.octets_most() {
+        return None;
+    }
+    let memory = Region::new(octets).ok()?;
+    home.apart.fetch_add(octets, Ordering::Relaxed);
+    let own = Block { holders: AtomicU32::new(0), home: UnsafeCell::new(Some(home)), memory, counts: 0 };
+    let own = NonNull::from(Box::leak(Box::new(own)));
+    let mut written = 0;
+    let mut copy = |octets: &[u8]| {
+        // SAFETY: nobody else knows of the block.
+        let start = unsafe { own.as_ref() }.memory.at(written);
+        // SAFETY: the memory is as long as all that is copied there, each behind what was before it.
+        unsafe { std::ptr::copy_nonoverlapping(octets.as_ptr(), start, octets.len()) };
+        written += octets.len();
+    };
+    copy(whole.octets());
+    leases.pieces().for_each(copy);
+    let lease = |from: usize, octets: usize| {
+        // SAFETY: this function holds the block by the leases that it makes; the first is made before any is dropped.
+        unsafe { own.as_ref() }.holders.fetch_add(1, Ordering::Relaxed);
+        Lease { block: own, from: from as u32, octets: octets as u32 }
+    };
+    let first = lease(0, whole.octets().len());
+    let mut others = Leases::default();
+    if !leases.is_empty() {
+        others.push(lease(whole.octets().len(), leases.len() as usize));
+    }
+    Some((first, others))
+}
+
 /// The owner's side: one thread's.
 pub struct Slab {
     /// The block that is being written, held.
@@ -187,15 +245,16 @@ impl Slab {
 
     /// The same with blocks of so many octets.
     pub fn with_blocks_of(block_octets: usize, blocks: usize) -> Self {
-        let home = Home { free: ArrayQueue::new(blocks.max(1)), made: AtomicUsize::new(0) };
+        let (free, made, apart) = (ArrayQueue::new(blocks.max(1)), AtomicUsize::new(0), AtomicUsize::new(0));
+        let home = Home { free, made, block_octets, apart };
         Self { current: None, written: 0, block_octets, home: Arc::new(home) }
     }
 
-    /// For how many blocks in use memory is held, the slab's own too; to be asked when the slab is gone, as well.
+    /// How many blocks' memory is in use, the slab's own too; to be asked when the slab is gone, as well.
     #[cfg(test)]
     pub fn watch(&self) -> impl Fn() -> usize + 'static {
         let home = Arc::clone(&self.home);
-        move || home.made.load(Ordering::Relaxed) - home.free.len()
+        move || home.octets().div_ceil(home.block_octets)
     }
 
     /// Copies octets behind those that the leases name. On failure some of them may have been copied.
@@ -250,13 +309,12 @@ impl Slab {
 
     /// Octets of memory in use: of blocks of which some octet is.
     pub fn octets(&self) -> u64 {
-        let made = self.home.made.load(Ordering::Relaxed);
-        (made.saturating_sub(self.home.free.len()) * self.block_octets) as u64
+        self.home.octets() as u64
     }
 
     /// Octets that may be in use.
     pub fn octets_most(&self) -> u64 {
-        (self.home.free.capacity() * self.block_octets) as u64
+        self.home.octets_most() as u64
     }
 
     /// Gives a block back to the system if more than so many are free. To be called now and then.
@@ -273,6 +331,9 @@ impl Slab {
                 return Ok(block);
             }
             self.leave();
+        }
+        if self.home.octets() + self.block_octets > self.home.octets_most() {
+            return Err(SlabFull);
         }
         let block = match self.home.free.pop() {
             Some(free) => {
@@ -295,8 +356,9 @@ impl Slab {
 
     fn make(&self, octets: usize) -> Result<Box<Block>, SlabFull> {
         let counts = octets.div_ceil(self.block_octets);
+        let apart = self.home.apart.load(Ordering::Relaxed).div_ceil(self.block_octets);
         // BOUND: each turn gives a block up.
-        while self.home.made.load(Ordering::Relaxed) + counts > self.home.free.capacity() {
+        while self.home.made.load(Ordering::Relaxed) + apart + counts > self.home.free.capacity() {
             drop(self.home.free.pop().ok_or(SlabFull)?);
             self.home.made.fetch_sub(1, Ordering::Relaxed);
         }
@@ -397,6 +459,35 @@ mod tests {
         let longest = slab.append_whole(&[5; 3 * BLOCK_OCTETS]).unwrap();
         assert_eq!(slab.octets(), 4 * BLOCK);
         assert!(longest.octets().iter().all(|octet| *octet == 5));
+    }
+
+    /// One message of each block is kept, and the blocks are free all the same.
+    #[test]
+    fn what_is_kept_apart_keeps_no_block() {
+        let mut slab = Slab::new(4);
+        let page = limits::PAGE_OCTETS as u64;
+        let mut kept = Vec::new();
+        for number in 0..40_u8 {
+            let whole = slab.append_whole(&[number; 100]).unwrap();
+            let mut leases = Leases::default();
+            slab.append(&mut leases, &[number; 3_000]).unwrap();
+            slab.append(&mut Leases::default(), &[99; BLOCK_OCTETS - 3_100]).unwrap();
+            kept.push(apart(&whole, &leases).unwrap());
+        }
+        assert_eq!(slab.octets(), BLOCK + 40 * page);
+        for (number, (whole, leases)) in kept.iter().enumerate() {
+            assert_eq!((whole.octets(), text(leases)), (&[number as u8; 100][..], vec![number as u8; 3_000]));
+        }
+        // It counts for the bound: three blocks are left, and a part of one.
+        let long: Vec<_> = (0..2).map(|_| slab.append_whole(&[1; BLOCK_OCTETS + 1])).collect();
+        assert!(long[0].is_ok() && long[1].is_err());
+        let mut rest = Leases::default();
+        while slab.append(&mut rest, &[7; 50_000]).is_ok() {}
+        assert!(slab.octets() <= slab.octets_most() && apart(&kept[0].0, &rest).is_none());
+        let empty = apart(&kept[0].0, &Leases::default()).map(|(whole, leases)| (whole.octets().len(), leases.len()));
+        assert_eq!(empty, Some((100, 0)));
+        drop((kept, long, rest));
+        assert_eq!(slab.octets(), 0);
     }
 
     #[test]

@@ -118,6 +118,8 @@ counters! {
     handed_off_octets,
     /// Messages that are handed off and not acknowledged, each for each of its sinks (a level).
     handed_off,
+    /// Messages that were accepted, and that nobody will deliver because their consumer is gone, each for each of its sinks.
+    handed_off_lost,
 }
 
 impl Counters {

@@ -242,6 +242,7 @@ impl<I: Io, T: Intake> Shard<I, T> {
         let holding = self.desk.handed_off.holding();
         counters.handed_off_octets.set(holding.octets);
         counters.handed_off.set(holding.letters);
+        counters.handed_off_lost.set(holding.lost);
     }
 
     fn is_drained(&self) -> bool {
