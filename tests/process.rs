@@ -8,6 +8,7 @@ mod process {
     mod directory;
     mod lines;
     mod load;
+    mod maildir;
     mod patience;
     mod server;
     mod stats;
@@ -19,6 +20,7 @@ mod process {
     mod hostile;
     mod identity;
     mod listening;
+    mod mx;
     mod pipelining;
     mod reload;
     mod report;

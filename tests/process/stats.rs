@@ -33,6 +33,17 @@ impl Stats {
         replies.iter().find(|reply| reply["rule"] == rule).map_or(0, |reply| reply["count"].as_u64().unwrap_or(0))
     }
 
+    /// A figure of a sink.
+    #[track_caller]
+    pub fn sink(&self, sink: &str, name: &str) -> u64 {
+        let sinks = self.0["sinks"].as_array().expect("there are sinks");
+        let found =
+            sinks.iter().find(|found| found["name"] == sink).unwrap_or_else(|| panic!("there is a sink {sink}"));
+        let totals = found["totals"].as_array().expect("there are totals");
+        let number = totals.iter().find(|number| number["name"] == name);
+        number.unwrap_or_else(|| panic!("there is a figure {name}"))["value"].as_u64().expect("a figure is a number")
+    }
+
     /// Messages and their recipients.
     pub fn mail(&self) -> (u64, u64) {
         (self.total("messages"), self.total("recipients"))
