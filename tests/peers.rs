@@ -16,6 +16,7 @@ mod process {
 }
 
 mod peers {
+    mod npm;
     mod tool;
 
     mod curl;
