@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -61,8 +62,13 @@ pub fn smuggled() -> Vec<Message> {
     every().into_iter().filter(Message::has_false_end).collect()
 }
 
-#[track_caller]
+/// Read and made once for all tests.
 fn every() -> Vec<Message> {
+    static EVERY: LazyLock<Vec<Message>> = LazyLock::new(collected);
+    EVERY.clone()
+}
+
+fn collected() -> Vec<Message> {
     let mut messages = public();
     assert!(messages.len() >= PUBLIC, "{PACKAGE} has {} messages only", messages.len());
     let generated = generated::all();

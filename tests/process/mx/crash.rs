@@ -1,13 +1,15 @@
 //! `kill -9`: what was promised is there, nothing half-written is seen, and no name is used twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
 use super::{below, configuration, deliver, id_of, keep, ready, told};
-use crate::process::maildir;
+use crate::process::client::Client;
+use crate::process::directory::Directory;
+use crate::process::maildir::{self, Kept};
 use crate::process::patience::eventually;
 use crate::process::server::{Server, private_address};
 
@@ -23,7 +25,7 @@ fn content(session: usize) -> String {
 fn after_a_kill_every_delivered_250_is_there_whole() {
     let (rounds, per_round) = (4, 60);
     let text = configuration("delivered").replace("127.0.0.1:0", &private_address());
-    let mut directory = crate::process::directory::Directory::new();
+    let mut directory = Directory::new();
     let mut acknowledged: BTreeSet<String> = BTreeSet::new();
     for _ in 0..rounds {
         let mut server = Server::serve_in(directory, &text, 1);
@@ -31,8 +33,8 @@ fn after_a_kill_every_delivered_250_is_there_whole() {
         let count = Arc::new(AtomicUsize::new(0));
         let sessions: Vec<_> = (0..SESSIONS)
             .map(|session| {
-                let count = Arc::clone(&count);
-                std::thread::spawn(move || until_the_end(address, session, &count))
+                let (client, count) = (ready(address), Arc::clone(&count));
+                std::thread::spawn(move || until_the_end(client, session, &count))
             })
             .collect();
         eventually("the load goes on", || (count.load(Ordering::Relaxed) >= per_round).then_some(()));
@@ -52,9 +54,8 @@ fn after_a_kill_every_delivered_250_is_there_whole() {
 }
 
 /// Delivers until the server is gone; gives the ids that were acknowledged.
-fn until_the_end(address: std::net::SocketAddr, session: usize, count: &AtomicUsize) -> Vec<String> {
+fn until_the_end(mut client: Client, session: usize, count: &AtomicUsize) -> Vec<String> {
     let mut ids = Vec::new();
-    let mut client = ready(address);
     let commands = format!("MAIL FROM:<s@client.test>\r\nRCPT TO:<{}>\r\nDATA\r\n", TO[0]);
     let content = content(session) + ".\r\n";
     while client.send(&commands).is_ok() {
@@ -67,7 +68,7 @@ fn until_the_end(address: std::net::SocketAddr, session: usize, count: &AtomicUs
 }
 
 #[track_caller]
-fn expect_whole(kept: &std::collections::BTreeMap<String, maildir::Kept>, acknowledged: &BTreeSet<String>) {
+fn expect_whole(kept: &BTreeMap<String, Kept>, acknowledged: &BTreeSet<String>) {
     let contents: Vec<String> = (0..SESSIONS).map(content).collect();
     for (id, kept) in kept {
         let found = kept.content(&told(&TO), "\r\n");
@@ -85,7 +86,7 @@ fn epoch(id: &str) -> u32 {
 /// Ids go on after an orderly stop, too, and what lies there is left alone.
 #[test]
 fn a_restart_goes_on() {
-    let mut directory = crate::process::directory::Directory::new();
+    let mut directory = Directory::new();
     let mut ids = BTreeSet::new();
     for round in 1..=3 {
         let mut server = Server::serve_in(directory, &configuration("memory"), 1);

@@ -14,6 +14,8 @@ mod trouble;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use super::client::{Client, Reply};
 use super::directory::Directory;
 use super::maildir::{self, Told};
@@ -79,16 +81,23 @@ fn below(directory: &Directory, path: &str) -> PathBuf {
 #[track_caller]
 fn put_aside(directory: &Path) -> PathBuf {
     let aside = directory.with_extension("aside");
-    std::fs::rename(directory, &aside).expect("a directory can be renamed");
-    std::fs::write(directory, "").expect("a file can be written");
+    std::fs::write(&aside, "").expect("a file can be written");
+    exchange(directory, &aside);
     aside
 }
 
 /// Makes that good again.
 #[track_caller]
 fn put_back(directory: &Path) {
-    std::fs::remove_file(directory).expect("a file can be removed");
-    std::fs::rename(directory.with_extension("aside"), directory).expect("a directory can be renamed");
+    let aside = directory.with_extension("aside");
+    exchange(directory, &aside);
+    std::fs::remove_file(aside).expect("a file can be removed");
+}
+
+/// In one step, so that the program never finds nothing there, and makes a directory of its own.
+#[track_caller]
+fn exchange(one: &Path, other: &Path) {
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).expect("both are there");
 }
 
 /// The lines of the log of deliveries.
