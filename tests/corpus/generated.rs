@@ -117,6 +117,10 @@ fn large() -> Vec<Message> {
             format!("{HEAD}Subject: fields\r\n{}\r\ntext\r\n", "X-Field: value\r\n".repeat(1000)),
         ),
         with_body("10,000 short lines", "ab\r\n".repeat(10_000)),
+        // Wherever a block of memory ends, it ends between CR and LF, or between one CR and the next.
+        with_body("line ends over blocks", "\r\n".repeat(135_000)),
+        with_body("line ends over blocks, shifted", format!("x{}", "\r\n".repeat(135_000))),
+        with_body("CR over blocks", format!("{}\r\n", "\r".repeat(270_000))),
         with_body("10,000 dot lines", ".\r\n".repeat(10_000)),
         message("5 MB attachment", attachment),
     ]
