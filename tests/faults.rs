@@ -29,17 +29,22 @@ mod faults {
     mod small_shard;
 
     mod deaf;
+    mod delivery_log;
     mod descriptors;
+    mod full_disk;
     mod half_open;
     mod idle;
     mod killed;
+    mod killed_disk;
     mod links;
     mod memory;
     mod panic;
+    mod poison;
     mod resets;
     mod reuse;
     mod rings;
     mod stall;
+    mod standing;
     mod stopping;
     mod storm;
     mod trickle;

@@ -72,7 +72,7 @@ fn chunks_are_kept() {
     }
     let directory = std::mem::replace(&mut server.directory, Directory::new());
     let stats = server.stop();
-    assert_eq!(stats.sink("crlf", "delivered"), sent.len() as u64);
+    assert_eq!(stats.of_sink("crlf", "delivered"), sent.len() as u64);
     expect_kept(&directory, &sent);
 }
 

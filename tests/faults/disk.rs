@@ -17,6 +17,7 @@ use crate::process::server::{PROGRAM, Server};
 pub struct Disk {
     /// What is mounted there is in the namespace only.
     directory: Directory,
+    mounted: String,
     keeper: Child,
     /// What does as the disk is told, for one that breaks.
     daemon: Option<Child>,
@@ -35,7 +36,9 @@ impl Disk {
         let mut keeper = Command::new("unshare");
         keeper.args(["--mount", "--propagation", "private", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
         let keeper = keeper.spawn().map_err(|error| Missing(format!("unshare, of the package util-linux: {error}")))?;
-        let disk = Self { directory: Directory::new(), keeper, daemon: None, image: None };
+        let directory = Directory::new();
+        let mounted = directory.path().join("disk").to_str().expect("a plain path").to_owned();
+        let disk = Self { directory, mounted, keeper, daemon: None, image: None };
         std::fs::create_dir(disk.path()).expect("the directory is new");
         let comm = format!("/proc/{}/comm", disk.keeper.id());
         eventually("the namespace is there", || {
@@ -54,11 +57,22 @@ impl Disk {
         Ok(disk)
     }
 
-    /// ext4 on a file.
+    /// ext4 of 256 MiB.
     pub fn ext4() -> Result<Self, Missing> {
+        Self::ext4_of(256)
+    }
+
+    /// The same, of so many MiB.
+    pub fn ext4_of(mib: u64) -> Result<Self, Missing> {
         let mut disk = Self::new()?;
-        let image = disk.directory.path().join("image");
-        std::fs::File::create(&image).and_then(|file| file.set_len(256 << 20)).expect("a file can be made");
+        // In memory, so that this machine's own disk, and who else uses it, are no part of what is measured.
+        let memory = disk.directory.path().join("memory");
+        std::fs::create_dir(&memory).expect("the directory is new");
+        disk.inside(&["mount", "-t", "tmpfs", "tmpfs", memory.to_str().expect("a plain path")])?;
+        let image = memory.join("image");
+        std::fs::File::create(disk.seen_at(&image))
+            .and_then(|file| file.set_len(mib << 20))
+            .expect("a file can be made");
         disk.format(&image)?;
         disk.image = Some(image);
         disk.mount()?;
@@ -104,17 +118,17 @@ impl Disk {
     }
 
     /// Where it is, for those in the namespace.
-    pub fn path(&self) -> PathBuf {
-        self.directory.path().join("disk")
+    pub fn path(&self) -> &Path {
+        Path::new(&self.mounted)
     }
 
     fn text(&self) -> &str {
-        self.directory.path().to_str().map(|path| &*Box::leak(format!("{path}/disk").into_boxed_str())).expect("plain")
+        &self.mounted
     }
 
     /// The same, for this process.
     pub fn seen(&self) -> PathBuf {
-        self.seen_at(&self.path())
+        self.seen_at(self.path())
     }
 
     fn seen_at(&self, path: &Path) -> PathBuf {

@@ -85,6 +85,7 @@ pub struct Offers {
 #[derive(Debug, Default)]
 struct Shared {
     is_over: AtomicBool,
+    rests: AtomicBool,
     acknowledged: AtomicU64,
     refused: AtomicU64,
     ledger: Mutex<Ledger>,
@@ -117,6 +118,11 @@ impl Offers {
         self.shared.refused.load(Ordering::Relaxed)
     }
 
+    /// Refusals so far, by the answer.
+    pub fn answers(&self) -> BTreeMap<String, u64> {
+        self.shared.ledger.lock().unwrap().refused.clone()
+    }
+
     /// How often this answer came so far.
     pub fn refusals(&self, answer: &str) -> u64 {
         self.shared.ledger.lock().unwrap().refusals(answer)
@@ -127,6 +133,11 @@ impl Offers {
     pub fn go_on_for(&self, messages: u64) {
         let goal = self.acknowledged() + messages;
         eventually("mail is taken", || (self.acknowledged() >= goal).then_some(()));
+    }
+
+    /// Nobody begins another message, or they do again.
+    pub fn rest(&self, rests: bool) {
+        self.shared.rests.store(rests, Ordering::Relaxed);
     }
 
     /// Messages that are acknowledged in a second, over so long.
@@ -184,6 +195,10 @@ fn offer_messages(offer: &Offer, shared: &Shared) -> io::Result<()> {
     client.send("EHLO offers.test\r\n")?;
     wanted(&client.reply()?, 250)?;
     while !shared.is_over.load(Ordering::Relaxed) {
+        if shared.rests.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let is_poisoned = offer.one_poisoned_of.is_some_and(|of| number.is_multiple_of(of));
         let recipient = if is_poisoned { "poison" } else { "good" };
@@ -212,7 +227,8 @@ fn offer_messages(offer: &Offer, shared: &Shared) -> io::Result<()> {
         ledger.unanswered -= 1;
         ledger.slowest = ledger.slowest.max(ended_at.elapsed());
         if answer.code == 250 {
-            let id = id_of(&answer.text).ok_or_else(|| io::Error::other(format!("no id in {answer:?}")))?;
+            // What is not kept has none.
+            let id = id_of(&answer.text).unwrap_or_else(|| format!("#{number}"));
             assert_eq!(ledger.acknowledged.insert(id, number), None, "an id was given twice: {answer:?}");
             shared.acknowledged.fetch_add(1, Ordering::Relaxed);
         } else {

@@ -33,13 +33,12 @@ impl Stats {
         replies.iter().find(|reply| reply["rule"] == rule).map_or(0, |reply| reply["count"].as_u64().unwrap_or(0))
     }
 
-    /// A figure of a sink.
+    /// A figure of a sink, summed over its threads.
     #[track_caller]
-    pub fn sink(&self, sink: &str, name: &str) -> u64 {
+    pub fn of_sink(&self, sink: &str, name: &str) -> u64 {
         let sinks = self.0["sinks"].as_array().expect("there are sinks");
-        let found =
-            sinks.iter().find(|found| found["name"] == sink).unwrap_or_else(|| panic!("there is a sink {sink}"));
-        let totals = found["totals"].as_array().expect("there are totals");
+        let sink = sinks.iter().find(|one| one["name"] == sink).unwrap_or_else(|| panic!("there is a sink {sink}"));
+        let totals = sink["totals"].as_array().expect("there are totals");
         let number = totals.iter().find(|number| number["name"] == name);
         number.unwrap_or_else(|| panic!("there is a figure {name}"))["value"].as_u64().expect("a figure is a number")
     }

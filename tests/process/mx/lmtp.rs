@@ -41,8 +41,8 @@ fn each_recipient_has_its_reply(server: &mut Server, mut client: Client, peer: &
     put_back(&damaged);
     let after = deliver(&mut client, ["250 2.0.0", "250 2.0.0", "250 2.0.0"]);
     client.quit();
-    let stats = server.await_stats("it is counted", |stats| stats.sink("store", "delivered") == 8);
-    assert_eq!((stats.sink("store", "refused"), stats.sink("store", "deferred")), (1, 0));
+    let stats = server.await_stats("it is counted", |stats| stats.of_sink("store", "delivered") == 8);
+    assert_eq!((stats.of_sink("store", "refused"), stats.of_sink("store", "deferred")), (1, 0));
     // All have the messages of before and after; of the one between, all but the damaged.
     for to in all {
         let (local, _) = to.split_once('@').unwrap();

@@ -51,7 +51,7 @@ fn recipients_take_effect_and_sinks_are_refused() {
     id_of(&deliver(&mut after, &["r@other.test"], "4\r\n"));
     after.quit();
     let directory = keep(&mut server);
-    assert_eq!(server.stop().sink("store", "delivered"), 4);
+    assert_eq!(server.stop().of_sink("store", "delivered"), 4);
     assert_eq!(maildir::new_mail(&below(&directory, "mail")).len(), 4);
     assert!(!below(&directory, "elsewhere").exists());
 }

@@ -16,7 +16,7 @@ fn a_data_directory_has_one_owner() {
     let mut client = ready(server.address());
     id_of(&deliver(&mut client, &["r@server.test"], "x\r\n"));
     client.quit();
-    assert_eq!(server.stop().sink("store", "delivered"), 1);
+    assert_eq!(server.stop().of_sink("store", "delivered"), 1);
 }
 
 /// Each effective value of an MX, and nothing is started or made.

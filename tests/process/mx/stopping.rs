@@ -25,8 +25,8 @@ fn what_is_in_memory_is_delivered_before_the_end() {
         let told = super::Told { from: "s@load.test", hello: "load.test", ..told(&["r@server.test"]) };
         let octets: usize = kept.values().map(|kept| kept.content(&told, "\r\n").len()).sum();
         assert_eq!(octets as u64, ledger.octets);
-        assert_eq!(stats.sink("store", "delivered"), ledger.acknowledged);
-        assert_eq!((stats.sink("store", "octets"), stats.sink("store", "left_behind")), (ledger.octets, 0));
+        assert_eq!(stats.of_sink("store", "delivered"), ledger.acknowledged);
+        assert_eq!((stats.of_sink("store", "octets"), stats.of_sink("store", "left_behind")), (ledger.octets, 0));
         assert_eq!(log(&directory).len() as u64, ledger.acknowledged);
     }
 }
@@ -38,7 +38,7 @@ fn stuck(server: &Server, count: usize) -> BTreeSet<String> {
     let mut client = ready(server.address());
     let ids = (0..count).map(|_| id_of(&deliver(&mut client, &["r@server.test"], "x\r\n"))).collect();
     client.quit();
-    server.await_stats("they were tried", |stats| stats.sink("store", "deferred") >= count as u64);
+    server.await_stats("they were tried", |stats| stats.of_sink("store", "deferred") >= count as u64);
     ids
 }
 
@@ -98,7 +98,7 @@ fn a_repair_while_it_stops_is_in_time() {
     server.errors.await_text("stopping", 1);
     super::put_back(&below(&directory, "mail"));
     let stats = server.finish();
-    assert_eq!((stats.sink("store", "delivered"), stats.sink("store", "left_behind")), (30, 0));
+    assert_eq!((stats.of_sink("store", "delivered"), stats.of_sink("store", "left_behind")), (30, 0));
     let kept = maildir::new_mail(&below(&directory, "mail"));
     assert_eq!(kept.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
 }

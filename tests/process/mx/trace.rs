@@ -18,10 +18,10 @@ fn the_id_of_a_250_is_in_the_name_the_trace_and_the_log() {
         client.quit();
         let directory = keep(&mut server);
         let stats = server.stop();
-        assert_eq!(stats.sink("store", "delivered"), 5);
-        assert_eq!((stats.sink("store", "messages"), stats.sink("store", "octets")), (3, 3 * 17));
+        assert_eq!(stats.of_sink("store", "delivered"), 5);
+        assert_eq!((stats.of_sink("store", "messages"), stats.of_sink("store", "octets")), (3, 3 * 17));
         for nothing in ["deferred", "refused", "failed", "given_up", "panics", "left_behind"] {
-            assert_eq!(stats.sink("store", nothing), 0, "{nothing}");
+            assert_eq!(stats.of_sink("store", nothing), 0, "{nothing}");
         }
         let kept = maildir::new_mail(&below(&directory, "mail"));
         assert_eq!(kept.len(), 3);

@@ -37,7 +37,7 @@ fn delivered_is_refused_for_now() {
     client.quit();
     let directory = keep(&mut server);
     let stats = server.stop();
-    assert_eq!((stats.sink("store", "delivered"), stats.sink("store", "refused")), (2, 3));
+    assert_eq!((stats.of_sink("store", "delivered"), stats.of_sink("store", "refused")), (2, 3));
     expect_kept(&below(&directory, "mail"), &sent);
     let refused = log(&directory).into_iter().filter(|line| line.contains(" result=refused code=451 ")).count();
     assert_eq!(refused, 3);
@@ -57,18 +57,18 @@ fn memory_waits() {
     };
     send(&mut client, &mut sent, "before");
     let root = below(&server.directory, "mail");
-    server.await_stats("what came before is there", |stats| stats.sink("store", "delivered") == 20);
+    server.await_stats("what came before is there", |stats| stats.of_sink("store", "delivered") == 20);
     put_aside(&root);
     send(&mut client, &mut sent, "meanwhile");
-    server.await_stats("they were tried", |stats| stats.sink("store", "deferred") >= 20);
+    server.await_stats("they were tried", |stats| stats.of_sink("store", "deferred") >= 20);
     assert_eq!(maildir::files(&root.with_extension("aside").join("new")).len(), 20, "nothing came");
     put_back(&root);
-    server.await_stats("all were delivered", |stats| stats.sink("store", "delivered") == 40);
+    server.await_stats("all were delivered", |stats| stats.of_sink("store", "delivered") == 40);
     send(&mut client, &mut sent, "after");
     client.quit();
     let directory = keep(&mut server);
     let stats = server.stop();
-    assert_eq!((stats.sink("store", "delivered"), stats.sink("store", "left_behind")), (60, 0));
+    assert_eq!((stats.of_sink("store", "delivered"), stats.of_sink("store", "left_behind")), (60, 0));
     expect_kept(&below(&directory, "mail"), &sent);
     let lines = log(&directory);
     for id in sent.keys() {
