@@ -43,6 +43,7 @@ mod faults {
     mod resets;
     mod reuse;
     mod rings;
+    mod slow_disk;
     mod stall;
     mod standing;
     mod stopping;

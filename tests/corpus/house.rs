@@ -117,7 +117,7 @@ pub fn round_trip(client: &dyn Client, shift: usize) {
     };
     for (sink, kept) in [("crlf", &kept.crlf), ("lf", &kept.lf)] {
         assert_eq!(kept.len(), taken.len(), "{sink}");
-        assert_eq!(stats.sink(sink, "delivered"), counted);
+        assert_eq!(stats.of_sink(sink, "delivered"), counted);
         assert!(maildir::files(&maildir(directory.path(), sink).join("tmp")).is_empty());
     }
     let mut contents = BTreeMap::new();

@@ -141,6 +141,11 @@ impl Disk {
         self.directory.path().join(name)
     }
 
+    /// Writes one, whole.
+    pub fn write_switch(&self, name: &str, text: &str) {
+        self.directory.write(name, text);
+    }
+
     fn namespace(&self) -> String {
         format!("--mount=/proc/{}/ns/mnt", self.keeper.id())
     }

@@ -162,6 +162,6 @@ fn routes_lead_to_their_sinks() {
         // The others are none of anyone's business, and the transaction had more than one.
         let told = super::Told { only: None, ..told(to) };
         assert_eq!(kept[&id].content(&told, "\r\n"), b"x\r\n");
-        assert_eq!(stats.sink(sink, "delivered"), to.len() as u64);
+        assert_eq!(stats.of_sink(sink, "delivered"), to.len() as u64);
     }
 }
