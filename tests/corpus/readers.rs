@@ -39,7 +39,7 @@ fn python_sees(maildir: &Path, sent: &Path, count: usize) -> Vec<String> {
 }
 
 /// What mutt is told. It pipes each message as it shows it.
-const MUTTRC: &str = "set folder=/nonexistent\nset spoolfile=/nonexistent\nset record=\"\"\nset mbox_type=Maildir\n\
+const MUTTRC: &str = "set folder=/dev/null\nset spoolfile=/dev/null\nset record=\"\"\nset mbox_type=Maildir\n\
     set quit=yes\nset wait_key=no\nset sleep_time=0\nset mail_check_stats=no\nset charset=utf-8\n\
     set auto_tag=yes\nset pipe_split=yes\nset pipe_decode=yes\nset pipe_sep=\"\"\nignore *\nunignore subject\n";
 
