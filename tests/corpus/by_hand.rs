@@ -4,36 +4,28 @@ use std::net::SocketAddr;
 
 use super::chance::Chance;
 use super::clients::stuffed;
-use super::house::{self, same};
+use super::house::{self, Maildirs, same};
 use super::messages::{self, Message};
-use super::transcript;
+use super::transcript::{self, Sent};
 use crate::process::client::Client;
 use crate::process::directory::Directory;
 use crate::process::maildir::{self, Told, id_in_reply};
 
-const TO: &str = "r@crlf.test";
-
-/// What a message with one recipient has on top.
-const TOLD: Told<'static> = Told {
-    from: house::SENDER,
-    delivered_to: &[TO],
-    only: Some(TO),
-    hello: house::HELLO,
-    peer: "[127.0.0.1]",
-    by: house::HOST,
-    with: "ESMTP",
-};
+/// One for each sink of the house.
+const BOTH: [&str; 2] = ["r@crlf.test", "r@lf.test"];
 
 #[track_caller]
-fn begin(client: &mut Client, body: &str) {
+fn begin(client: &mut Client, body: &str, to: &[&str]) {
     client.say(format!("MAIL FROM:<{}>{body}\r\n", house::SENDER), "250 2.1.0");
-    client.say(format!("RCPT TO:<{TO}>\r\n"), "250 2.1.5");
+    for to in to {
+        client.say(format!("RCPT TO:<{to}>\r\n"), "250 2.1.5");
+    }
 }
 
 /// In chunks of any size, some empty, some sent together with the next; gives the id.
 #[track_caller]
-fn by_chunks(client: &mut Client, body: &str, content: &[u8], chance: &mut Chance) -> String {
-    begin(client, body);
+fn by_chunks(client: &mut Client, body: &str, to: &[&str], content: &[u8], chance: &mut Chance) -> String {
+    begin(client, body, to);
     let (mut rest, mut unread) = (content, 0);
     loop {
         let most = *chance.one_of(&[1, 100, 4096, 1 << 20]);
@@ -65,14 +57,16 @@ fn chunks_are_kept() {
         let mut chance = Chance::new(seed as u64);
         let mut client = ready(server.address_of(listener));
         for message in messages::all().into_iter().chain(messages::smuggled()) {
-            let id = by_chunks(&mut client, "", &message.octets, &mut chance);
+            let id = by_chunks(&mut client, "", &BOTH, &message.octets, &mut chance);
             sent.push((id, message));
         }
         client.quit();
     }
     let directory = std::mem::replace(&mut server.directory, Directory::new());
     let stats = server.stop();
-    assert_eq!(stats.of_sink("crlf", "delivered"), sent.len() as u64);
+    for sink in ["crlf", "lf"] {
+        assert_eq!(stats.of_sink(sink, "delivered"), sent.len() as u64);
+    }
     expect_kept(&directory, &sent);
 }
 
@@ -90,12 +84,25 @@ fn binary_content_is_kept() {
     for size in [0, 1, 255, 256, 4095, 65_536, 262_143, 262_144, 262_145, 3_000_000] {
         let octets: Vec<u8> = (0..size).map(|_| *chance.one_of(&all)).collect();
         let message = Message { name: format!("{size} octets of any kind"), octets };
-        sent.push((by_chunks(&mut client, " BODY=BINARYMIME", &message.octets, &mut chance), message));
+        sent.push((by_chunks(&mut client, " BODY=BINARYMIME", &BOTH[..1], &message.octets, &mut chance), message));
     }
     client.quit();
     let directory = std::mem::replace(&mut server.directory, Directory::new());
     server.stop();
-    expect_kept(&directory, &sent);
+    let kept = maildir::new_mail(&house::maildir(directory.path(), "crlf"));
+    assert_eq!(kept.len(), sent.len());
+    let told = Told {
+        from: house::SENDER,
+        delivered_to: &BOTH[..1],
+        only: Some(BOTH[0]),
+        hello: house::HELLO,
+        peer: "[127.0.0.1]",
+        by: house::HOST,
+        with: "ESMTP",
+    };
+    for (id, message) in &sent {
+        same(&message.name, kept[id].content(&told, "\r\n"), &message.octets);
+    }
 }
 
 /// A dot line with a wrong end is refused at the true end of mail data, and ends the session; nothing is kept of it. What
@@ -109,7 +116,7 @@ fn false_ends_are_refused() {
             // One for each, because a refusal ends it.
             let mut client = ready(server.address_of(listener));
             let wire = stuffed(&message.octets, b"\r\n");
-            begin(&mut client, "");
+            begin(&mut client, "", &BOTH);
             client.say("DATA\r\n", "354");
             client.send([&wire, &b"\r\n.\r\n"[..]].concat()).expect("the server takes it");
             let on_the_wire = Message { octets: [&wire, &b"\r\n"[..]].concat(), ..message };
@@ -140,13 +147,18 @@ fn ready(address: SocketAddr) -> Client {
     client
 }
 
-/// These and no others lie in the maildir.
+/// These and no others lie in both maildirs.
 #[track_caller]
 fn expect_kept(directory: &Directory, sent: &[(String, Message)]) {
-    let kept = maildir::new_mail(&house::maildir(directory.path(), "crlf"));
-    assert_eq!(kept.len(), sent.len());
+    let kept = Maildirs::of(directory.path());
+    assert_eq!((kept.crlf.len(), kept.lf.len()), (sent.len(), sent.len()));
     for (id, message) in sent {
-        let kept = kept.get(id).unwrap_or_else(|| panic!("{} has no file {id}", message.name));
-        same(&message.name, kept.content(&TOLD, "\r\n"), &message.octets);
+        let sent = Sent {
+            from: house::SENDER.to_owned(),
+            to: BOTH.map(str::to_owned).to_vec(),
+            id: id.clone(),
+            ..Sent::default()
+        };
+        house::check(message, &sent, &message.octets, &kept);
     }
 }

@@ -67,6 +67,14 @@ pub struct Maildirs {
     pub lf: BTreeMap<String, Kept>,
 }
 
+impl Maildirs {
+    #[track_caller]
+    pub fn of(directory: &Path) -> Self {
+        let [crlf, lf] = ["crlf", "lf"].map(|sink| maildir::new_mail(&maildir(directory, sink)));
+        Self { crlf, lf }
+    }
+}
+
 pub fn server() -> Server {
     Server::serve(CONFIGURATION, LISTENERS.len())
 }
@@ -111,10 +119,7 @@ pub fn round_trip(client: &dyn Client, shift: usize) {
     let stats = server.stop();
     let counted = taken.len() as u64;
     assert_eq!(stats.mail(), (counted, 2 * counted));
-    let kept = Maildirs {
-        crlf: maildir::new_mail(&maildir(directory.path(), "crlf")),
-        lf: maildir::new_mail(&maildir(directory.path(), "lf")),
-    };
+    let kept = Maildirs::of(directory.path());
     for (sink, kept) in [("crlf", &kept.crlf), ("lf", &kept.lf)] {
         assert_eq!(kept.len(), taken.len(), "{sink}");
         assert_eq!(stats.of_sink(sink, "delivered"), counted);
