@@ -44,7 +44,7 @@ pub enum Failure {
     /// Messages that were accepted into memory are gone.
     #[error(
         "ringmx: {0} messages that had a 250 were not delivered, and are lost: their sinks did not get on in {patience} s, or it was \
-         to stop at once; the log of deliveries names them",
+         to stop at once; the log of deliveries names those that no sink hung with",
         patience = ringmx::limits::DRAIN_MS / 1000
     )]
     LeftBehind(u64),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::{DeliveryLog as LogTarget, Plan, SinkKind, SinkPlan};
 use crate::engine::EngineError;
 use crate::engine::data_dir::DataDir;
-use crate::handoff::consumer::Deliveries;
+use crate::handoff::consumer::{Deliveries, Outlook};
 use crate::handoff::exchange::{ExchangeOptions, connect};
 use crate::handoff::gather::Gather;
 use crate::handoff::sleep::Bell;
@@ -39,10 +39,18 @@ fn sinks(plan: &SinkPlan, parts: usize) -> Result<Vec<Box<dyn Sink>>, EngineErro
     })
 }
 
+/// A thread of a sink.
+#[derive(Debug)]
+struct Thread {
+    handle: JoinHandle<()>,
+    outlook: Outlook,
+    figures: Arc<SinkFigures>,
+}
+
 /// The sinks of an engine.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
     /// By sink.
     figures: Vec<(String, Vec<Arc<SinkFigures>>)>,
     /// They shall end at once.
@@ -89,6 +97,7 @@ impl Workers {
         for (part, (deliveries, sink)) in parts.into_iter().zip(sinks).enumerate() {
             let figures = Arc::new(SinkFigures::default());
             all.push(Arc::clone(&figures));
+            let (outlook, counted) = (deliveries.outlook(), Arc::clone(&figures));
             let worker = Worker {
                 name: plan.name.clone(),
                 deliveries,
@@ -98,7 +107,8 @@ impl Workers {
                 hurry: Arc::clone(&self.hurry),
             };
             let thread = std::thread::Builder::new().name(format!("{}-{part}", plan.name));
-            self.threads.push(thread.spawn(|| worker.run())?);
+            let handle = thread.spawn(|| worker.run())?;
+            self.threads.push(Thread { handle, outlook, figures: counted });
         }
         self.figures.push((plan.name.clone(), all));
         Ok(())
@@ -106,7 +116,7 @@ impl Workers {
 
     /// Whether every one has ended, or was told to end at once.
     pub(super) fn are_over(&self) -> bool {
-        self.hurry.load(Ordering::Relaxed) || self.threads.iter().all(JoinHandle::is_finished)
+        self.hurry.load(Ordering::Relaxed) || self.threads.iter().all(|thread| thread.handle.is_finished())
     }
 
     /// They end at once, whatever is left.
@@ -129,14 +139,17 @@ impl Workers {
     /// Waits for their end; gives what they did, and what the log came to. One that hangs in its sink is left to hang when it was told to end at once.
     pub(super) fn join(mut self) -> (Vec<SinkReport>, Vec<Number>) {
         let (begun, patience) = (Instant::now(), Duration::from_millis(limits::HURRY_MS));
-        for thread in std::mem::take(&mut self.threads) {
+        for Thread { handle, outlook, figures } in std::mem::take(&mut self.threads) {
             let is_given_up = || self.hurry.load(Ordering::Relaxed) && begun.elapsed() > patience;
-            while !thread.is_finished() && !is_given_up() {
+            while !handle.is_finished() && !is_given_up() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            if thread.is_finished() {
+            if handle.is_finished() {
                 // A panic of a sink is caught by its worker; one of the worker's own has been told by its hook.
-                let _ = thread.join();
+                let _ = handle.join();
+            } else {
+                // It hangs, and counts nothing any more.
+                figures.left_behind.add(outlook.promised());
             }
         }
         let counts = self.log.take().map_or_else(Vec::new, |log| numbers(log.close()));

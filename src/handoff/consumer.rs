@@ -211,9 +211,26 @@ impl Deliveries {
         self.given_up
     }
 
+    /// What can be asked of it while a thread is at work on it.
+    pub fn outlook(&self) -> Outlook {
+        Outlook(self.lines.iter().map(|line| Arc::clone(&line.link)).collect())
+    }
+
     /// Letters that wait for their time to come again.
     pub fn waiting(&self) -> usize {
         self.later.len()
+    }
+}
+
+/// What a consumer still owes, as others see it.
+#[derive(Debug)]
+pub struct Outlook(Vec<Arc<Link>>);
+
+impl Outlook {
+    /// Messages whose senders have their 250, and which are not acknowledged. Exact when the shards have ended and the consumer does
+    /// nothing.
+    pub fn promised(&self) -> u64 {
+        self.0.iter().map(|link| link.promised()).sum()
     }
 }
 

@@ -69,6 +69,8 @@ pub(super) struct Outlet {
     link: Arc<Link>,
     /// Letters that were put into the ring so far.
     posted: u64,
+    /// Of those, letters that somebody waits for.
+    posted_awaited: u64,
     /// Something was put there in this turn.
     is_news: bool,
     /// Letters for which there is no room, some of which nobody waits for any more.
@@ -79,7 +81,15 @@ pub(super) struct Outlet {
 
 impl Outlet {
     pub(super) fn new(letters: Pusher<Letter>, link: Arc<Link>) -> Self {
-        Self { letters: Some(letters), link, posted: 0, is_news: false, parked: VecDeque::new(), dead: 0 }
+        Self {
+            letters: Some(letters),
+            link,
+            posted: 0,
+            posted_awaited: 0,
+            is_news: false,
+            parked: VecDeque::new(),
+            dead: 0,
+        }
     }
 
     fn is_abandoned(&self) -> bool {
@@ -122,9 +132,11 @@ impl Outlet {
         if Mutant::PostsTwice.is_on() && letters.push(letter.twin()).is_ok() {
             self.posted += 1;
         }
+        let is_awaited = letter.awaited.is_some();
         match letters.push(letter) {
             Ok(()) => {
                 self.posted += 1;
+                self.posted_awaited += u64::from(is_awaited);
                 self.is_news = true;
             }
             // Cannot be: the ring has room for each letter that is not acknowledged.
@@ -185,6 +197,7 @@ impl Outlet {
             && !Mutant::ForgetsToPublish.is_on()
             && let Some(letters) = &mut self.letters
         {
+            self.link.set_posted(self.posted, self.posted_awaited);
             letters.publish();
             self.link.consumer.wake();
         }

@@ -34,6 +34,10 @@ pub(super) struct Link {
     acknowledged: CachePadded<AtomicU64>,
     /// Letters that were accepted, and that no consumer will have.
     lost: AtomicU64,
+    /// Of those, letters that somebody waited for.
+    answered: AtomicU64,
+    /// What the shard has published.
+    posted: CachePadded<Posted>,
     done: ArrayQueue<Done>,
     back: ArrayQueue<Returned>,
     /// Nobody takes what comes back.
@@ -41,6 +45,13 @@ pub(super) struct Link {
     pub(super) home: Arc<Home>,
     pub(super) consumer: Waker,
     pub(super) clock: Clock,
+}
+
+/// Letters that a shard has published, by its own count.
+#[derive(Debug, Default)]
+struct Posted {
+    all: AtomicU64,
+    awaited: AtomicU64,
 }
 
 /// A letter that nothing final was said of.
@@ -56,6 +67,8 @@ impl Link {
         Self {
             acknowledged: CachePadded::default(),
             lost: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            posted: CachePadded::default(),
             done: ArrayQueue::new(letters),
             back: ArrayQueue::new(letters),
             is_closed: AtomicBool::new(false),
@@ -80,6 +93,20 @@ impl Link {
         self.lost.load(Ordering::Relaxed)
     }
 
+    /// So many letters have been published, of which so many are awaited.
+    pub(super) fn set_posted(&self, all: u64, awaited: u64) {
+        self.posted.awaited.store(awaited, Ordering::Relaxed);
+        self.posted.all.store(all, Ordering::Relaxed);
+    }
+
+    /// Letters that nobody waits for, whose senders have their answer, and that are not done with. Exact when the shard has ended
+    /// and no consumer is at work.
+    pub(super) fn promised(&self) -> u64 {
+        let done_with = self.acknowledged().saturating_sub(self.answered.load(Ordering::Relaxed));
+        let (all, awaited) = (self.posted.all.load(Ordering::Relaxed), self.posted.awaited.load(Ordering::Relaxed));
+        all.saturating_sub(awaited).saturating_sub(done_with)
+    }
+
     /// A letter is done with: who waits for it hears what became of it.
     pub(super) fn acknowledge(&self, letter: Letter) {
         let Letter { awaited, route, verdicts, is_taken, manifest, content, .. } = letter;
@@ -94,6 +121,7 @@ impl Link {
             let done = Done { awaited, route, refusals: if all_took_it { None } else { Some(each()) } };
             let queued = self.done.push(done);
             debug_assert!(queued.is_ok(), "there is room for each letter");
+            self.answered.fetch_add(1, Ordering::Relaxed);
         }
         self.acknowledged.fetch_add(1, Ordering::Release);
         // With its like where the shard looks again before it sleeps.

@@ -128,7 +128,9 @@ fn an_end_in_spite_of_a_sink_that_hangs_does_not_say_that_all_is_well() {
     let mut server = disk.serve(&configuration(&home, "DISK/mail"), 2);
     let offers = Offers::start(&Offer::of(server.address_of("memory"), 4, 1_000));
     offers.go_on_for(50);
+    offers.rest(true);
     let frozen = disk.freeze();
+    offers.rest(false);
     offers.go_on_for(200);
     let ledger = offers.finish();
     server.signal(Signal::TERM);

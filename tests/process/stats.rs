@@ -34,6 +34,7 @@ impl Stats {
     }
 
     /// A figure of a sink, summed over its threads.
+    #[allow(dead_code, reason = "asked by tests/faults.rs")]
     #[track_caller]
     pub fn of_sink(&self, sink: &str, name: &str) -> u64 {
         let sinks = self.0["sinks"].as_array().expect("there are sinks");
