@@ -1,4 +1,5 @@
-//! Faults that only real sockets, real limits and real networks can show (RELIABILITY F13–F20, F25–F29, F33, F36).
+//! Faults that only real sockets, real limits and real networks can show (RELIABILITY F1–F8, F13–F29, F32, F33,
+//! F35, F36).
 //!
 //! `tests/faults/README.md` says which test shows what, and what is left to the simulator. Nothing here leans on time:
 //! conditions are waited for, times are lower bounds, and whatever is measured is a count or a ratio.
