@@ -134,6 +134,8 @@ impl Recipients {
         let entry = self.entries.first(&key, |place, breadth| self.counts(place, breadth, key.seeks_relay()));
         let refusal = match entry {
             Some(entry) => self.actions[entry].refusal(),
+            // Of a host that is served this one is not known; of another nobody is.
+            None if self.served.has_host(key.host()) && !key.seeks_relay() => Some(Reply::UnknownRecipient),
             None => Some(Reply::RelayDenied),
         };
         match refusal {
