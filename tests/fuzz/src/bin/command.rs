@@ -88,7 +88,9 @@ fuzz_target!(|input: &[u8]| {
             check_rcpt(rcpt.parameters, offered);
             envelope.begin(Path::Null, &MailParameters::default());
             envelope.add(rcpt.forward_path, &rcpt.parameters).expect("one recipient has room");
-            assert!(envelope.recipients().map(|to| (to.path, to.parameters)).eq([(rcpt.forward_path, rcpt.parameters)]));
+            assert!(
+                envelope.recipients().map(|to| (to.path, to.parameters)).eq([(rcpt.forward_path, rcpt.parameters)])
+            );
             assert!(!is_strict || parse_rcpt(argument, AddressSyntax::Loose, offered, smtputf8) == Ok(rcpt));
         }
         if let Some(name) = taken(argument, parse_hello(argument, syntax)) {
