@@ -111,3 +111,15 @@ impl Mutant {
         ON.set(mutant);
     }
 }
+
+/// What a mutant does not give back, which a search for leaks must not take for one of the tests.
+#[cfg(test)]
+static KEPT: std::sync::Mutex<Vec<Box<dyn std::any::Any + Send>>> = std::sync::Mutex::new(Vec::new());
+
+/// Never drops a value.
+pub fn keep(value: impl Send + 'static) {
+    #[cfg(test)]
+    KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Box::new(value));
+    #[cfg(not(test))]
+    drop(value);
+}

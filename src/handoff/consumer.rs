@@ -17,7 +17,7 @@ use crate::handoff::link::{Link, Returned};
 use crate::handoff::ring::Taker;
 use crate::handoff::sleep;
 use crate::limits;
-use crate::mutant::Mutant;
+use crate::mutant::{self, Mutant};
 
 /// What comes from one shard.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ impl Drop for Deliveries {
     /// Nobody takes anything any more: shards give up what they have for it.
     fn drop(&mut self) {
         if Mutant::KeepsWhatConsumerHad.is_on() {
-            return std::mem::forget(std::mem::take(&mut self.later));
+            return mutant::keep(std::mem::take(&mut self.later));
         }
         for Reverse(Later { line, letter, .. }) in self.later.drain() {
             self.lines[line].link.fail(letter);

@@ -15,7 +15,7 @@ use crate::handoff::clock::Clock;
 use crate::handoff::delivery::Refusal;
 use crate::handoff::letter::{Done, Letter, Waiting};
 use crate::handoff::sleep::Waker;
-use crate::mutant::Mutant;
+use crate::mutant::{self, Mutant};
 use crate::smtp::reply::Reply;
 
 /// What a shard shares with all of its consumers.
@@ -112,7 +112,7 @@ impl Link {
         let Letter { awaited, route, verdicts, is_taken, manifest, content, .. } = letter;
         drop(content);
         if Mutant::LeaksLease.is_on() {
-            std::mem::forget(manifest.share());
+            mutant::keep(manifest.share());
         }
         drop(manifest);
         if let Some(awaited) = awaited {
