@@ -45,6 +45,22 @@ impl Plan {
                     "messages on their way",
                     format!("{} per shard and sink, then their senders wait", grouped(limits::LETTERS as u64)),
                 ),
+                row(
+                    "messages awaiting their sink's word",
+                    format!("{} per shard, then 452", grouped(limits::MESSAGES_AWAITED as u64)),
+                ),
+                row(
+                    "clients held back for memory",
+                    format!("{} after some came back last, then 452", milliseconds(limits::HELD_BACK_MS)),
+                ),
+                row(
+                    "refused for now by a sink",
+                    format!(
+                        "again after {}, then twice as long each time, {} at most",
+                        milliseconds(limits::REDELIVERY_FIRST_MS),
+                        milliseconds(limits::REDELIVERY_MOST_MS)
+                    ),
+                ),
                 row("data directory", self.data_dir().display().to_string()),
                 row("threads of each sink", grouped(self.sink_threads().get().into())),
                 row(

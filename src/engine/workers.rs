@@ -136,7 +136,8 @@ impl Workers {
         self.log.as_ref().map_or_else(Vec::new, |log| numbers(log.handle().counts()))
     }
 
-    /// Waits for their end; gives what they did, and what the log came to. One that hangs in its sink is left to hang when it was told to end at once.
+    /// Waits for their end; gives what they did, and what the log came to. One that hangs in its sink is left to hang when it was
+    /// told to end at once.
     pub(super) fn join(mut self) -> (Vec<SinkReport>, Vec<Number>) {
         let (begun, patience) = (Instant::now(), Duration::from_millis(limits::HURRY_MS));
         for Thread { handle, outlook, figures } in std::mem::take(&mut self.threads) {
