@@ -7,3 +7,4 @@
 
 pub mod region;
 pub mod slab;
+pub mod write;

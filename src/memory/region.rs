@@ -1,6 +1,7 @@
 //! A page-aligned run of memory, zeroed, whose pages come when they are first touched.
 
 use std::ffi::c_void;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use rustix::io::Errno;
@@ -65,6 +66,40 @@ impl Region {
     }
 }
 
+/// Octets that are zero at first and begin on a page, as reads and writes past the page cache want them. Nobody else has them: they
+/// are given to a call that is over when it returns, never to a ring.
+#[derive(Debug)]
+pub struct AlignedBuffer {
+    region: Region,
+    octets: usize,
+}
+
+impl AlignedBuffer {
+    /// So many octets.
+    pub fn new(octets: usize) -> Result<Self, Errno> {
+        Ok(Self { region: Region::new(octets.max(1))?, octets })
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the region has so many octets, zero or written since; whoever writes them has the buffer for himself.
+        unsafe { std::slice::from_raw_parts(self.region.start.as_ptr(), self.octets) }
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and nobody else has the buffer.
+        unsafe { std::slice::from_raw_parts_mut(self.region.start.as_ptr(), self.octets) }
+    }
+}
+
+// SAFETY: shared, its octets are only read.
+unsafe impl Sync for AlignedBuffer {}
+
 #[cfg(asan)]
 mod asan {
     //! What AddressSanitizer knows of memory that is not from the heap: what it is told.
@@ -114,5 +149,17 @@ mod tests {
         unsafe { last.write(7) };
         // SAFETY: as above.
         assert_eq!(unsafe { last.read() }, 7);
+    }
+    #[test]
+    fn a_buffer_is_aligned_and_zeroed_and_its_own() {
+        for octets in [0, 1, 4096, 10_000] {
+            let mut buffer = AlignedBuffer::new(octets).unwrap();
+            assert!(buffer.as_ptr().addr().is_multiple_of(4096));
+            assert_eq!(&buffer[..], vec![0; octets]);
+            buffer.fill(7);
+            let there =
+                std::thread::scope(|scope| scope.spawn(|| buffer.iter().all(|octet| *octet == 7)).join().unwrap());
+            assert!(there);
+        }
     }
 }

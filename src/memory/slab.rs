@@ -10,16 +10,23 @@
 //! block, has one of its own. *Cost*: a block is in use as long as any message in it is, which is why the bound counts blocks; what is
 //! to be kept for long is better kept apart ([`apart`]).
 
+mod page;
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
 
 use crate::limits::{self, BLOCK_OCTETS};
 use crate::memory::region::Region;
+
+pub use page::Reserved;
 
 /// No block is to be had: all that are allowed are in use, or the system has no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +42,48 @@ struct Block {
     memory: Region,
     /// For how many it counts; a longer one is not used again, nor one that counts for none, which is for what is kept apart.
     counts: usize,
+    /// No other block has or had it, wherever they lie.
+    identity: Arc<u64>,
+    /// Last, so that it goes last.
+    _going: Option<Going>,
+}
+
+/// Blocks that were unmapped and would have been used again.
+static GONE: AtomicU64 = AtomicU64::new(0);
+
+impl Block {
+    fn new(home: Option<Arc<Home>>, memory: Region, counts: usize) -> Self {
+        static BLOCKS: AtomicU64 = AtomicU64::new(0);
+        let identity = Arc::new(BLOCKS.fetch_add(1, Ordering::Relaxed));
+        let _going = (counts == 1).then_some(Going);
+        Self { holders: AtomicU32::new(0), home: UnsafeCell::new(home), memory, counts, identity, _going }
+    }
+}
+
+/// What a block that is used again leaves behind.
+struct Going;
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // Its identity was given up before: who sees this number sees that.
+        GONE.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// How many of the blocks that [`Lease::lasting`] may name were unmapped so far, by all slabs.
+pub fn gone() -> u64 {
+    GONE.load(Ordering::Acquire)
+}
+
+/// A block that is used again and again, for who makes it known to the kernel once.
+#[derive(Clone, Copy, Debug)]
+pub struct Lasting<'a> {
+    /// No other block has or had it, even where this one lay. The block has given it up when it is unmapped.
+    pub identity: &'a Arc<u64>,
+    /// Where it begins.
+    pub start: *mut u8,
+    /// How long it is.
+    pub octets: usize,
 }
 
 /// Where blocks lie that nobody holds.
@@ -110,11 +159,23 @@ unsafe impl Sync for Lease {}
 impl Lease {
     /// The octets.
     pub fn octets(&self) -> &[u8] {
+        if self.octets == 0 {
+            // Its place may be the end of the block, which is no octet of it.
+            return &[];
+        }
         // SAFETY: the lease holds the block.
         let block = unsafe { self.block.as_ref() };
         let start = block.memory.at(self.from as usize);
         // SAFETY: the range lies in the block, was written before the lease was made or grown, and is not written while it lives.
         unsafe { std::slice::from_raw_parts(start, self.octets as usize) }
+    }
+
+    /// The block in which they lie, if it is used again when nobody holds it.
+    pub fn lasting(&self) -> Option<Lasting<'_>> {
+        // SAFETY: the lease holds the block.
+        let block = unsafe { self.block.as_ref() };
+        let Block { memory, identity, .. } = block;
+        (block.counts == 1).then(|| Lasting { identity, start: memory.at(0), octets: memory.octets() })
     }
 
     /// Another lease on the same octets.
@@ -199,8 +260,7 @@ pub fn apart(whole: &Lease, leases: &Leases) -> Option<(Lease, Leases)> {
     }
     let memory = Region::new(octets).ok()?;
     home.apart.fetch_add(octets, Ordering::Relaxed);
-    let own = Block { holders: AtomicU32::new(0), home: UnsafeCell::new(Some(home)), memory, counts: 0 };
-    let own = NonNull::from(Box::leak(Box::new(own)));
+    let own = NonNull::from(Box::leak(Box::new(Block::new(Some(home), memory, 0))));
     let mut written = 0;
     let mut copy = |octets: &[u8]| {
         // SAFETY: nobody else knows of the block.
@@ -230,6 +290,12 @@ pub struct Slab {
     current: Option<NonNull<Block>>,
     /// So many of its octets are written.
     written: usize,
+    /// So many of them may be read by others whatever was reserved in them ([`Slab::lease_from`]).
+    lent: usize,
+    /// Counts the blocks that were begun.
+    begun: u64,
+    /// No other slab has or had it.
+    number: u64,
     block_octets: usize,
     home: Arc<Home>,
 }
@@ -246,8 +312,13 @@ impl Slab {
     /// The same with blocks of so many octets.
     pub fn with_blocks_of(block_octets: usize, blocks: usize) -> Self {
         let (free, made, apart) = (ArrayQueue::new(blocks.max(1)), AtomicUsize::new(0), AtomicUsize::new(0));
-        let home = Home { free, made, block_octets, apart };
-        Self { current: None, written: 0, block_octets, home: Arc::new(home) }
+        Self::of(Arc::new(Home { free, made, block_octets, apart }))
+    }
+
+    fn of(home: Arc<Home>) -> Self {
+        static SLABS: AtomicU64 = AtomicU64::new(0);
+        let number = SLABS.fetch_add(1, Ordering::Relaxed);
+        Self { current: None, written: 0, lent: 0, begun: 0, number, block_octets: home.block_octets, home }
     }
 
     /// How many blocks' memory is in use, the slab's own too; to be asked when the slab is gone, as well.
@@ -263,23 +334,36 @@ impl Slab {
             let block = self.block()?;
             let room = self.block_octets - self.written;
             let (now, later) = octets.split_at(octets.len().min(room));
-            // SAFETY: the slab holds the block.
-            let start = unsafe { block.as_ref() }.memory.at(self.written);
-            // SAFETY: so much room is left in the block, and nobody has a lease on octets that were not written yet.
-            unsafe { std::ptr::copy_nonoverlapping(now.as_ptr(), start, now.len()) };
-            let (from, more) = (self.written as u32, now.len() as u32);
-            self.written += now.len();
-            match leases.last() {
-                Some(last) if last.block == block && last.from + last.octets == from => last.octets += more,
-                _ => {
-                    // SAFETY: the slab holds the block.
-                    unsafe { block.as_ref() }.holders.fetch_add(1, Ordering::Relaxed);
-                    leases.push(Lease { block, from, octets: more });
-                }
-            }
+            self.write(block, leases, now);
             octets = later;
         }
         Ok(())
+    }
+
+    /// Copies octets, for which there is room, into the block that is being written.
+    fn write(&mut self, block: NonNull<Block>, leases: &mut Leases, octets: &[u8]) {
+        let (from, more) = (self.written as u32, octets.len() as u32);
+        let goes_on = leases.last().is_some_and(|last| last.block == block && last.from + last.octets == from);
+        // COST: counted before the copy: a locked operation behind it would wait until all of it is out of the processor.
+        let lease = (!goes_on).then(|| self.lease(block, from as usize, octets.len()));
+        // SAFETY: the slab holds the block.
+        let start = unsafe { block.as_ref() }.memory.at(self.written);
+        // SAFETY: so much room is left in the block, and nobody has a lease on octets that were not written yet but this one, which
+        // nobody has seen.
+        unsafe { std::ptr::copy_nonoverlapping(octets.as_ptr(), start, octets.len()) };
+        self.written += octets.len();
+        match (lease, leases.last()) {
+            (Some(lease), _) => leases.push(lease),
+            (None, Some(last)) => last.octets += more,
+            (None, None) => unreachable!("it goes on behind one that is there"),
+        }
+    }
+
+    /// A lease on octets of the block that is being written.
+    fn lease(&self, block: NonNull<Block>, from: usize, octets: usize) -> Lease {
+        // SAFETY: the slab holds the block.
+        unsafe { block.as_ref() }.holders.fetch_add(1, Ordering::Relaxed);
+        Lease { block, from: from as u32, octets: octets as u32 }
     }
 
     /// Copies octets to where they lie in one piece.
@@ -343,7 +427,8 @@ impl Slab {
             None => self.make(self.block_octets)?,
         };
         let block = self.lend(block);
-        self.written = 0;
+        (self.written, self.lent) = (0, 0);
+        self.begun += 1;
         Ok(*self.current.insert(block))
     }
 
@@ -364,7 +449,7 @@ impl Slab {
         }
         let memory = Region::new(octets).map_err(|_| SlabFull)?;
         self.home.made.fetch_add(counts, Ordering::Relaxed);
-        Ok(Box::new(Block { holders: AtomicU32::new(0), home: UnsafeCell::new(None), memory, counts }))
+        Ok(Box::new(Block::new(None, memory, counts)))
     }
 
     /// The block that is being written is left to those who have leases on it.
@@ -385,178 +470,5 @@ impl Drop for Slab {
 impl fmt::Debug for Slab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Slab({} of {} octets)", self.octets(), self.octets_most())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::sync::mpsc;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BLOCK: u64 = BLOCK_OCTETS as u64;
-
-    fn text(leases: &Leases) -> Vec<u8> {
-        leases.pieces().collect::<Vec<_>>().concat()
-    }
-
-    #[test]
-    fn pieces_that_follow_each_other_are_one() {
-        let mut slab = Slab::new(2);
-        let [mut one, mut other] = [Leases::default(), Leases::default()];
-        slab.append(&mut one, b"ab").unwrap();
-        slab.append(&mut one, b"cd").unwrap();
-        slab.append(&mut other, b"xy").unwrap();
-        slab.append(&mut one, b"ef").unwrap();
-        assert_eq!(one.pieces().collect::<Vec<_>>(), [&b"abcd"[..], b"ef"]);
-        assert_eq!((text(&one), text(&other)), (b"abcdef".to_vec(), b"xy".to_vec()));
-        assert_eq!((one.len(), Leases::default().is_empty()), (6, true));
-    }
-
-    #[test]
-    fn blocks_are_bounded_and_come_back_with_their_last_lease() {
-        let mut slab = Slab::new(3);
-        let mut all: Vec<Leases> = (0..3).map(|_| Leases::default()).collect();
-        for leases in &mut all {
-            slab.append(leases, &vec![7; BLOCK_OCTETS]).unwrap();
-        }
-        assert_eq!(slab.octets(), 3 * BLOCK);
-        assert_eq!(slab.append(&mut Leases::default(), b"x"), Err(SlabFull));
-        let shared = all[0].share();
-        all.remove(0);
-        assert_eq!(slab.append(&mut Leases::default(), b"x"), Err(SlabFull), "somebody has the block still");
-        drop(shared);
-        assert_eq!(slab.octets(), 2 * BLOCK);
-        slab.append(&mut all[0], b"x").unwrap();
-        assert_eq!((text(&all[0]).len(), slab.octets()), (BLOCK_OCTETS + 1, 3 * BLOCK));
-        drop(all);
-        assert_eq!(slab.octets(), BLOCK, "the one that is being written");
-        slab.trim(1);
-        assert_eq!(slab.home.made.load(Ordering::Relaxed), 2);
-        slab.trim(1);
-        assert_eq!(slab.home.made.load(Ordering::Relaxed), 2, "one is kept");
-    }
-
-    #[test]
-    fn what_must_lie_in_one_piece_does() {
-        let mut slab = Slab::new(4);
-        let mut leases = Leases::default();
-        slab.append(&mut leases, &[1; BLOCK_OCTETS - 10]).unwrap();
-        let short = slab.append_whole(&[2; 11]).unwrap();
-        slab.append(&mut leases, &[1; 5]).unwrap();
-        assert_eq!((short.octets(), leases.pieces().count()), (&[2; 11][..], 2));
-        assert!(slab.append_whole(b"").unwrap().octets().is_empty());
-        let long = slab.append_whole(&[3; 2 * BLOCK_OCTETS]).unwrap();
-        assert_eq!((long.octets(), slab.octets()), (&[3; 2 * BLOCK_OCTETS][..], 4 * BLOCK));
-        assert!(slab.append_whole(&[4; BLOCK_OCTETS + 1]).is_err());
-        drop(long);
-        assert_eq!(slab.octets(), 2 * BLOCK);
-        drop((short, leases));
-        // The free block makes room for a long one.
-        let longest = slab.append_whole(&[5; 3 * BLOCK_OCTETS]).unwrap();
-        assert_eq!(slab.octets(), 4 * BLOCK);
-        assert!(longest.octets().iter().all(|octet| *octet == 5));
-    }
-
-    /// One message of each block is kept, and the blocks are free all the same.
-    #[test]
-    fn what_is_kept_apart_keeps_no_block() {
-        let mut slab = Slab::new(4);
-        let page = limits::PAGE_OCTETS as u64;
-        let mut kept = Vec::new();
-        for number in 0..40_u8 {
-            let whole = slab.append_whole(&[number; 100]).unwrap();
-            let mut leases = Leases::default();
-            slab.append(&mut leases, &[number; 3_000]).unwrap();
-            slab.append(&mut Leases::default(), &[99; BLOCK_OCTETS - 3_100]).unwrap();
-            kept.push(apart(&whole, &leases).unwrap());
-        }
-        assert_eq!(slab.octets(), BLOCK + 40 * page);
-        for (number, (whole, leases)) in kept.iter().enumerate() {
-            assert_eq!((whole.octets(), text(leases)), (&[number as u8; 100][..], vec![number as u8; 3_000]));
-        }
-        // It counts for the bound: three blocks are left, and a part of one.
-        let long: Vec<_> = (0..2).map(|_| slab.append_whole(&[1; BLOCK_OCTETS + 1])).collect();
-        assert!(long[0].is_ok() && long[1].is_err());
-        let mut rest = Leases::default();
-        while slab.append(&mut rest, &[7; 50_000]).is_ok() {}
-        assert!(slab.octets() <= slab.octets_most() && apart(&kept[0].0, &rest).is_none());
-        let empty = apart(&kept[0].0, &Leases::default()).map(|(whole, leases)| (whole.octets().len(), leases.len()));
-        assert_eq!(empty, Some((100, 0)));
-        drop((kept, long, rest));
-        assert_eq!(slab.octets(), 0);
-    }
-
-    #[test]
-    fn leases_outlive_their_slab() {
-        let mut slab = Slab::new(1);
-        let mut leases = Leases::default();
-        slab.append(&mut leases, b"here still").unwrap();
-        let home = Arc::downgrade(&slab.home);
-        drop(slab);
-        assert_eq!(text(&leases), b"here still");
-        drop(leases);
-        assert!(home.upgrade().is_none(), "nothing is left");
-    }
-
-    /// What other threads read is what was written, while the owner goes on in the same blocks.
-    #[test]
-    fn octets_are_read_elsewhere_while_others_are_written() {
-        let (sender, receiver) = mpsc::sync_channel::<(u8, Leases)>(16);
-        let reader = std::thread::spawn(move || {
-            let mut read = 0_u64;
-            for (octet, leases) in receiver {
-                assert!(leases.pieces().flatten().all(|this| *this == octet));
-                read += leases.len();
-            }
-            read
-        });
-        let mut slab = Slab::new(4);
-        let mut written = 0;
-        for number in 0..3_000_u32 {
-            let mut leases = Leases::default();
-            let octets = vec![number as u8; (number as usize * 37) % 5_000 + 1];
-            while slab.append(&mut leases, &octets).is_err() {
-                leases = Leases::default();
-                std::thread::yield_now();
-            }
-            written += octets.len() as u64;
-            sender.send((number as u8, leases)).unwrap();
-        }
-        drop(sender);
-        assert_eq!(reader.join().unwrap(), written);
-        assert!(slab.octets() <= BLOCK);
-    }
-
-    proptest! {
-        /// Any number of messages that grow in any order, and are forgotten in any order.
-        #[test]
-        fn what_was_put_in_comes_out(steps in prop::collection::vec((0..4_usize, 0..60_000_usize, any::<bool>()), 1..60)) {
-            let mut slab = Slab::new(64);
-            let mut open: Vec<(Leases, Vec<u8>)> = (0..4).map(|_| Default::default()).collect();
-            let mut kept = VecDeque::new();
-            for (step, (which, octets, ends)) in steps.into_iter().enumerate() {
-                let piece = vec![step as u8; octets];
-                let (leases, copy) = &mut open[which];
-                slab.append(leases, &piece).unwrap();
-                copy.extend_from_slice(&piece);
-                if ends {
-                    kept.push_back(std::mem::take(&mut open[which]));
-                    if kept.len() > 3 {
-                        kept.pop_front();
-                    }
-                }
-                for (leases, copy) in kept.iter().chain(&open) {
-                    prop_assert_eq!(leases.len(), copy.len() as u64);
-                    prop_assert!(leases.pieces().all(|piece| !piece.is_empty()));
-                    prop_assert_eq!(&text(leases), copy);
-                }
-            }
-            drop((open, kept));
-            prop_assert!(slab.octets() <= BLOCK);
-        }
     }
 }
