@@ -4,7 +4,8 @@
 //! cancellation, closing. *Below it*: queues, memory that the kernel may write, system calls.
 //!
 //! *Invariants*: every operation that is started completes; the last of its completions has `more == false`. A send has
-//! exactly one, which gives its octets back. At most one send for a socket is under way.
+//! exactly one, which gives its octets back. At most one send for a socket is under way. What a write names stays as long as it
+//! is under way, and no longer.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::limits;
+use crate::memory::write::Write;
 use crate::reactor::connecting::Route;
 
 /// Monotonic time in ns, from an arbitrary start.
@@ -58,10 +60,12 @@ pub enum Kind {
     Connect,
     /// [`Operation::Part`].
     Part,
+    /// [`Operation::Write`]. The slot is a number of whoever writes, not a socket's.
+    Write,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Accept,
         Self::Receive,
         Self::Send,
@@ -71,6 +75,7 @@ impl Kind {
         Self::Wake,
         Self::Connect,
         Self::Part,
+        Self::Write,
     ];
 }
 
@@ -263,6 +268,12 @@ pub enum Operation {
     },
     /// Complete when the shard is woken from another thread.
     AwaitWake,
+    /// Write octets to a file. Completes with the number written, which may be less than there are. Of writes that are under way
+    /// each has a slot of its own, which is no socket's.
+    Write {
+        /// What, and where to.
+        write: Write,
+    },
 }
 
 /// What a completion brings besides its result.
@@ -304,6 +315,10 @@ pub struct IoCounts {
     pub overflows: u64,
     /// Times that the submission queue was full in the middle of a turn.
     pub full_submissions: u64,
+    /// Writes to files.
+    pub writes: u64,
+    /// Those of them whose memory the kernel did not know before.
+    pub plain_writes: u64,
 }
 
 /// A back end: the kernel's ring, or the simulator.
@@ -394,6 +409,6 @@ mod tests {
             assert_eq!(Token::from_user_data(token.to_user_data()), Some(token));
         }
         assert_eq!(Token::from_user_data(0), None);
-        assert_eq!(Token::from_user_data(10 << 56), None);
+        assert_eq!(Token::from_user_data(11 << 56), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The kernel's ring as the shard's [`Io`].
 //!
 //! *Invariants*: an entry that was pushed is the kernel's until its completion, whatever `enter` returned: what it points
-//! to (octets of a send, an address being accepted or connected to, a wake counter) is owned here until then. One thread
+//! to (octets of a send or a write, an address being accepted or connected to, a wake counter) is owned here until then. One thread
 //! makes, uses and drops a ring (SINGLE_ISSUER). The ring is dropped before the memory.
 //!
 //! *Why this way*: a reply is sent with MSG_DONTWAIT | MSG_WAITALL and SKIP_SUCCESS: it is done, or posts a completion with
@@ -21,6 +21,7 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Sub
 use rustix::io::Errno;
 
 use crate::limits;
+use crate::memory::write::Write;
 use crate::reactor::alarms::Alarms;
 use crate::reactor::buffers::{BufferGroup, GroupShape};
 use crate::reactor::connecting::Route;
@@ -30,6 +31,7 @@ use crate::reactor::io::{
 use crate::reactor::peer::Address;
 use crate::reactor::sending::{List, Sending};
 use crate::reactor::setup::SetupError;
+use crate::reactor::writing::Writing;
 
 /// What a ring is made for.
 #[derive(Clone, Debug)]
@@ -101,6 +103,7 @@ pub struct Ring {
     wake: OwnedFd,
     wake_count: Box<u64>,
     alarms: Alarms,
+    writing: Writing,
 
     /// Shutdowns for which there was no plain descriptor, to be started anew.
     unshut: Vec<Token>,
@@ -159,6 +162,7 @@ impl Ring {
             wake,
             wake_count: Box::new(0),
             alarms: Alarms::default(),
+            writing: Writing::default(),
             unshut: Vec::new(),
             silent: Vec::with_capacity(limits::COMPLETIONS_PREPARED),
             ready: VecDeque::with_capacity(limits::COMPLETIONS_PREPARED),
@@ -205,6 +209,15 @@ impl Ring {
                 return;
             }
         }
+    }
+
+    /// A disk cannot be told to stop. The memory of a write that is under way would come to who uses it next, while the disk reads it.
+    fn finish_writes(&mut self) {
+        let deadline = clock().plus_ms(limits::WRITES_END_MS);
+        while !self.writing.is_empty() && clock() < deadline {
+            self.enter(Some(deadline));
+        }
+        self.writing.abandon();
     }
 
     fn enter_once(&mut self, until: Option<Time>) {
@@ -337,6 +350,10 @@ impl Ring {
                 self.sockets[token.slot as usize].parted = parted.ok();
                 Payload::None
             }
+            Kind::Write => {
+                self.writing.complete(token);
+                Payload::None
+            }
             Kind::Shutdown | Kind::Close | Kind::Cancel | Kind::Wake => Payload::None,
         };
         Completion { token, result, more: cqueue::more(entry.flags()), payload }
@@ -381,6 +398,17 @@ impl Ring {
         if mode == SendMode::Quiet {
             // Only now: `push` may have had to empty the queue, which settles the silent sends before this one.
             self.silent.push(token);
+        }
+    }
+
+    fn write(&mut self, token: Token, write: Write) {
+        self.counts.writes += 1;
+        match self.writing.begin(&self.submitter, token, write) {
+            Ok((entry, is_registered)) => {
+                self.counts.plain_writes += u64::from(!is_registered);
+                self.push(&entry);
+            }
+            Err(errno) => self.ready.push_back(failed(token, errno)),
         }
     }
 
@@ -454,6 +482,7 @@ impl Io for Ring {
                 let list = self.lists.pop().unwrap_or_default();
                 return self.send(token, Sending::parts(parts, from, list), mode);
             }
+            Operation::Write { write } => return self.write(token, write),
             Operation::Shutdown if self.installs => opcode::FixedFdInstall::new(Fixed(token.slot), 0).build(),
             Operation::Shutdown => opcode::Shutdown::new(Fixed(token.slot), libc::SHUT_WR).build(),
             // An older kernel says that it does not know the operation.
@@ -470,6 +499,7 @@ impl Io for Ring {
 
     fn wait(&mut self, until: Option<Time>) -> Result<(), Errno> {
         self.enter(until.filter(|_| self.ready.is_empty()));
+        self.writing.forget_gone(&self.submitter);
         self.now = clock();
         Ok(())
     }
@@ -495,6 +525,7 @@ impl Drop for Ring {
     fn drop(&mut self) {
         // Ends everything that is under way, so that the kernel is done with our memory before it goes.
         let _ = self.submitter.register_sync_cancel(None, CancelBuilder::any());
+        self.finish_writes();
         // SAFETY: dropped once, and not used again.
         unsafe { ManuallyDrop::drop(&mut self.submissions) };
         // SAFETY: as above.
