@@ -1,4 +1,4 @@
-//! What may go wrong between the shard and its sockets, and how often.
+//! What may go wrong between the shard, its sockets and its files, and how often.
 
 /// Odds are in percent of the times that it could happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,18 @@ pub struct Faults {
     pub accept_fails: u8,
     /// A connection cannot leave its slot, for want of a descriptor.
     pub part_fails: u8,
+    /// A write to a file fails: EIO.
+    pub write_fails: u8,
+    /// A write to a file finds no room: ENOSPC.
+    pub write_lacks_room: u8,
+    /// A write takes less than it was given.
+    pub short_write: u8,
+    /// A write does not end before it is cancelled.
+    pub write_hangs: u8,
+    /// A write takes its time, so that others overtake it.
+    pub slow_write: u8,
+    /// So much time, at most, in ms.
+    pub slow_write_most_ms: u64,
     /// A completion comes later than it could.
     pub late: u8,
     /// How much later, at most, in ms.
@@ -57,6 +69,12 @@ impl Faults {
         last_accept_first: 0,
         accept_fails: 0,
         part_fails: 0,
+        write_fails: 0,
+        write_lacks_room: 0,
+        short_write: 0,
+        write_hangs: 0,
+        slow_write: 0,
+        slow_write_most_ms: 0,
         late: 0,
         late_most_ms: 0,
         reorder: 0,

@@ -1,14 +1,19 @@
 //! One script on both back ends: what the simulation does, the kernel does.
 
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{Read, Seek as _, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::handoff::mailbox::{Receiver, Sender, mailbox};
+use crate::memory;
+use crate::memory::slab::Slab;
+use crate::memory::write::File;
 use crate::reactor::buffers::GroupShape;
 use crate::reactor::connecting::Route;
 use crate::reactor::io::{
@@ -16,6 +21,7 @@ use crate::reactor::io::{
 };
 use crate::reactor::listening::Bind;
 use crate::reactor::ring::{Ring, RingOptions};
+use crate::simulation::files::Plain;
 use crate::simulation::io::SimulatedIo;
 use crate::simulation::world::{ClientId, Network};
 
@@ -38,12 +44,17 @@ trait Stage {
     fn destination(&self) -> Bind;
     /// The other end of a connection that the shard has made.
     fn accept(&mut self) -> Self::Client;
+    /// A file of so many zeros to write to, and one that takes no writes.
+    fn files(&mut self, octets: usize) -> [Arc<File>; 2];
+    /// What is in the one that takes them.
+    fn read_file(&mut self) -> Vec<u8>;
 }
 
 struct Kernel {
     io: Ring,
     listening: TcpListener,
     mailbox: (Sender<()>, Receiver<()>),
+    file: Option<fs::File>,
 }
 
 impl Stage for Kernel {
@@ -111,11 +122,29 @@ impl Stage for Kernel {
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         client
     }
+
+    fn files(&mut self, octets: usize) -> [Arc<File>; 2] {
+        let path = std::env::temp_dir().join(format!("ringmx-fidelity-{}", std::process::id()));
+        let file = fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let read_only = fs::File::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        file.set_len(octets as u64).unwrap();
+        self.file = Some(file.try_clone().unwrap());
+        [file, read_only].map(|file| Arc::new(File::Open(file.into())))
+    }
+
+    fn read_file(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        self.file.as_ref().unwrap().rewind().unwrap();
+        self.file.as_ref().unwrap().read_to_end(&mut all).unwrap();
+        all
+    }
 }
 
 struct Simulated {
     io: SimulatedIo,
     network: Network,
+    disk: Plain,
 }
 
 const LISTENER: ListenerId = ListenerId(0);
@@ -172,6 +201,17 @@ impl Stage for Simulated {
 
     fn accept(&mut self) -> ClientId {
         self.network.accept(&self.destination()).unwrap()
+    }
+
+    fn files(&mut self, octets: usize) -> [Arc<File>; 2] {
+        self.disk.create(1, octets);
+        self.network.set_files(Rc::new(self.disk.clone()));
+        // The other is not there.
+        [1, 2].map(|number| Arc::new(File::Numbered(number)))
+    }
+
+    fn read_file(&mut self) -> Vec<u8> {
+        self.disk.read(1)
     }
 }
 
@@ -314,6 +354,7 @@ fn script<S: Stage>(stage: &mut S) -> Vec<String> {
     both.iter().for_each(|completion| tell(log, completion));
     stage.io().remove_listener(listener);
     connections_out(stage, log);
+    writes(stage, log);
     stage.io().start(token(Kind::Wake, u32::MAX), Operation::AwaitWake);
     stage.wake();
     let woken = next(stage);
@@ -427,6 +468,36 @@ fn connections_out<S: Stage>(stage: &mut S, log: &mut Vec<String>) {
     run(stage, log, 5, Kind::Close, Operation::Close);
 }
 
+/// What a log relies on: each write is told by its number, and lets its memory and its file go.
+fn writes<S: Stage>(stage: &mut S, log: &mut Vec<String>) {
+    let mut slab = Slab::with_blocks_of(8192, 2);
+    let [file, refusing] = stage.files(4 * 4096);
+    let operation = |slab: &mut Slab, file: &Arc<File>, at: u64| {
+        let octets = slab.append_whole(&[at as u8 + 1; 4096]).unwrap();
+        let write = memory::write::Write { file: Arc::clone(file), octets, at: at * 4096, is_synced: at != 2 };
+        Operation::Write { write }
+    };
+    // Numbers of writes have nothing to do with slots: there are none of these.
+    for at in [3_u64, 1, 2] {
+        let write = operation(&mut slab, &file, at);
+        stage.io().start(token(Kind::Write, 1_000 + at as u32), write);
+    }
+    let mut done: Vec<Completion> = (0..3).map(|_| next(stage)).collect();
+    done.sort_by_key(|completion| completion.token.slot);
+    done.iter().for_each(|completion| tell(log, completion));
+    let content = stage.read_file();
+    for (at, piece) in content.chunks(4096).enumerate() {
+        let expected = if at == 0 { 0 } else { at as u8 + 1 };
+        assert!(piece.iter().all(|octet| *octet == expected), "{at}");
+    }
+    let write = operation(&mut slab, &refusing, 0);
+    let refused = run(stage, log, 1_000, Kind::Write, write);
+    assert_eq!((refused.result, refused.payload), (Err(Errno::BADF), Payload::None));
+    run(stage, log, 1_000, Kind::Cancel, Operation::Cancel { target: token(Kind::Write, 1_000) });
+    assert_eq!((Arc::strong_count(&file), Arc::strong_count(&refusing), slab.octets()), (1, 1, 8192));
+    assert_eq!(stage.io().counts().writes, 4);
+}
+
 #[test]
 fn the_simulation_does_what_the_kernel_does() {
     let groups = [GroupShape { buffer_octets: 16_384, buffers: 8 }, GroupShape { buffer_octets: 4_096, buffers: 2 }];
@@ -436,14 +507,15 @@ fn the_simulation_does_what_the_kernel_does() {
         io: Ring::new(&options, wake).unwrap(),
         listening: TcpListener::bind("127.0.0.1:0").unwrap(),
         mailbox: (sender, receiver),
+        file: None,
     };
     let network = Network::new(&groups);
     network.listen(&Bind::Tcp(SERVER));
-    let mut simulated = Simulated { io: SimulatedIo::new(network.clone(), 1), network };
+    let mut simulated = Simulated { io: SimulatedIo::new(network.clone(), 1), network, disk: Plain::default() };
     let by_kernel = script(&mut kernel);
     let by_simulation = script(&mut simulated);
     assert_eq!(by_simulation, by_kernel);
-    assert_eq!(by_kernel.len(), 34, "{by_kernel:#?}");
+    assert_eq!(by_kernel.len(), 39, "{by_kernel:#?}");
     assert_eq!(simulated.network.free_buffers(GroupId(0)), 8);
     assert_eq!(simulated.network.free_buffers(SMALL), 2);
 }

@@ -3,11 +3,13 @@
 
 use rustix::io::Errno;
 
+use crate::memory::write::Write;
 use crate::reactor::connecting::Route;
 use crate::reactor::io::{
     Completion, GroupId, IoCounts, Kind, ListenerId, Operation, Payload, Received, SendMode, Time, Token,
 };
 use crate::simulation::world::{ClientId, Listener, Load, Sending, Socket, World};
+use crate::simulation::writes::Writing;
 
 /// Why an operation may fail though nobody did anything wrong.
 const TRANSIENT: [Errno; 4] = [Errno::INTR, Errno::AGAIN, Errno::NOBUFS, Errno::NOMEM];
@@ -40,7 +42,9 @@ impl World {
     pub(super) fn start(&mut self, token: Token, operation: Operation) {
         self.note(|| format!("start {token:?} {}", in_words(&operation)));
         self.counts.operations += 1;
-        if token.kind == Kind::Cancel && token.slot != u32::MAX {
+        // The numbers of writes are no slots.
+        let is_of_write = matches!(&operation, Operation::Cancel { target } if target.kind == Kind::Write);
+        if token.kind == Kind::Cancel && token.slot != u32::MAX && !is_of_write {
             let cancels = self.cancels.entry((token.slot, token.generation)).or_default();
             *cancels += 1;
             assert!(*cancels <= 2, "{token:?}: a receive and a send can be cancelled, and {cancels} cancels are out");
@@ -101,7 +105,8 @@ impl World {
     fn next_change(&self) -> Option<Time> {
         let late = self.late.iter().map(|(at, _)| *at);
         let arriving = self.clients.iter().filter_map(|client| client.to_server.front().map(|segment| segment.at));
-        late.chain(arriving.filter(|at| *at > self.now)).chain(self.next_event).min()
+        let written = self.writes.iter().filter_map(Writing::ends_at);
+        late.chain(arriving.filter(|at| *at > self.now)).chain(written).chain(self.next_event).min()
     }
 
     fn work(&mut self) {
@@ -169,7 +174,7 @@ impl World {
         self.ready.push_back(Completion { token, result: Ok(octets), more: self.stale.is_multiple_of(2), payload });
     }
 
-    fn finish(&mut self, token: Token, result: Result<u32, Errno>, payload: Payload) {
+    pub(super) fn finish(&mut self, token: Token, result: Result<u32, Errno>, payload: Payload) {
         self.post(Completion { token, result, more: false, payload });
     }
 
@@ -232,6 +237,7 @@ impl World {
             }
             Operation::Part => self.part(token),
             Operation::AwaitWake => self.awaiting_wake = Some(token),
+            Operation::Write { write } => self.begin_write(token, write),
         }
     }
 
@@ -329,6 +335,9 @@ impl World {
         if self.chance.percent(self.faults.cancel_misses) {
             return false;
         }
+        if target.kind == Kind::Write {
+            return self.cancel_write(target);
+        }
         for listener in self.listeners.values_mut() {
             if let Some(at) = listener.accepts.iter().position(|token| *token == target) {
                 listener.accepts.remove(at);
@@ -359,6 +368,7 @@ impl World {
             self.wakes = 0;
             self.finish(token, Ok(8), Payload::None);
         }
+        self.progress_writes();
         self.accept();
         let slots: Vec<u32> = self.sockets.keys().copied().collect();
         for slot in slots {
@@ -498,6 +508,11 @@ fn in_words(operation: &Operation) -> String {
         }
         Operation::SendParts { parts, from, mode } => {
             format!("SendParts {mode:?} {} octets in {} pieces", parts.len() - from, parts.pieces(*from).count())
+        }
+        Operation::Write { write } => {
+            let Write { file, octets, at, is_synced } = write;
+            let synced = if *is_synced { ", synced" } else { "" };
+            format!("Write {} octets to {file:?} at {at}{synced}", octets.octets().len())
         }
         other => format!("{other:?}"),
     }

@@ -15,6 +15,8 @@ use crate::reactor::io::{Completion, GroupId, IoCounts, ListenerId, Operation, P
 use crate::reactor::listening::Bind;
 use crate::simulation::chance::Chance;
 use crate::simulation::faults::Faults;
+use crate::simulation::files::Files;
+use crate::simulation::writes::Writing;
 
 /// Octets that a client takes unread, unless told otherwise: about what a kernel buffers.
 const WINDOW_OCTETS: usize = 256 * 1024;
@@ -124,6 +126,14 @@ pub struct World {
     pub(super) quiet: VecDeque<Completion>,
     /// Cancels that have not completed, by their tokens.
     pub(super) cancels: BTreeMap<(u32, u32), u32>,
+    /// Where writes go.
+    pub(super) files: Option<Rc<dyn Files>>,
+    /// Writes that have begun, and not ended.
+    pub(super) writes: Vec<Writing>,
+    /// Failures of the next writes.
+    pub(super) write_failures: VecDeque<Errno>,
+    /// The next write hangs.
+    pub(super) write_hangs: bool,
     pub(super) awaiting_wake: Option<Token>,
     pub(super) wakes: u32,
     /// So many of the next cancels find nothing, as when their target is just being worked on.
@@ -186,6 +196,10 @@ impl Network {
             ready: VecDeque::new(),
             quiet: VecDeque::new(),
             cancels: BTreeMap::new(),
+            files: None,
+            writes: Vec::new(),
+            write_failures: VecDeque::new(),
+            write_hangs: false,
             awaiting_wake: None,
             wakes: 0,
             cancels_missed: 0,
@@ -300,6 +314,13 @@ impl Network {
         self.world().clients[client.0].sees_end
     }
 
+    // Files.
+
+    /// From now on writes go to this disk.
+    pub fn set_files(&self, files: Rc<dyn Files>) {
+        self.world().files = Some(files);
+    }
+
     // Time.
 
     /// The time.
@@ -346,7 +367,11 @@ impl Network {
         let accepts: usize = world.listeners.values().map(|listener| listener.accepts.len()).sum();
         let on_sockets = |socket: &Socket| usize::from(socket.receive.is_some()) + usize::from(socket.send.is_some());
         let completed = world.posted.len() + world.late.len() + world.ready.len() + world.quiet.len();
-        accepts + world.sockets.values().map(on_sockets).sum::<usize>() + world.started.len() + completed
+        accepts
+            + world.writes.len()
+            + world.sockets.values().map(on_sockets).sum::<usize>()
+            + world.started.len()
+            + completed
     }
 
     /// Buffers of a group that are the kernel's.
@@ -381,6 +406,16 @@ impl Network {
     /// The next accept fails, while its client goes on waiting.
     pub fn fail_accept(&self, errno: Errno) {
         self.world().accept_failures.push_back(errno);
+    }
+
+    /// The next write fails.
+    pub fn fail_write(&self, errno: Errno) {
+        self.world().write_failures.push_back(errno);
+    }
+
+    /// The next write does not end before it is cancelled.
+    pub fn hang_write(&self) {
+        self.world().write_hangs = true;
     }
 
     /// So many of the next cancels find nothing.
