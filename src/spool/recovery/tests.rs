@@ -1,0 +1,178 @@
+//! Bits that turn, and what is refused and left alone.
+
+use std::path::Path;
+
+use super::images::{OWNER, SEGMENT, Writer, directory, look, path, read, wanted};
+use super::*;
+use crate::simulation::chance::Chance;
+use crate::simulation::disk::SimDisk;
+use crate::spool::format::{Header, Kind, encode_segment, put_record};
+use crate::spool::storage::Storage;
+
+/// A disk with one segment that has a first block, sealed so.
+fn with_first_block(header: Header, octets: u64, says: u64) -> SimDisk {
+    let disk = SimDisk::default();
+    disk.make_directory(directory()).unwrap();
+    put_first_block(&disk, 0, header, octets, says);
+    disk
+}
+
+fn put_first_block(disk: &SimDisk, number: u32, header: Header, octets: u64, says: u64) {
+    disk.create(&path(number), octets).unwrap();
+    let mut payload = Vec::new();
+    encode_segment(says, header.address, header.address, ["store"], &mut payload);
+    let (mut body, mut block) = (Vec::new(), Vec::new());
+    put_record(Kind::Segment, 0, &payload, &mut body);
+    header.put(&body, &mut block);
+    disk.forge(&path(number), 0, &block);
+}
+
+fn header() -> Header {
+    let Owner { chain, shard, node } = OWNER;
+    Header { chain, shard, node, epoch: 1, sequence: 5, address: 1 << 20, durable_upto: 5 }
+}
+
+fn refused(disk: &SimDisk) -> String {
+    let before: Vec<_> = disk.entries(directory()).unwrap();
+    let error = recover(disk, directory(), &wanted(2), &mut |_| ()).unwrap_err();
+    assert!((65..78).contains(&error.exit_status()), "{error}");
+    assert_eq!(disk.entries(directory()).unwrap(), before, "nothing is touched");
+    error.to_string()
+}
+
+#[test]
+fn what_is_not_ours_is_refused_and_left() {
+    let good = with_first_block(header(), SEGMENT, SEGMENT);
+    let found = recover(&good, directory(), &wanted(2), &mut |_| ()).unwrap();
+    assert_eq!(
+        (found.in_use.len(), found.segment_octets, found.next_sequence),
+        (1, Some(SEGMENT), 6 + limits::LATE_BLOCKS)
+    );
+    assert_eq!(found.routes, [RouteFound { name: "store".to_owned(), from: 1 << 20 }]);
+    assert!(found.next_base > (1 << 20) + SEGMENT);
+
+    let node = with_first_block(Header { node: 1, ..header() }, SEGMENT, SEGMENT);
+    assert!(
+        refused(&node).contains("belongs to durable-0002 of node 00000001, and this is durable-0002 of node 0000abcd")
+    );
+    let epoch = with_first_block(Header { epoch: 2, ..header() }, SEGMENT, SEGMENT);
+    assert!(refused(&epoch).contains("written at start 2 of this data directory, and this is start 2"));
+    let size = with_first_block(header(), SEGMENT, 2 * SEGMENT);
+    assert!(refused(&size).contains("has 65536 octets, and says that segments have 131072"));
+    put_first_block(&good, 1, header(), SEGMENT, SEGMENT);
+    assert!(refused(&good).contains("0001.segment: claims the same part of the log as "));
+    let other_size = with_first_block(header(), SEGMENT, SEGMENT);
+    put_first_block(&other_size, 1, Header { address: 2 << 20, ..header() }, 2 * SEGMENT, 2 * SEGMENT);
+    assert!(refused(&other_size).contains("0001.segment: has 131072 octets"));
+
+    let foreign = with_first_block(header(), SEGMENT, SEGMENT);
+    foreign.create(&directory().join("cursors"), 4096).unwrap();
+    assert!(recover(&foreign, directory(), &wanted(2), &mut |_| ()).is_ok());
+    foreign.create(&directory().join("notes.txt"), 4096).unwrap();
+    assert!(refused(&foreign).contains("notes.txt: a file that this program does not know"));
+    let link = with_first_block(header(), SEGMENT, SEGMENT);
+    link.put_link(&directory().join("0001.segment"));
+    assert!(refused(&link).contains("0001.segment: a symbolic link"));
+    let owner = with_first_block(header(), SEGMENT, SEGMENT);
+    owner.give_away(&path(0));
+    assert!(refused(&owner).contains("belongs to user 12345"));
+    assert!(recover(&owner, Path::new("/none"), &wanted(2), &mut |_| ()).is_err());
+}
+
+/// Its checksum is right: it is no broken block of ours.
+#[test]
+fn another_version_is_refused_and_a_broken_one_is_not() {
+    let disk = with_first_block(header(), SEGMENT, SEGMENT);
+    disk.flip(&path(0), 8 * 8 + 1);
+    assert!(recover(&disk, directory(), &wanted(2), &mut |_| ()).is_ok());
+    let mut block = disk.octets(&path(0));
+    let length = u32::from_le_bytes(*block[48..].first_chunk().unwrap()) as usize;
+    block[52..56].fill(0);
+    let checksum = crc32c::crc32c(&block[..length]).to_le_bytes();
+    disk.forge(&path(0), 52, &checksum);
+    assert!(refused(&disk).contains("with format 3; start that one"));
+    // Wherever it lies.
+    let elsewhere = with_first_block(header(), SEGMENT, SEGMENT);
+    block[52..56].copy_from_slice(&checksum);
+    elsewhere.forge(&path(0), 8192, &block[..4096]);
+    assert!(refused(&elsewhere).contains("with format 3"));
+}
+
+#[test]
+fn an_empty_log_and_spare_files_are_fine() {
+    let disk = SimDisk::default();
+    disk.make_directory(directory()).unwrap();
+    let found = recover(&disk, directory(), &wanted(2), &mut |_| ()).unwrap();
+    assert_eq!((found.next_sequence, found.new_voids.len(), found.in_use.len()), (0, 0, 0));
+    disk.create(&path(0), SEGMENT).unwrap();
+    disk.create(&path(3), 4096).unwrap();
+    let mut seen = Vec::new();
+    let wanted = Wanted { least_base: 1 << 40, ..wanted(2) };
+    let found = recover(&disk, directory(), &wanted, &mut |progress| seen.push(progress.octets)).unwrap();
+    assert_eq!(found.spare, [Spare { number: 0, octets: SEGMENT }, Spare { number: 3, octets: 4096 }]);
+    assert_eq!(found.new_voids, [(0, limits::LATE_BLOCKS - 1)]);
+    assert!(found.next_base > 1 << 40);
+    assert_eq!(seen.last(), Some(&(SEGMENT + 4096)));
+    // A file that the disk cannot read is not taken for one that nothing is in.
+    disk.set_plan(|call| match call.what {
+        crate::simulation::disk::What::Read => crate::simulation::disk::Fate::Fails(rustix::io::Errno::IO),
+        _ => crate::simulation::disk::Fate::Done,
+    });
+    assert!(recover(&disk, directory(), &wanted, &mut |_| ()).is_err());
+}
+
+/// One bit of a block that was on stable storage: it is named, and nothing else is lost.
+#[test]
+fn a_bit_that_turns_takes_one_block_and_is_told() {
+    let (mut named, mut lost_any) = (0, 0);
+    for seed in 0..60 {
+        let mut writer = Writer::new(seed, 0);
+        writer.run(60);
+        writer.settle();
+        let (whole, before) = look(&writer.disk, 2, 0);
+        assert_eq!(whole.corruption, []);
+        let mut chance = Chance::new(seed);
+        let blocks = whole.runs();
+        if blocks.len() < 3 {
+            continue;
+        }
+        // Not the last one, of which no other says that it is durable; and not the first of all, which nothing is missed of.
+        let (sequence, address, length) = blocks[1 + chance.below(blocks.len() - 2)];
+        if sequence >= whole.durable_upto {
+            continue;
+        }
+        let files = whole.files();
+        let file = files.at(address).unwrap();
+        let bit = (address - file.base) * 8 + chance.between(0, length as u64 * 8 - 1);
+        writer.disk.flip(&path(file.number), bit);
+        let (found, after) = look(&writer.disk, 2, 0);
+        assert_eq!(found.corruption.len(), 1, "seed {seed}: block {sequence} at {address}");
+        assert_eq!(found.corruption[0].sequences, (sequence, sequence));
+        assert_eq!(
+            (found.next_sequence, &found.new_voids),
+            (whole.next_sequence, &whole.new_voids),
+            "nothing is cut off"
+        );
+        assert!(after.iter().all(|(name, content)| before.get(name) == Some(content)));
+        let gone = before.len() - after.len();
+        named += found.corruption[0].lost.len();
+        lost_any += gone;
+        assert_eq!(read(&found, 0), after);
+    }
+    assert!(named > 20 && lost_any > 20, "{named} {lost_any}");
+}
+
+impl Recovered {
+    /// Sequence, address and length of each good block.
+    fn runs(&self) -> Vec<(u64, u64, usize)> {
+        let files = self.files();
+        let mut scan = crate::spool::scan::LogScan::new(&files, OWNER, 0, u64::MAX);
+        let mut blocks = Vec::new();
+        while let Some(found) = scan.next_found().unwrap() {
+            if let crate::spool::scan::Found::Block(block) = found {
+                blocks.push((block.header.sequence, block.header.address, block.length));
+            }
+        }
+        blocks
+    }
+}
