@@ -91,8 +91,36 @@ pub enum Mutant {
     HoldsBackDiscard,
     /// A client that was made to wait for memory is forgotten.
     ForgetsHeldBack,
+    /// What is done with of that which a log has is not noted.
+    ForgetsSettled,
     /// A consumer that goes keeps what it had.
     KeepsWhatConsumerHad,
+    /// A message is answered when its block is on its way to the disk.
+    SpoolAnswersBeforeDurable,
+    /// A message is answered when its block is durable, whatever became of those before.
+    SpoolAnswersOutOfOrder,
+    /// A block of which a part was written counts as written.
+    SpoolTrustsShortWrite,
+    /// Blocks go on behind one that failed before that is on disk.
+    SpoolForgetsVoid,
+    /// A message whose first part was in a block that failed is committed with its last.
+    SpoolKeepsPartOfFailed,
+    /// A block that failed is tried again.
+    SpoolRetries,
+    /// What a message began with is not kept when it alone closes its block.
+    SpoolForgetsBeginning,
+    /// Blocks claim as void what is named by one that may be lost.
+    SpoolClaimsVoid,
+    /// Whole blocks behind a torn one count.
+    RecoveryTakesTornTail,
+    /// What was recorded as void counts.
+    RecoveryForgetsVoids,
+    /// The next epoch does not name the tail that counts for nothing.
+    RecoveryRevivesTail,
+    /// Everything behind a block that is broken counts for nothing.
+    RecoveryTruncates,
+    /// The next epoch begins where the last one ended.
+    RecoveryUsesAddressesAgain,
 }
 
 impl Mutant {
