@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::handoff::letter::Letter;
 use crate::handoff::link::{Link, Returned};
+use crate::handoff::place::{Place, Spooled};
 use crate::limits;
 use crate::mail::address::Path;
-use crate::mail::envelope::RcptParameters;
+use crate::mail::envelope::{RcptParameters, Recipient, Route};
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
 use crate::mutant::Mutant;
@@ -58,11 +59,16 @@ pub struct Addressee<'a> {
 /// delivery that is dropped otherwise comes to its consumer again: at once when nothing was said of it, and after a time for
 /// those who refused it for now. Where the client waits for the verdict itself ([`Promise::Delivered`]) each verdict is final.
 ///
+/// A delivery of spooled mail that is acknowledged, or [settled](Self::settle), is noted: what its log has of it may go. What is
+/// not comes again, after a restart too. Where others see to what a sink refused
+/// ([`Deliveries::settle_apart`](crate::handoff::consumer::Deliveries::settle_apart)) it comes again after a restart alone.
+///
 /// [`Promise::Delivered`]: crate::policy::scope::Promise::Delivered
 pub struct Delivery {
     /// `None` when it is acknowledged.
     letter: Option<Letter>,
-    link: Arc<Link>,
+    /// `None` if nobody hears of its end.
+    link: Option<Arc<Link>>,
     /// Of which recipients something final was said before; empty if of none.
     known: Vec<bool>,
 }
@@ -70,7 +76,12 @@ pub struct Delivery {
 impl Delivery {
     pub(super) fn new(letter: Letter, link: Arc<Link>) -> Self {
         let known = letter.verdicts.iter().map(Option::is_some).collect();
-        Self { letter: Some(letter), link, known }
+        Self { letter: Some(letter), link: Some(link), known }
+    }
+
+    /// A message that a log keeps, which its reader sees to: nobody hears what becomes of this, and it does not come again.
+    pub fn of_log(spooled: Spooled) -> Self {
+        Self { letter: Some(Letter::of_log(spooled)), link: None, known: Vec::new() }
     }
 
     fn letter(&self) -> &Letter {
@@ -106,6 +117,35 @@ impl Delivery {
     /// Whether a client waits for what becomes of it.
     pub fn is_awaited(&self) -> bool {
         self.letter().awaited.is_some()
+    }
+
+    /// Whether a log has it.
+    pub fn is_spooled(&self) -> bool {
+        self.place().is_some()
+    }
+
+    /// Where it stands in the log that has it.
+    pub fn place(&self) -> Option<Place> {
+        self.letter().place
+    }
+
+    /// The route whose recipients these are, as the manifest numbers routes.
+    pub fn route(&self) -> Route {
+        self.letter().route
+    }
+
+    /// All recipients, in the order of their RCPT commands, with what was said of each.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Recipient<'_>, Option<&Verdict>)> {
+        let letter = self.letter();
+        let of_route = letter.manifest().envelope.recipients().filter(|recipient| recipient.route == letter.route);
+        of_route.zip(0..).map(|(recipient, index)| (recipient, letter.verdict(index)))
+    }
+
+    /// What is left of it is safe elsewhere: its log need not keep it, whatever was said of it.
+    pub fn settle(mut self) {
+        if let (Some(letter), Some(link)) = (self.letter.take(), &self.link) {
+            link.acknowledge(letter);
+        }
     }
 
     /// Recipients of which no final word was said, in the order of their RCPT commands.
@@ -178,9 +218,12 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let Some(mut letter) = self.letter.take() else { return };
+        let (Some(mut letter), Some(link)) = (self.letter.take(), &self.link) else { return };
+        if letter.place.is_some() && link.is_settled_apart() {
+            return link.release(letter);
+        }
         if letter.is_taken {
-            return self.link.acknowledge(letter);
+            return link.acknowledge(letter);
         }
         let is_open = |verdict: &Option<Verdict>| match verdict {
             None => true,
@@ -188,7 +231,7 @@ impl Drop for Delivery {
             Some(Err(refusal)) => letter.awaited.is_none() && refusal.is_temporary(),
         };
         if !letter.verdicts.is_empty() && !letter.verdicts.iter().any(is_open) {
-            return self.link.acknowledge(letter);
+            return link.acknowledge(letter);
         }
         let is_awaited = letter.awaited.is_some();
         let was_refused = letter.verdicts.iter().flatten().any(Result::is_err);
@@ -205,7 +248,7 @@ impl Drop for Delivery {
         if !delay.is_zero() {
             letter.move_apart();
         }
-        self.link.give_back(Returned { at: self.link.clock.now() + delay, letter });
+        link.give_back(Returned { at: link.clock.now() + delay, letter });
     }
 }
 

@@ -7,11 +7,14 @@ use rustix::io::Errno;
 
 use crate::handoff::clock::Clock;
 use crate::handoff::consumer::{Deliveries, Line};
-use crate::handoff::gather::{Gather, Identity, Outlet};
+use crate::handoff::gather::{Gather, Identity};
+use crate::handoff::handshake::Marks;
 use crate::handoff::letter::Waiting;
 use crate::handoff::link::{Home, Link};
+use crate::handoff::outlet::Outlet;
+use crate::handoff::place::LogKind;
 use crate::handoff::ring::ring;
-use crate::handoff::sleep::{self, Bell};
+use crate::handoff::sleep::{self, Bell, Waker};
 use crate::limits;
 use crate::memory::slab::Slab;
 
@@ -58,24 +61,33 @@ pub fn connect(options: &ExchangeOptions) -> Result<(Vec<Gather>, Vec<Vec<Delive
         let threads: Result<Vec<_>, Errno> = (0..(*parts).max(1)).map(|_| sleep::thread()).collect();
         consumers.push(threads?.into_iter().map(|(thread, waker)| (thread, waker, Vec::new())).collect::<Vec<_>>());
     }
+    let memory = (options.blocks * options.block_octets) as u64;
+    let window = memory / limits::LETTERS_SHARE as u64 / options.consumers.len().max(1) as u64;
     let mut gathers = Vec::new();
     for (shard, bell) in options.shards.iter().enumerate() {
         let (sleeper, waker) = sleep::sleeper(bell.clone());
         let home = Arc::new(Home { waiting: Waiting::new(), wants_room: AtomicBool::new(false), waker });
+        let marks: [Arc<Marks>; LogKind::OF_SHARDS.len()] = std::array::from_fn(|_| Arc::default());
         let mut outlets = Vec::new();
         for parts in &mut consumers {
             let part = shard % parts.len();
             let (_, waker, lines) = &mut parts[part];
-            let link = Arc::new(Link::new(options.letters, Arc::clone(&home), waker.clone(), options.clock.clone()));
+            let link =
+                Arc::new(Link::new(options.letters, window, Arc::clone(&home), waker.clone(), options.clock.clone()));
             let (pusher, taker) = ring(options.letters);
-            lines.push(Line::new(taker, Arc::clone(&link)));
+            lines.push(Line::new(shard as u16, taker, Arc::clone(&link), marks.clone()));
             outlets.push(Outlet::new(pusher, link));
         }
         let identity = Identity { node: options.node, epoch: options.epoch, shard: shard as u16 };
         let slab = Slab::with_blocks_of(options.block_octets, options.blocks);
-        gathers.push(Gather::new(identity, slab, outlets, home, sleeper));
+        gathers.push(Gather::new(identity, slab, outlets, home, sleeper, marks));
     }
-    let of_part = |(thread, _, lines)| Deliveries::new(lines, thread, options.clock.clone());
+    let of_part = |(thread, waker, lines): (_, Waker, _)| {
+        // Of logs whose shards are no more: nobody posts there.
+        let home = Home { waiting: Waiting::new(), wants_room: AtomicBool::new(false), waker: waker.clone() };
+        let attic = Arc::new(Link::new(1, 0, Arc::new(home), waker, options.clock.clone()));
+        Deliveries::new(lines, attic, thread, options.clock.clone())
+    };
     let deliveries = consumers.into_iter().map(|parts| parts.into_iter().map(of_part).collect());
     Ok((gathers, deliveries.collect()))
 }

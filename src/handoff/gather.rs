@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::handoff::delivery::Verdict;
+use crate::handoff::handshake::Marks;
 use crate::handoff::intake::{Arrived, Holding, Intake};
-use crate::handoff::letter::{Awaited, Done, Letter};
-use crate::handoff::link::{Home, Link};
-use crate::handoff::ring::Pusher;
-use crate::handoff::sleep::Sleeper;
+use crate::handoff::letter::{Awaited, Done, FROM_LOG, Letter};
+use crate::handoff::link::Home;
+use crate::handoff::outlet::Outlet;
+use crate::handoff::place::{Committed, LogId, LogKind};
+use crate::handoff::sleep::{Sleeper, Waker};
 use crate::limits;
 use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
@@ -61,158 +63,6 @@ struct Unanswered {
     verdicts: Vec<Verdict>,
 }
 
-/// The way to one consumer.
-#[derive(Debug)]
-pub(super) struct Outlet {
-    /// `None` only while it is dropped.
-    letters: Option<Pusher<Letter>>,
-    link: Arc<Link>,
-    /// Letters that were put into the ring so far.
-    posted: u64,
-    /// Of those, letters that somebody waits for.
-    posted_awaited: u64,
-    /// Something was put there in this turn.
-    is_news: bool,
-    /// Letters for which there is no room, some of which nobody waits for any more.
-    parked: VecDeque<Letter>,
-    /// How many those are, at most.
-    dead: usize,
-}
-
-impl Outlet {
-    pub(super) fn new(letters: Pusher<Letter>, link: Arc<Link>) -> Self {
-        Self {
-            letters: Some(letters),
-            link,
-            posted: 0,
-            posted_awaited: 0,
-            is_news: false,
-            parked: VecDeque::new(),
-            dead: 0,
-        }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.letters.as_ref().is_none_or(Pusher::is_abandoned)
-    }
-
-    /// Letters that are posted and not acknowledged.
-    fn outstanding(&self) -> u64 {
-        self.posted - self.link.acknowledged()
-    }
-
-    /// Whether one more can be posted: what comes back of it has a place, too.
-    fn has_place(&self) -> bool {
-        // In this order: what is acknowledged between the two is counted twice, and not left out.
-        let outstanding = self.outstanding();
-        outstanding + self.link.unheard() < self.link.letters()
-    }
-
-    /// Whether a letter would be posted at once.
-    fn has_room(&self) -> bool {
-        self.parked.is_empty() && self.has_place() && !self.is_abandoned()
-    }
-
-    /// Posts a letter if there is room, and keeps it until there is if not. Whether it is posted.
-    fn post(&mut self, letter: Letter) -> bool {
-        if !self.has_room() {
-            self.parked.push_back(letter);
-            return false;
-        }
-        self.put(letter);
-        true
-    }
-
-    fn put(&mut self, mut letter: Letter) {
-        let Some(letters) = &mut self.letters else { return };
-        if letter.promise == Promise::Memory {
-            // Nobody waits for what its sink says: to be there is all.
-            letter.awaited = None;
-        }
-        if Mutant::PostsTwice.is_on() && letters.push(letter.twin()).is_ok() {
-            self.posted += 1;
-        }
-        let is_awaited = letter.awaited.is_some();
-        match letters.push(letter) {
-            Ok(()) => {
-                self.posted += 1;
-                self.posted_awaited += u64::from(is_awaited);
-                self.is_news = true;
-            }
-            // Cannot be: the ring has room for each letter that is not acknowledged.
-            Err(letter) => self.parked.push_front(letter),
-        }
-    }
-
-    /// Posts the first that was parked, if there is room by now; gives whose sender waits for no more than that.
-    fn post_parked(&mut self) -> Option<Option<Awaited>> {
-        if self.parked.is_empty() || !self.has_place() {
-            return None;
-        }
-        let letter = self.parked.pop_front()?;
-        let is_dead = letter.awaited.is_some_and(|awaited| !self.link.home.waiting.has(awaited));
-        if is_dead && !Mutant::KeepsGivenUp.is_on() {
-            self.dead = self.dead.saturating_sub(1);
-            return Some(None);
-        }
-        let awaited = letter.awaited.filter(|_| letter.promise == Promise::Memory);
-        if !Mutant::ForgetsParked.is_on() {
-            self.put(letter);
-        }
-        Some(awaited)
-    }
-
-    /// Nobody waits any more for a letter that may be parked here.
-    fn forget_parked(&mut self) {
-        if self.parked.is_empty() || Mutant::KeepsGivenUp.is_on() {
-            return;
-        }
-        self.dead += 1;
-        // COST: a look at all is paid for by half as many that were given up; fewer than half are ever kept for nothing.
-        if 2 * self.dead >= self.parked.len() {
-            let waiting = &self.link.home.waiting;
-            self.parked.retain(|letter| letter.awaited.is_none_or(|awaited| waiting.has(awaited)));
-            self.dead = 0;
-        }
-    }
-
-    /// Whether its consumer is gone, and that was not acted upon.
-    fn must_close(&self) -> bool {
-        self.letters.is_some() && self.is_abandoned()
-    }
-
-    /// Takes back what its consumer left in the ring; gives what is parked.
-    fn close(&mut self) -> VecDeque<Letter> {
-        if let Some(mut letters) = self.letters.take() {
-            let left = letters.capacity() - letters.free();
-            self.posted -= left as u64;
-        }
-        self.is_news = false;
-        std::mem::take(&mut self.parked)
-    }
-
-    /// The turn is over.
-    fn publish(&mut self) {
-        if std::mem::take(&mut self.is_news)
-            && !Mutant::ForgetsToPublish.is_on()
-            && let Some(letters) = &mut self.letters
-        {
-            self.link.set_posted(self.posted, self.posted_awaited);
-            letters.publish();
-            self.link.consumer.wake();
-        }
-    }
-}
-
-impl Drop for Outlet {
-    /// The consumer hears that nothing more comes.
-    fn drop(&mut self) {
-        self.publish();
-        drop(self.letters.take());
-        self.link.consumer.wake();
-    }
-}
-
 /// See the module. One for each shard.
 #[derive(Debug)]
 pub struct Gather {
@@ -236,12 +86,36 @@ pub struct Gather {
     /// Kept for their memory.
     scratch: Vec<u8>,
     routes: Vec<(Route, u32)>,
+    /// How far the shard's logs go, by their kinds.
+    marks: [Arc<Marks>; LogKind::OF_SHARDS.len()],
+    /// The same, not published yet: watermark and low mark.
+    passing: [Option<(LogId, u64, u64)>; LogKind::OF_SHARDS.len()],
+}
+
+/// A message that was named, and is not posted.
+#[derive(Clone, Copy, Debug)]
+pub struct Described<'g> {
+    /// Its name.
+    pub id: MessageId,
+    /// What is known of it, encoded.
+    pub manifest: &'g [u8],
+    /// The routes of its recipients, each with their number.
+    pub routes: &'g [(Route, u32)],
 }
 
 impl Gather {
     /// With this memory, and an outlet for each route.
-    pub(super) fn new(identity: Identity, slab: Slab, outlets: Vec<Outlet>, home: Arc<Home>, sleeper: Sleeper) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        slab: Slab,
+        outlets: Vec<Outlet>,
+        home: Arc<Home>,
+        sleeper: Sleeper,
+        marks: [Arc<Marks>; LogKind::OF_SHARDS.len()],
+    ) -> Self {
         Self {
+            marks,
+            passing: [None; LogKind::OF_SHARDS.len()],
             identity,
             sequence: 0,
             slab,
@@ -271,6 +145,21 @@ impl Gather {
         self.sequence
     }
 
+    /// Wakes its shard, if that sleeps.
+    pub fn waker(&self) -> Waker {
+        self.home.waker.clone()
+    }
+
+    /// Its memory, with which that of its logs counts.
+    pub fn slab(&self) -> &Slab {
+        &self.slab
+    }
+
+    /// Whether a message for this route would be posted at once.
+    pub fn has_room(&self, route: Route) -> bool {
+        self.outlets.get(usize::from(route.0)).is_some_and(Outlet::has_room)
+    }
+
     fn take_open(&mut self, slot: u32) -> Open {
         self.open.get_mut(slot as usize).and_then(Option::take).unwrap_or_default()
     }
@@ -282,12 +171,30 @@ impl Gather {
         if is_cut {
             return refuse(Reply::NoMemory);
         }
+        let id = match self.describe(message, Some(promise)) {
+            Ok(Described { id, .. }) => id,
+            Err(reply) => return refuse(reply),
+        };
+        let routes = std::mem::take(&mut self.routes);
+        let manifest = self.slab.append_whole(&self.scratch);
+        self.scratch.shrink_to(limits::ENVELOPE_KEPT_OCTETS);
+        let decision = match manifest {
+            Ok(manifest) => self.post(message, promise, id, &routes, &manifest, &content),
+            Err(_) => refuse(Reply::NoMemory),
+        };
+        self.routes = routes;
+        decision
+    }
+
+    /// Names a message that is taken over under this promise, or for nobody; and says what goes with it, or why it is not taken.
+    /// What a log is to have is not refused for want of a consumer.
+    pub fn describe(&mut self, message: &Arrived<'_>, promise: Option<Promise>) -> Result<Described<'_>, Reply> {
         let Some(record) = message.ended.record else {
             debug_assert!(false, "a session whose mail is handed on keeps its envelope");
-            return refuse(Reply::DeliveryFailed);
+            return Err(Reply::DeliveryFailed);
         };
         let envelope = record.envelope().view();
-        let mut routes = std::mem::take(&mut self.routes);
+        let Self { routes, outlets, scratch, .. } = self;
         routes.clear();
         for recipient in envelope.recipients() {
             match routes.iter_mut().find(|(route, _)| *route == recipient.route) {
@@ -295,11 +202,12 @@ impl Gather {
                 None => routes.push((recipient.route, 1)),
             }
         }
-        let is_served =
-            |route: &Route| self.outlets.get(usize::from(route.0)).is_some_and(|outlet| !outlet.is_abandoned());
-        if routes.is_empty() || !routes.iter().all(|(route, _)| is_served(route)) {
-            self.routes = routes;
-            return refuse(Reply::DeliveryFailed);
+        let is_spooled = matches!(promise, Some(Promise::Durable | Promise::Written));
+        let is_served = |route: &Route| {
+            outlets.get(usize::from(route.0)).is_some_and(|outlet| is_spooled || !outlet.is_abandoned())
+        };
+        if promise.is_some() && (routes.is_empty() || !routes.iter().all(|(route, _)| is_served(route))) {
+            return Err(Reply::DeliveryFailed);
         }
         self.sequence += 1;
         let Identity { node, epoch, shard } = self.identity;
@@ -318,16 +226,54 @@ impl Gather {
             hello: record.hello(),
             envelope,
         };
-        self.scratch.clear();
-        manifest.encode(&mut self.scratch);
-        let manifest = self.slab.append_whole(&self.scratch);
-        self.scratch.shrink_to(limits::ENVELOPE_KEPT_OCTETS);
-        let decision = match manifest {
-            Ok(manifest) => self.post(message, promise, id, &routes, &manifest, &content),
-            Err(_) => refuse(Reply::NoMemory),
-        };
-        self.routes = routes;
-        decision
+        scratch.clear();
+        manifest.encode(scratch);
+        Ok(Described { id, manifest: scratch, routes })
+    }
+
+    /// Posts a message that is committed to each of its sinks, or leaves it to its log: to be called once for each, in the order
+    /// of their places, before the watermark passes it. `promise` is what it was taken over under.
+    pub fn post_committed(&mut self, message: &Committed<'_>, promise: Promise) {
+        let Committed { id, place, first, routes, memory } = *message;
+        for (route, recipients) in routes {
+            let Some(outlet) = self.outlets.get_mut(usize::from(route.0)) else { continue };
+            let letter = memory.map(|(manifest, content)| {
+                move || Letter {
+                    id,
+                    route: *route,
+                    awaited: None,
+                    promise,
+                    place: Some(place),
+                    live_from: FROM_LOG,
+                    recipients: *recipients,
+                    attempts: 0,
+                    manifest: manifest.share(),
+                    content: content.share(),
+                    verdicts: Vec::new(),
+                    is_taken: false,
+                    is_apart: false,
+                }
+            });
+            outlet.post_spooled(place.log, place.address, first, letter);
+        }
+    }
+
+    /// A log of this shard goes as far as `watermark`, behind its last committed block, and every message that ends there or
+    /// behind begins at `low` or behind. Sinks hear of it at the next [`Intake::hand_on`]; neither may ever become less.
+    pub fn publish_watermark(&mut self, log: LogId, watermark: u64, low: u64) {
+        self.passing[log.kind.index()] = Some((log, watermark, low));
+    }
+
+    /// The turn is over: first what was posted, then how far the logs go.
+    fn publish(&mut self) {
+        for outlet in &mut self.outlets {
+            outlet.publish();
+        }
+        for (passing, marks) in self.passing.iter_mut().zip(&self.marks) {
+            let Some((log, watermark, low)) = passing.take() else { continue };
+            marks.publish(watermark, low);
+            self.outlets.iter_mut().for_each(|outlet| outlet.pass(log, watermark));
+        }
     }
 
     fn post(
@@ -370,6 +316,8 @@ impl Gather {
                 is_taken: false,
                 is_apart: false,
                 promise,
+                place: None,
+                live_from: 0,
             };
             let outlet = &mut self.outlets[usize::from(route.0)];
             let is_posted = if has_room {
@@ -507,13 +455,13 @@ impl Intake for Gather {
     #[inline]
     fn end(&mut self, message: &Arrived<'_>) -> Decision {
         match message.scope.taking {
-            Taking::Discard => Decision::Now(Outcome::Accept),
+            Taking::Discard | Taking::WriteAndDiscard => Decision::Now(Outcome::Accept),
             Taking::HandOff(promise) => self.take_over(message, promise),
         }
     }
 
-    fn admits(&mut self, route: Route) -> bool {
-        self.outlets.get(usize::from(route.0)).is_some_and(Outlet::has_room)
+    fn admits(&mut self, _scope: &Scope, route: Route) -> bool {
+        self.has_room(route)
     }
 
     fn give_up(&mut self, ticket: Ticket) {
@@ -523,11 +471,9 @@ impl Intake for Gather {
         self.outlets.iter_mut().for_each(Outlet::forget_parked);
     }
 
-    fn hand_on(&mut self) {
+    fn hand_on(&mut self, _now_ms: u64) {
         self.post_parked();
-        for outlet in &mut self.outlets {
-            outlet.publish();
-        }
+        self.publish();
         self.slab.trim(limits::BLOCKS_KEPT);
     }
 
@@ -550,6 +496,7 @@ impl Intake for Gather {
             octets_most: self.slab.octets_most(),
             letters: self.outlets.iter().map(|outlet| outlet.outstanding() + outlet.parked.len() as u64).sum(),
             lost: self.outlets.iter().map(|outlet| outlet.link.lost()).sum(),
+            writes: 0,
         }
     }
 

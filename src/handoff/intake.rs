@@ -3,10 +3,14 @@
 //! *Invariants*: everything here is called on the shard, and must not block. Messages of several connections interleave, each
 //! named by its connection's slot; a message ends once, by [`Intake::end`] or by [`Intake::abort`].
 
+use rustix::io::Errno;
+
 use crate::mail::envelope::Route;
 use crate::mail::manifest::Origin;
+use crate::memory::write::Write;
 use crate::policy::decision::{Decision, Ticket};
 use crate::policy::scope::Scope;
+use crate::smtp::reply::Reply;
 use crate::smtp::session::{Ended, Outcome};
 
 /// A message that has come in full, and that policy accepts.
@@ -35,6 +39,42 @@ pub struct Holding {
     pub letters: u64,
     /// Messages that were accepted, and that no consumer will have because theirs is gone, each for each of its sinks.
     pub lost: u64,
+    /// Writes that are under way or to come: their end gives memory back.
+    pub writes: u64,
+}
+
+/// What the logs of a shard did since they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// Blocks that were committed.
+    pub commits: u64,
+    /// Messages in them.
+    pub messages: u64,
+    /// Octets that were written, with all that lies around the content.
+    pub octets: u64,
+    /// Blocks that failed.
+    pub failures: u64,
+    /// Of those, blocks of which nothing was heard in time.
+    pub hung: u64,
+    /// Messages that were refused because of that, and that may be on disk all the same.
+    pub doubtful: u64,
+    /// Times that a segment was wanted and none was ready.
+    pub starved: u64,
+}
+
+impl LogCounts {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            commits: self.commits + other.commits,
+            messages: self.messages + other.messages,
+            octets: self.octets + other.octets,
+            failures: self.failures + other.failures,
+            hung: self.hung + other.hung,
+            doubtful: self.doubtful + other.doubtful,
+            starved: self.starved + other.starved,
+        }
+    }
 }
 
 /// Takes the mail of a shard. One for each.
@@ -51,19 +91,42 @@ pub trait Intake {
     fn end(&mut self, message: &Arrived<'_>) -> Decision;
 
     /// Whether a recipient may be added whose mail goes there.
-    fn admits(&mut self, _route: Route) -> bool {
+    fn admits(&mut self, _scope: &Scope, _route: Route) -> bool {
         true
     }
 
     /// Nobody waits for the answer to this question any more: its sender was told to come again.
     fn give_up(&mut self, _ticket: Ticket) {}
 
-    /// The turn is over: what was collected in it goes on its way.
-    fn hand_on(&mut self) {}
+    /// Why no mail is taken under this scope for now, if there is a reason: asked at MAIL.
+    fn refuses(&mut self, _scope: &Scope) -> Option<Reply> {
+        None
+    }
+
+    /// The turn is over: what was collected in it goes on its way. The time is in ms from an arbitrary start, and only grows.
+    fn hand_on(&mut self, _now_ms: u64) {}
+
+    /// A write that is to be started, and its number; to be asked after [`Intake::hand_on`] until there is none.
+    fn write(&mut self) -> Option<(u32, Write)> {
+        None
+    }
+
+    /// The write of this number has come to its end, with so many octets written.
+    fn written(&mut self, _number: u32, _result: Result<u32, Errno>) {}
+
+    /// When [`Intake::hand_on`] is to be called, whatever else happens.
+    fn next_time_ms(&self) -> Option<u64> {
+        None
+    }
 
     /// An answer that [`Intake::end`] left open.
     fn outcome(&mut self) -> Option<(Ticket, Outcome)> {
         None
+    }
+
+    /// What its logs did.
+    fn log_counts(&self) -> LogCounts {
+        LogCounts::default()
     }
 
     /// What it holds. Who sleeps after this is woken when it becomes less, while it is much.

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::handoff::delivery::{Refusal, Verdict};
+use crate::handoff::place::{Place, Spooled};
 use crate::limits;
 use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
 use crate::memory::slab::{self, Lease, Leases};
 use crate::policy::scope::Promise;
+
+/// Of a letter that did not come by the ring.
+pub(super) const FROM_LOG: u64 = u64::MAX;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,6 +26,10 @@ pub(super) struct Letter {
     /// The place of its message among those whose end is not answered; `None` if it is.
     pub(super) awaited: Option<Awaited>,
     pub(super) promise: Promise,
+    /// Where it stands in a log, if its mail is spooled.
+    pub(super) place: Option<Place>,
+    /// From there on all of that log's came by the ring; [`FROM_LOG`] if it did not itself.
+    pub(super) live_from: u64,
     /// Recipients with this route.
     pub(super) recipients: u32,
     /// How often it was handed to the consumer before.
@@ -39,9 +47,49 @@ pub(super) struct Letter {
 impl Letter {
     /// The same once more, for a mutant that needs two.
     pub(super) fn twin(&self) -> Self {
-        let Self { id, route, awaited, promise, recipients, attempts, is_taken, is_apart, .. } = *self;
+        let Self { id, route, awaited, promise, place, live_from, recipients, attempts, is_taken, is_apart, .. } =
+            *self;
         let (manifest, content, verdicts) = (self.manifest.share(), self.content.share(), self.verdicts.clone());
-        Self { id, route, awaited, promise, recipients, attempts, manifest, content, verdicts, is_taken, is_apart }
+        Self {
+            id,
+            route,
+            awaited,
+            promise,
+            place,
+            live_from,
+            recipients,
+            attempts,
+            manifest,
+            content,
+            verdicts,
+            is_taken,
+            is_apart,
+        }
+    }
+
+    /// One that was read out of a log.
+    pub(super) fn of_log(spooled: Spooled) -> Self {
+        let Spooled { id, place, route, recipients, attempts, manifest, content } = spooled;
+        Self {
+            id,
+            route,
+            awaited: None,
+            promise: Promise::Durable,
+            place: Some(place),
+            live_from: FROM_LOG,
+            recipients,
+            attempts,
+            manifest,
+            content,
+            verdicts: Vec::new(),
+            is_taken: false,
+            is_apart: true,
+        }
+    }
+
+    /// Whether it came by the ring.
+    pub(super) fn came_by_ring(&self) -> bool {
+        self.place.is_none() || self.live_from != FROM_LOG
     }
 
     /// It will be kept for some time: a small one leaves the blocks in which others lie.

@@ -13,8 +13,11 @@ use crossbeam::utils::CachePadded;
 
 use crate::handoff::clock::Clock;
 use crate::handoff::delivery::Refusal;
+use crate::handoff::handshake::Handshake;
 use crate::handoff::letter::{Done, Letter, Waiting};
+use crate::handoff::place::{LogKind, Place};
 use crate::handoff::sleep::Waker;
+use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::smtp::reply::Reply;
 
@@ -40,6 +43,14 @@ pub(super) struct Link {
     posted: CachePadded<Posted>,
     done: ArrayQueue<Done>,
     back: ArrayQueue<Returned>,
+    /// What is done with of that which logs have.
+    settled: ArrayQueue<Place>,
+    /// Letters out of logs that hold nothing any more.
+    put_away: AtomicU64,
+    /// What is dropped of logs is not done with, and does not come again either: others see to it.
+    is_settled_apart: AtomicBool,
+    /// Of the logs of the shard, by their kind.
+    pub(super) handshakes: [Arc<Handshake>; LogKind::OF_SHARDS.len()],
     /// Nobody takes what comes back.
     is_closed: AtomicBool,
     pub(super) home: Arc<Home>,
@@ -63,14 +74,20 @@ pub(super) struct Returned {
 }
 
 impl Link {
-    pub(super) fn new(letters: usize, home: Arc<Home>, consumer: Waker, clock: Clock) -> Self {
+    /// With room for so many letters, of which those of one log span so many octets of it at most.
+    pub(super) fn new(letters: usize, window: u64, home: Arc<Home>, consumer: Waker, clock: Clock) -> Self {
         Self {
             acknowledged: CachePadded::default(),
             lost: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             posted: CachePadded::default(),
             done: ArrayQueue::new(letters),
-            back: ArrayQueue::new(letters),
+            // BOUND: letters that are out, by the ring or out of a log.
+            back: ArrayQueue::new(letters + limits::LOG_LETTERS),
+            settled: ArrayQueue::new(letters + limits::LOG_LETTERS),
+            put_away: AtomicU64::new(0),
+            is_settled_apart: AtomicBool::new(false),
+            handshakes: std::array::from_fn(|_| Handshake::new(window)),
             is_closed: AtomicBool::new(false),
             home,
             consumer,
@@ -107,8 +124,20 @@ impl Link {
         all.saturating_sub(awaited).saturating_sub(done_with)
     }
 
-    /// A letter is done with: who waits for it hears what became of it.
+    /// A letter is done with: who waits for it hears what became of it, and its log needs it no more.
     pub(super) fn acknowledge(&self, letter: Letter) {
+        if let Some(place) = letter.place
+            && !Mutant::ForgetsSettled.is_on()
+        {
+            let queued = self.settled.push(place);
+            debug_assert!(queued.is_ok(), "there is room for each letter");
+        }
+        self.release(letter);
+    }
+
+    /// A letter is let go of: who waits for it hears what became of it. A log that has it has it still.
+    pub(super) fn release(&self, letter: Letter) {
+        let (place, came_by_ring) = (letter.place, letter.came_by_ring());
         let Letter { awaited, route, verdicts, is_taken, manifest, content, .. } = letter;
         drop(content);
         if Mutant::LeaksLease.is_on() {
@@ -123,13 +152,49 @@ impl Link {
             debug_assert!(queued.is_ok(), "there is room for each letter");
             self.answered.fetch_add(1, Ordering::Relaxed);
         }
-        self.acknowledged.fetch_add(1, Ordering::Release);
+        if let Some(place) = place {
+            if came_by_ring {
+                self.answered.fetch_add(1, Ordering::Relaxed);
+                self.handshakes[place.log.kind.index()].release();
+                self.acknowledged.fetch_add(1, Ordering::Release);
+            } else {
+                self.put_away.fetch_add(1, Ordering::Release);
+            }
+            self.consumer.wake();
+        } else {
+            self.acknowledged.fetch_add(1, Ordering::Release);
+        }
         // With its like where the shard looks again before it sleeps.
         fence(Ordering::SeqCst);
         let is_wanted = awaited.is_some() || self.home.wants_room.load(Ordering::Relaxed);
         if is_wanted && !Mutant::ForgetsToWake.is_on() {
             self.home.waker.wake();
         }
+    }
+
+    /// From now on what is dropped of logs is only let go of.
+    pub(super) fn settle_apart(&self) {
+        self.is_settled_apart.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether others see to what is dropped of logs.
+    pub(super) fn is_settled_apart(&self) -> bool {
+        self.is_settled_apart.load(Ordering::Relaxed)
+    }
+
+    /// What is done with of that which logs have.
+    pub(super) fn take_settled(&self) -> Option<Place> {
+        self.settled.pop()
+    }
+
+    /// Whether there is such.
+    pub(super) fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
+    /// Letters out of logs that hold nothing any more.
+    pub(super) fn put_away(&self) -> u64 {
+        self.put_away.load(Ordering::Acquire)
     }
 
     /// A letter comes to its consumer again.
@@ -163,6 +228,9 @@ impl Link {
 
     /// A letter that no consumer will have.
     pub(super) fn fail(&self, mut letter: Letter) {
+        if letter.place.is_some() {
+            return self.release(letter);
+        }
         if letter.awaited.is_none() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         } else {

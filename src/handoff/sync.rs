@@ -14,7 +14,7 @@ pub(super) use rustix::io::Errno;
 pub(super) use std::sync::Arc;
 /// One whose count orders: what its holders did is seen by the last of them, who drops. The models have another for it.
 pub(super) use std::sync::Arc as OrderedArc;
-pub(super) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// What a thread sleeps on, by its ring or by itself: an eventfd.
 pub(super) type Awaited = OwnedFd;

@@ -24,6 +24,8 @@ use crate::smtp::reply::Reply;
 use crate::smtp::session::{Ended, Outcome, Record};
 use crate::smtp::settings::{Settings, Terms};
 
+mod spooled;
+
 /// A shard's end, with consumers for two routes.
 struct Way {
     gather: Gather,
@@ -86,7 +88,7 @@ impl Way {
     }
 
     fn take(&mut self, consumer: usize) -> Vec<Delivery> {
-        self.gather.hand_on();
+        self.gather.hand_on(0);
         let mut all = Vec::new();
         self.consumers[consumer].take_batch(&mut all, usize::MAX);
         all
@@ -198,7 +200,7 @@ fn what_nobody_waits_for_any_more_is_not_delivered() {
     let mut way = Way::new(4);
     let (_, given_up) = way.send(Promise::Delivered, b"a", &[0]);
     let (_, kept) = way.send(Promise::Delivered, b"b", &[0]);
-    way.gather.hand_on();
+    way.gather.hand_on(0);
     way.gather.give_up(given_up);
     let all = way.take(0);
     assert_eq!((all.len(), text(&all[0])), (1, b"b".to_vec()));
@@ -217,10 +219,10 @@ fn what_nobody_waits_for_any_more_is_not_delivered() {
 fn a_sink_whose_queue_is_full_makes_senders_wait() {
     let mut way = Way::new(64);
     for _ in 0..limits::LETTERS {
-        assert!(way.gather.admits(Route(0)));
+        assert!(way.gather.has_room(Route(0)));
         assert!(matches!(way.send(Promise::Memory, b"x", &[0]).0, Decision::Now(Outcome::AcceptAs(_))));
     }
-    assert!(!way.gather.admits(Route(0)) && way.gather.admits(Route(1)), "another sink is not touched");
+    assert!(!way.gather.has_room(Route(0)) && way.gather.has_room(Route(1)), "another sink is not touched");
     let (decision, ticket) = way.send(Promise::Memory, b"y", &[0, 1]);
     assert_eq!(decision, Decision::Elsewhere);
     let (_, given_up) = way.send(Promise::Memory, b"z", &[0]);
@@ -279,7 +281,7 @@ fn a_shard_does_not_sleep_over_what_it_has_to_say() {
     let (decision, ticket) = way.send(Promise::Memory, b"b", &[0]);
     assert_eq!((decision, way.outcome()), (Decision::Elsewhere, None));
     way.take(0).pop().unwrap().accept();
-    way.gather.hand_on();
+    way.gather.hand_on(0);
     assert!(way.gather.announce_sleep(), "a sender waits to hear that its message is posted");
     way.gather.withdraw_sleep();
     assert_eq!(way.outcome(), Some((ticket, Outcome::AcceptAs(id(2)))));
@@ -329,17 +331,17 @@ fn a_consumer_that_goes_gives_back_what_it_had() {
     let (_, out) = way.send(Promise::Delivered, b"out", &[0]);
     let out_still = way.take(0);
     let (_, there) = way.send(Promise::Delivered, b"there", &[0, 0]);
-    way.gather.hand_on();
+    way.gather.hand_on(0);
     let (_, parked) = way.send(Promise::Memory, b"parked", &[0, 1]);
     assert!(!way.gather.announce_sleep());
     way.consumers.remove(0);
     assert!(way.gather.announce_sleep());
     way.gather.withdraw_sleep();
-    way.gather.hand_on();
+    way.gather.hand_on(0);
     let mut heard = [way.outcome().unwrap(), way.outcome().unwrap()];
     heard.sort_by_key(|(ticket, _)| ticket.question);
     assert_eq!(heard, [(there, failed(2, 2)), (parked, Outcome::Refuse(Reply::DeliveryFailed))]);
-    assert!(!way.gather.admits(Route(0)) && way.gather.admits(Route(1)));
+    assert!(!way.gather.has_room(Route(0)) && way.gather.has_room(Route(1)));
     // What is out comes to nobody again.
     drop(out_still);
     assert_eq!(way.outcome(), Some((out, failed(1, 1))));
@@ -387,7 +389,7 @@ fn what_comes_again_is_not_starved_by_what_is_fresh() {
     way.send(Promise::Memory, b"again", &[0]);
     drop(way.take(0));
     (0..10).for_each(|_| _ = way.send(Promise::Memory, b"fresh", &[0]));
-    way.gather.hand_on();
+    way.gather.hand_on(0);
     let mut came = Vec::new();
     for most in [1, 1, 4] {
         let mut all = Vec::new();
@@ -434,7 +436,7 @@ fn nothing_is_lost_between_threads() {
             other => panic!("{other:?}"),
         }
         if number % 16 == 0 {
-            way.gather.hand_on();
+            way.gather.hand_on(0);
         }
         while let Some((_, outcome)) = way.outcome() {
             assert!(matches!(outcome, Outcome::AcceptAs(_)));
@@ -443,7 +445,7 @@ fn nothing_is_lost_between_threads() {
         }
     }
     while waiting > 0 {
-        way.gather.hand_on();
+        way.gather.hand_on(0);
         while let Some((_, outcome)) = way.outcome() {
             assert!(matches!(outcome, Outcome::AcceptAs(_)));
             waiting -= 1;

@@ -21,7 +21,57 @@ const SYNC: &str = "src/handoff/sync.rs";
 /// What loom sees of the primitives that a file takes from the standard library itself.
 const ATOMICS: (&str, &str) = ("use std::sync::atomic::", "use loom::sync::atomic::");
 
-const VARIANTS: [Variant; 35] = [
+const HANDSHAKE: &str = "../../src/handoff/handshake.rs";
+
+const VARIANTS: [Variant; 43] = [
+    Variant { name: "handshake", source: HANDSHAKE, changes: &[] },
+    Variant {
+        name: "marks_unordered",
+        source: HANDSHAKE,
+        changes: &[(
+            "self.watermark.store(watermark, Ordering::Release);",
+            "self.watermark.store(watermark, Ordering::Relaxed);",
+        )],
+    },
+    Variant {
+        name: "looks_unordered",
+        source: HANDSHAKE,
+        changes: &[(
+            "watermark: self.watermark.load(Ordering::Acquire), low",
+            "watermark: self.watermark.load(Ordering::Relaxed), low",
+        )],
+    },
+    Variant {
+        name: "falls_behind_silently",
+        source: HANDSHAKE,
+        changes: &[("self.shared.live_from.store(BEHIND, Ordering::Relaxed);", "")],
+    },
+    Variant {
+        name: "posts_without_a_beginning",
+        source: HANDSHAKE,
+        changes: &[("return Some(self.live_from);", "return Some(0);")],
+    },
+    Variant {
+        name: "passes_what_came_since",
+        source: HANDSHAKE,
+        changes: &[(
+            "self.pass(look.watermark, look.low);\n            return Step::Nothing;",
+            "let look = self.marks.look();\n            self.pass(look.watermark, look.low);\n            return Step::Nothing;",
+        )],
+    },
+    Variant {
+        name: "reads_what_is_posted",
+        source: HANDSHAKE,
+        changes: &[(
+            "Step::Letter } else { Step::Read(live_from) }",
+            "Step::Letter } else { Step::Read(look.watermark) }",
+        )],
+    },
+    Variant {
+        name: "comes_back_over_a_gap",
+        source: HANDSHAKE,
+        changes: &[("self.is_behind() && !self.is_skipped {", "self.is_behind() {")],
+    },
     Variant { name: "mailbox", source: MAILBOX, changes: &[] },
     Variant {
         name: "wakes_first",

@@ -14,7 +14,7 @@ use loom::sync::{Condvar, Mutex};
 
 pub use loom::cell::UnsafeCell;
 pub use loom::sync::Arc as OrderedArc;
-pub use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 pub use std::convert::Infallible as Errno;
 /// Not loom's: who takes this one relies on no order that its count of references makes, and there are fewer to try.
 pub use std::sync::Arc;
