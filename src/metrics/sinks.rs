@@ -51,6 +51,32 @@ figures! {
     panics,
     /// Messages that were accepted, and not delivered when the engine had to stop.
     left_behind,
+    /// Copies of messages that were put where they are tried again.
+    moved,
+    /// Copies that were put aside as dead: refused for good, or too old.
+    died,
+    /// Copies that were put aside because delivering them went wrong too often.
+    set_aside,
+    /// Of those that are tried again, copies for which there was no room where the operator is waited for.
+    displaced,
+    /// Messages that were tried again.
+    retried,
+    /// Times that deferred mail could not be written or read.
+    deferral_failures,
+    /// 1 while the sink waits because of that.
+    stuck,
+    /// Times that something was found in deferred mail that could not be read; its file is kept.
+    damages,
+    /// Messages that wait to be tried again, now.
+    waiting,
+    /// Octets of the disk from the first of those to the last, in each class.
+    waiting_octets,
+    /// Messages that the operator holds, now.
+    held,
+    /// Messages that are quarantined, now.
+    quarantined,
+    /// Messages that are dead, now.
+    dead,
 }
 
 /// Longest delay that is told apart, in ms: a week.

@@ -4,12 +4,13 @@
 //! reasons) stands between brackets or quotes and never ends them, nor the line: what is not plain is shown as `\xHH` for
 //! each octet, so that what was received can be read back.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use crate::limits;
-use crate::mail::address::{Mailbox, Path};
+use crate::mail::address::Path;
 use crate::mail::date::Timestamp;
 use crate::mail::id::MessageId;
+use crate::mail::shown::{Shown, ShownPath};
 
 /// What became of a message for a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Fate {
     Delivered,
     /// Not now; it is tried again.
     Deferred,
+    /// Not any more until the operator says so: delivering it went wrong too often.
+    Quarantined,
     /// Never: the sink refused it after our 250.
     Failed,
     /// The sink refused it, and its client heard so.
@@ -30,6 +33,7 @@ impl Fate {
         match self {
             Self::Delivered => "delivered",
             Self::Deferred => "deferred",
+            Self::Quarantined => "quarantined",
             Self::Failed => "failed",
             Self::Refused => "refused",
         }
@@ -61,6 +65,8 @@ pub struct Line<'a> {
     pub delay_ms: u64,
     /// How often the sink has had it, this time included.
     pub attempts: u32,
+    /// When it is tried again, in ms since 1970, if that is known.
+    pub next_ms: Option<u64>,
     /// In words.
     pub why: &'a str,
 }
@@ -68,77 +74,18 @@ pub struct Line<'a> {
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = Timestamp::from_unix_milliseconds(self.time_ms);
-        let name = |octets| Escaped { octets, most: limits::DELIVERY_LOG_NAME_OCTETS, spaces: false };
+        let name = |octets| Shown { octets, most: limits::DELIVERY_LOG_NAME_OCTETS, spaces: false };
         write!(f, "{time} id={}", self.id)?;
         write!(f, " listener={} sink={}", name(self.listener.as_bytes()), name(self.sink.as_bytes()))?;
-        write!(f, " from=<{}> to=<{}>", Plain(self.reverse_path), Plain(self.forward_path))?;
+        write!(f, " from=<{}> to=<{}>", ShownPath(self.reverse_path), ShownPath(self.forward_path))?;
         write!(f, " size={} result={} code={}", self.size_bytes, self.fate.text(), self.code)?;
         write!(f, " delay_ms={} attempts={}", self.delay_ms, self.attempts)?;
-        let why = Escaped { octets: self.why.as_bytes(), most: limits::DELIVERY_LOG_WHY_OCTETS, spaces: true };
+        if let Some(next_ms) = self.next_ms {
+            write!(f, " next={}", Timestamp::from_unix_milliseconds(next_ms))?;
+        }
+        let why = Shown { octets: self.why.as_bytes(), most: limits::DELIVERY_LOG_WHY_OCTETS, spaces: true };
         write!(f, " why=\"{why}\"")
     }
-}
-
-/// A path without its brackets.
-struct Plain<'a>(Path<'a>);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |octets| Escaped { octets, most: limits::PATH_OCTETS_LOOSE / 2, spaces: false };
-        match self.0 {
-            Path::Null => Ok(()),
-            Path::Local(local_part) => write!(f, "{}", part(local_part)),
-            Path::Mailbox(Mailbox { local_part, domain }) => write!(f, "{}@{}", part(local_part), part(domain)),
-        }
-    }
-}
-
-/// What others have written, such that it ends nothing that it stands in.
-struct Escaped<'a> {
-    octets: &'a [u8],
-    /// More octets are cut off.
-    most: usize,
-    /// Whether spaces may stand as they are: between quotes, where angle brackets may, too.
-    spaces: bool,
-}
-
-impl Escaped<'_> {
-    fn is_plain(&self, character: char) -> bool {
-        match character {
-            '"' | '\\' => false,
-            ' ' | '<' | '>' => self.spaces,
-            '!'..='~' => true,
-            // Other readers take other white space for the end of a field or a line; and what has no width, or turns the
-            // direction of text round, makes a line look like another.
-            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => false,
-            '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => false,
-            _ => !character.is_control() && !character.is_whitespace(),
-        }
-    }
-}
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.octets[..self.octets.len().min(self.most)];
-        for chunk in shown.utf8_chunks() {
-            let text = chunk.valid();
-            // Up to here it is written.
-            let mut done = 0;
-            for (at, character) in text.char_indices().filter(|(_, character)| !self.is_plain(*character)) {
-                let behind = at + character.len_utf8();
-                f.write_str(&text[done..at])?;
-                escape(f, &text.as_bytes()[at..behind])?;
-                done = behind;
-            }
-            f.write_str(&text[done..])?;
-            escape(f, chunk.invalid())?;
-        }
-        if shown.len() < self.octets.len() { f.write_char('…') } else { Ok(()) }
-    }
-}
-
-fn escape(f: &mut fmt::Formatter<'_>, octets: &[u8]) -> fmt::Result {
-    octets.iter().try_for_each(|octet| write!(f, "\\x{octet:02X}"))
 }
 
 #[cfg(test)]
@@ -146,6 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mail::address::Mailbox;
 
     fn line<'a>(reverse_path: Path<'a>, forward_path: Path<'a>, why: &'a str) -> Line<'a> {
         Line {
@@ -160,6 +108,7 @@ mod tests {
             code: 452,
             delay_ms: 17,
             attempts: 2,
+            next_ms: None,
             why,
         }
     }
@@ -174,22 +123,6 @@ mod tests {
              size=4096 result=deferred code=452 delay_ms=17 attempts=2 why=\"no space: \\x22/mail\\x22\\x0D\\x0A\""
         );
         assert_eq!(shown, expected);
-    }
-
-    #[test]
-    fn what_is_not_plain_is_escaped() {
-        for (octets, between_brackets, between_quotes) in [
-            (&b"a<b>c d"[..], r"a\x3Cb\x3Ec\x20d", "a<b>c d"),
-            (b"\0\t\x7f\x1b[31m", r"\x00\x09\x7F\x1B[31m", r"\x00\x09\x7F\x1B[31m"),
-            (b"\xff\xfea\xc3", r"\xFF\xFEa\xC3", r"\xFF\xFEa\xC3"),
-            ("ä\u{85}\u{2028}\u{3000}\u{202e}日".as_bytes(), r"ä\xC2\x85\xE2\x80\xA8\xE3\x80\x80\xE2\x80\xAE日", ""),
-            (br"\x41", r"\x5Cx41", r"\x5Cx41"),
-        ] {
-            let shown = |spaces| Escaped { octets, most: 100, spaces }.to_string();
-            assert_eq!(shown(false), between_brackets);
-            assert_eq!(shown(true), if between_quotes.is_empty() { between_brackets } else { between_quotes });
-        }
-        assert_eq!(Escaped { octets: b"abcd", most: 3, spaces: true }.to_string(), "abc…");
     }
 
     /// Every octet of every field escaped.

@@ -52,6 +52,7 @@ fn lines(attempts: std::ops::Range<u32>) -> Lines {
             code: 250,
             delay_ms: 1,
             attempts,
+            next_ms: None,
             why: "",
         });
     });

@@ -465,7 +465,7 @@ fn a_delivery_is_kept_and_acknowledged_for_each_recipient() {
     let ticket = Ticket { shard: 0, slot: 0, generation: 1, question: 1 };
     let decision = gather.end(&Arrived { ticket, scope: &scope, ended: &ended, origin: Origin::Unknown, at_ms: 1_000 });
     assert!(matches!(decision, Decision::Now(Outcome::AcceptAs(_))), "{decision:?}");
-    gather.hand_on();
+    gather.hand_on(0);
 
     let mut batch = Vec::new();
     deliveries.take_batch(&mut batch, usize::MAX);

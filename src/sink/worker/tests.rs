@@ -1,0 +1,167 @@
+//! A worker with spooled mail: sinks that panic, disks that fail.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use super::*;
+use crate::handoff::exchange::{ExchangeOptions, connect};
+use crate::handoff::place::{LogId, LogKind, Place, Spooled};
+use crate::mail::address::Mailbox;
+use crate::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
+use crate::mail::id::MessageId;
+use crate::mail::manifest::Origin;
+use crate::mail::marks::Marks;
+use crate::mail::trace::{Transfer, With};
+use crate::memory::slab::{Leases, Slab};
+use crate::simulation::disk::{Fate as DiskFate, SimDisk, What};
+use crate::spool::deferred::{Deferred, DeferredOptions, Owner, RetryOptions, Sizes};
+
+/// A sink that does as it is told.
+struct Told<F>(F);
+
+impl<F: FnMut(&mut [Delivery]) + Send> Sink for Told<F> {
+    fn deliver(&mut self, batch: &mut [Delivery]) {
+        (self.0)(batch);
+    }
+}
+
+fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) -> Worker {
+    let (_, mut deliveries) = connect(&ExchangeOptions { consumers: vec![1], ..ExchangeOptions::default() }).unwrap();
+    let options = DeferredOptions {
+        storage: Arc::new(disk.clone()),
+        directory: PathBuf::from("spool/deferred"),
+        owner: Owner { node: 1, epoch: 1, thread: 0, sink: "store".into() },
+        threads: 1,
+        retry: RetryOptions::default(),
+        sizes: Sizes::default(),
+    };
+    Worker {
+        name: "store".into(),
+        deliveries: deliveries.remove(0).remove(0),
+        sink: Box::new(Told(sink)),
+        figures: Arc::default(),
+        log: None,
+        hurry: Arc::default(),
+        settlement: Some(Settlement::new(Deferred::open(&options, now_ms()).unwrap())),
+    }
+}
+
+fn batch(messages: u64) -> Vec<Delivery> {
+    let mut slab = Slab::new(8);
+    let delivery = |number| {
+        let mut envelope = Envelope::default();
+        envelope.begin(Path::Null, &MailParameters::default());
+        let to = Path::Mailbox(Mailbox { local_part: b"a", domain: b"ok.test" });
+        envelope.add(to, &RcptParameters::default()).unwrap();
+        let manifest = Manifest {
+            id: MessageId::new(1, 1, 0, number),
+            received_at_ms: now_ms(),
+            content_octets: 4,
+            recipients: 1,
+            marks: Marks::default(),
+            with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
+            origin: Origin::UnixSocket,
+            listener: "mx",
+            by: "host.test",
+            hello: b"client",
+            envelope: envelope.view(),
+        };
+        let mut octets = Vec::new();
+        manifest.encode(&mut octets);
+        let mut content = Leases::default();
+        slab.append(&mut content, b"text").unwrap();
+        Delivery::of_log(Spooled {
+            id: manifest.id,
+            place: Place { log: LogId { kind: LogKind::Durable, shard: 0 }, address: number, retain: number },
+            route: Route(0),
+            recipients: 1,
+            attempts: 0,
+            manifest: slab.append_whole(&octets).unwrap(),
+            content,
+        })
+    };
+    (0..messages).map(delivery).collect()
+}
+
+fn refuse(batch: &mut [Delivery]) {
+    let refusal = Refusal::new(Reply::DeliveryFailed, "not now");
+    batch.iter_mut().for_each(|delivery| delivery.refuse_the_rest(&refusal));
+}
+
+#[test]
+fn one_message_that_the_sink_panics_over_stands_in_no_other_s_way() {
+    let mut worker = worker(&SimDisk::new(1), |batch| {
+        assert!(batch.iter().all(|delivery| delivery.id().sequence() != 3), "poison");
+        batch.iter_mut().for_each(Delivery::take_for_the_rest);
+    });
+    let mut batch = batch(10);
+    worker.deliver(&mut batch, &mut Time::new());
+    let figures = Arc::clone(&worker.figures);
+    assert_eq!((figures.delivered.get(), figures.deferred.get(), figures.panics.get()), (9, 1, 2));
+    assert_eq!((figures.moved.get(), figures.waiting.get()), (1, 1));
+    assert!(batch.is_empty(), "all is settled");
+}
+
+#[test]
+fn a_sink_that_panics_over_everything_quarantines_nothing() {
+    let mut worker = worker(&SimDisk::new(1), |_| panic!("broken"));
+    for _ in 0..5 {
+        worker.deliver(&mut batch(50), &mut Time::new());
+    }
+    let figures = &worker.figures;
+    assert_eq!((figures.set_aside.get(), figures.moved.get()), (0, 5 * 50));
+    // Each time together, and one by one until it is clear whose fault it is.
+    assert_eq!(figures.panics.get(), 5 * (1 + limits::DEFERRED_TRIED_ALONE as u64));
+}
+
+#[test]
+fn a_sink_waits_while_what_it_refused_cannot_be_kept() {
+    let disk = SimDisk::new(1);
+    let mut worker = worker(&disk, refuse);
+    let mut fails = 2;
+    disk.set_plan(move |call| {
+        let is_full = call.what == What::Create && fails > 0;
+        fails -= i32::from(is_full);
+        if is_full { DiskFate::Fails(Errno::NOSPC) } else { DiskFate::Done }
+    });
+    let mut batch = batch(5);
+    worker.deliver(&mut batch, &mut Time::new());
+    let figures = &worker.figures;
+    assert_eq!((figures.deferral_failures.get(), figures.stuck.get()), (2, 0));
+    assert_eq!((figures.moved.get(), figures.waiting.get()), (5, 5));
+}
+
+#[test]
+fn an_engine_that_stops_meanwhile_leaves_it_to_the_log() {
+    let disk = SimDisk::new(1);
+    let mut worker = worker(&disk, refuse);
+    disk.set_plan(|call| match call.what {
+        What::Create => DiskFate::Fails(Errno::NOSPC),
+        _ => DiskFate::Done,
+    });
+    worker.hurry.store(true, Ordering::Relaxed);
+    let mut batch = batch(5);
+    worker.deliver(&mut batch, &mut Time::new());
+    assert_eq!(batch.len(), 5, "nothing is settled");
+    let figures = &worker.figures;
+    assert_eq!((figures.moved.get(), figures.waiting.get(), figures.stuck.get()), (0, 0, 1));
+}
+
+#[test]
+fn what_is_refused_for_good_or_for_now_is_told_apart() {
+    let mut worker = worker(&SimDisk::new(1), |batch| {
+        for delivery in batch {
+            match delivery.id().sequence() % 3 {
+                0 => delivery.take_for_the_rest(),
+                1 => delivery.refuse_the_rest(&Refusal::new(Reply::DeliveryFailed, "not now")),
+                _ => delivery.refuse_the_rest(&Refusal::new(Reply::scripted(550).unwrap(), "never")),
+            }
+        }
+    });
+    worker.deliver(&mut batch(9), &mut Time::new());
+    let figures = &worker.figures;
+    assert_eq!((figures.delivered.get(), figures.deferred.get(), figures.failed.get()), (3, 3, 3));
+    assert_eq!((figures.moved.get(), figures.died.get()), (3, 3));
+    assert_eq!((figures.waiting.get(), figures.dead.get(), figures.quarantined.get()), (3, 3, 0));
+}

@@ -1,0 +1,94 @@
+//! What the operator wishes of a sink that runs: mail that is to be tried at once.
+//!
+//! A tool writes a log of one segment under a name that begins with a dot, and renames it to a name that ends in `.segment`; it may do
+//! so whether the server runs or not. *Invariants*: a file is taken up when the one before it is done with, in the order of names; it
+//! is moved out of the inbox first, so that it is taken up once. What cannot be read is renamed, kept, and counted.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::limits;
+use crate::spool::deferred::error::DeferredError;
+use crate::spool::deferred::log::{ClassLog, Next, Survey, survey};
+use crate::spool::deferred::yard::Yard;
+use crate::spool::storage::EntryKind;
+
+/// Below the directory of a sink's thread.
+const NAME: &str = "inbox";
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    directory: PathBuf,
+    /// When to look again, in ms since 1970.
+    look_ms: u64,
+    /// Files that were no segment.
+    pub(super) refused: u64,
+}
+
+impl Inbox {
+    /// Makes the directory, so that its owner is ours.
+    pub(super) fn open(yard: &Yard) -> Result<Self, DeferredError> {
+        let directory = yard.root.join(NAME);
+        yard.storage.make_directory(&directory)?;
+        Ok(Self { directory, look_ms: 0, refused: 0 })
+    }
+
+    /// Lets the class of what is tried at once have the next file, if there is one. Of the last one nothing is left.
+    pub(super) fn look(&mut self, yard: &mut Yard, log: &mut ClassLog, now_ms: u64) -> Result<(), DeferredError> {
+        if now_ms < self.look_ms {
+            return Ok(());
+        }
+        self.look_ms = now_ms + limits::DEFERRED_INBOX_MS;
+        let is_segment =
+            |name: &OsString| name.to_str().is_some_and(|name| name.ends_with(".segment") && !name.starts_with('.'));
+        let entries = yard.storage.entries(&self.directory)?;
+        for entry in entries.into_iter().filter(|entry| entry.kind == EntryKind::File && is_segment(&entry.name)) {
+            let path = self.directory.join(&entry.name);
+            let Some(survey) = survey(yard, &path, 0).ok().filter(|survey| survey.message.is_some()) else {
+                self.refuse(yard, &path, entry.name)?;
+                continue;
+            };
+            // The next file may be looked at as soon as this one is done with.
+            self.look_ms = 0;
+            return take_up(yard, log, &path, &survey);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, yard: &mut Yard, path: &Path, mut name: OsString) -> Result<(), DeferredError> {
+        name.push(".refused");
+        yard.storage.rename(path, &self.directory.join(name))?;
+        self.refused += 1;
+        Ok(())
+    }
+}
+
+/// It is the class's only segment from now on, under a number that none had before.
+fn take_up(yard: &mut Yard, log: &mut ClassLog, from: &Path, survey: &Survey) -> Result<(), DeferredError> {
+    if !log.is_made {
+        yard.storage.make_directory(&log.directory)?;
+        log.is_made = true;
+    }
+    let number = log.next.segment.max(log.reader.done.segment);
+    yard.storage.rename(from, &log.path(number))?;
+    yard.storage.sync_directory(&log.directory)?;
+    log.end = (number, survey.end);
+    log.next.segment = number + 1;
+    log.next.message = survey.message.map_or(0, |message| message + 1);
+    log.reader.begin(number);
+    Ok(())
+}
+
+/// All of the segment is done with. If it cannot be taken away now it is after the next start.
+pub(super) fn forget(yard: &mut Yard, log: &mut ClassLog) {
+    let number = log.end.0;
+    if log.end.1 > 0 {
+        let path = log.path(number);
+        let is_damaged = log.reader.damaged.contains(&number);
+        drop(if is_damaged { yard.set_apart(&path) } else { yard.storage.remove(&path).map_err(DeferredError::from) });
+    }
+    log.end = (number + 1, 0);
+    log.next = Next { segment: number + 1, message: 0, ..log.next };
+    log.reader.begin(number + 1);
+}

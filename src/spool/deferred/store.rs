@@ -1,0 +1,327 @@
+//! All classes of one thread of a sink.
+//!
+//! *Invariants*: what is taken out is done with when [`Store::commit`] has said so on stable storage, all of it at once; before, a
+//! restart takes it out again. A segment is free when the cursor on the disk is behind it. Resident are the classes and what is taken
+//! out, however much waits.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::handoff::place::{LogId, LogKind, Place, Spooled};
+use crate::limits;
+use crate::mail::envelope::Route;
+use crate::mail::manifest::Manifest;
+use crate::memory::slab::Slab;
+use crate::spool::deferred::append::Parcel;
+use crate::spool::deferred::class::Class;
+use crate::spool::deferred::cursors::Cursors;
+use crate::spool::deferred::error::DeferredError;
+use crate::spool::deferred::inbox::{self, Inbox};
+use crate::spool::deferred::log::{ClassLog, Position};
+use crate::spool::deferred::read::{Assembled, Log, NoMessage};
+use crate::spool::deferred::schedule::{self, History};
+use crate::spool::deferred::yard::{Owner, Sizes, Yard};
+use crate::spool::storage::{EntryKind, Storage};
+
+/// What waits in one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Messages.
+    pub messages: u64,
+    /// Octets of the disk from the first of them to the last.
+    pub octets: u64,
+}
+
+/// What may be taken out now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// So many messages.
+    pub(super) messages: usize,
+    /// When so many octets of content are, no more.
+    pub(super) octets: u64,
+}
+
+/// See the module.
+pub(super) struct Store {
+    yard: Yard,
+    cursors: Cursors,
+    classes: Vec<ClassLog>,
+    inbox: Inbox,
+    /// The class that is asked first.
+    first: usize,
+    /// By the address of their place, what is known of those that are taken out.
+    taken: HashMap<u64, History>,
+    next_address: u64,
+    /// When it was opened, in ms since 1970.
+    opened_ms: u64,
+    /// Messages that were not whole.
+    incomplete: u64,
+}
+
+impl Store {
+    /// Finds what is there; has classes with these delays, and those that are there.
+    pub(super) fn open(
+        storage: Arc<dyn Storage>,
+        root: PathBuf,
+        owner: Owner,
+        sizes: Sizes,
+        delays_s: &[u32],
+        now_ms: u64,
+    ) -> Result<Self, DeferredError> {
+        let mut yard = Yard::open(storage, root, owner, sizes)?;
+        let cursors = Cursors::open(&yard)?;
+        yard.next_base = cursors.next_base();
+        let mut all: Vec<Class> = delays_s.iter().copied().map(Class::Retry).chain(Class::ASIDE).collect();
+        all.push(Class::Replay);
+        for entry in yard.storage.entries(&yard.root)? {
+            let class = entry.name.to_str().and_then(Class::of_name).filter(|_| entry.kind == EntryKind::Directory);
+            all.extend(class.filter(|class| !all.contains(class)));
+        }
+        if all.len() > limits::DEFERRED_CLASSES {
+            return Err(DeferredError::Foreign { path: yard.root, why: "it has too many directories of classes" });
+        }
+        let open = |class: &Class| ClassLog::open(&mut yard, *class, cursors.position(*class));
+        let classes = all.iter().map(open).collect::<Result<_, _>>()?;
+        let inbox = Inbox::open(&yard)?;
+        let (taken, next_address, opened_ms, incomplete) = (HashMap::new(), 0, now_ms, 0);
+        Ok(Self { yard, cursors, classes, inbox, first: 0, taken, next_address, opened_ms, incomplete })
+    }
+
+    /// The thread whose it is.
+    pub(super) fn thread(&self) -> u16 {
+        self.yard.owner.thread
+    }
+
+    /// Takes out what is due, class by class.
+    pub(super) fn take_due(
+        &mut self,
+        now_ms: u64,
+        budget: &mut Budget,
+        slab: &mut Slab,
+        out: &mut Vec<Spooled>,
+    ) -> Result<(), DeferredError> {
+        self.look_into_inbox(now_ms)?;
+        let classes = self.classes.len();
+        for turn in 0..classes {
+            if budget.messages == 0 || budget.octets == 0 {
+                break;
+            }
+            let index = (self.first + turn) % classes;
+            if !self.classes[index].class.is_aside() {
+                self.take_of(index, now_ms, budget, slab, out)?;
+            }
+        }
+        // Each has its turn, whatever another has.
+        self.first = (self.first + 1) % classes;
+        Ok(())
+    }
+
+    fn take_of(
+        &mut self,
+        index: usize,
+        now_ms: u64,
+        budget: &mut Budget,
+        slab: &mut Slab,
+        out: &mut Vec<Spooled>,
+    ) -> Result<(), DeferredError> {
+        let (class, yard) = (&mut self.classes[index], &mut self.yard);
+        class.reader.forget_buffer();
+        while budget.messages > 0 && budget.octets > 0 {
+            let log = Log { directory: &class.directory, end: class.end };
+            let Some(head) = class.reader.find(yard, &log)? else {
+                // Numbers that were given to what was not written are nobody's.
+                class.reader.read.message = class.next.message;
+                break;
+            };
+            let due_ms = due_ms(class, head.at.message, head.next_ms, self.opened_ms);
+            if due_ms > now_ms.max(class.reader.gather_to_ms) {
+                break;
+            }
+            if due_ms <= now_ms {
+                let gathered_ms = class.delay_s().map_or(0, schedule::gathered_ms);
+                class.reader.gather_to_ms = now_ms + gathered_ms;
+            }
+            let taken = match class.reader.take(yard, &log, slab)? {
+                Ok(taken) => taken,
+                Err(NoMessage::Incomplete) => {
+                    self.incomplete += 1;
+                    continue;
+                }
+                Err(NoMessage::NoMemory) => {
+                    budget.octets = 0;
+                    break;
+                }
+            };
+            let history = History { attempts: taken.attempts, mishaps: taken.state.mishaps, since_ms: taken.since_ms };
+            let place = Place {
+                log: LogId { kind: LogKind::Deferred, shard: yard.owner.thread },
+                address: self.next_address,
+                retain: self.next_address,
+            };
+            let Some(spooled) = spooled(taken, place) else {
+                class.reader.note_unreadable();
+                self.incomplete += 1;
+                continue;
+            };
+            budget.messages -= 1;
+            budget.octets = budget.octets.saturating_sub(spooled.content.len());
+            self.taken.insert(place.address, history);
+            self.next_address += 1;
+            out.push(spooled);
+        }
+        Ok(())
+    }
+
+    /// When something is due next, in ms since 1970, as far as it is known: a class of which nothing was looked at counts as due.
+    pub(super) fn next_due_ms(&self) -> Option<u64> {
+        let of_class = |class: &ClassLog| {
+            let head = class.reader.head;
+            if class.class.is_aside() || class.next.message == class.reader.read.message {
+                return None;
+            }
+            Some(head.map_or(0, |head| due_ms(class, head.at.message, head.next_ms, self.opened_ms)))
+        };
+        self.classes.iter().filter_map(of_class).min()
+    }
+
+    /// What is known of a message that is taken out.
+    pub(super) fn history(&self, address: u64) -> Option<History> {
+        self.taken.get(&address).copied()
+    }
+
+    /// Writes messages to a class: on stable storage when this is done, or not there.
+    pub(super) fn append<'p>(
+        &mut self,
+        class: Class,
+        parcels: impl Iterator<Item = Parcel<'p>>,
+    ) -> Result<(), DeferredError> {
+        let (index, yard) = (self.index(class)?, &mut self.yard);
+        let log = &mut self.classes[index];
+        log.reader.forget_buffer();
+        log.append(yard, parcels)
+    }
+
+    fn index(&mut self, class: Class) -> Result<usize, DeferredError> {
+        if let Some(index) = self.classes.iter().position(|log| log.class == class) {
+            return Ok(index);
+        }
+        self.classes.push(ClassLog::open(&mut self.yard, class, None)?);
+        Ok(self.classes.len() - 1)
+    }
+
+    /// What is taken out is done with: on stable storage when this is done.
+    pub(super) fn commit(&mut self) -> Result<(), DeferredError> {
+        let positions = self.classes.iter().map(|log| (log.class, log.reader.read));
+        let positions: Vec<(Class, Position)> = positions.filter(|(_, read)| *read != Position::default()).collect();
+        self.cursors.write(&self.yard, positions)?;
+        self.taken.clear();
+        for log in &mut self.classes {
+            let freed = log.reader.done.segment..log.reader.read.segment;
+            log.reader.done = log.reader.read;
+            free(&mut self.yard, log, freed);
+            // Only of what is there: a batch that came from elsewhere moves nothing here, and so writes nothing.
+            let is_replay = log.class == Class::Replay && log.end.1 > 0;
+            if is_replay && (log.reader.done.segment, log.reader.done.at) >= log.end {
+                inbox::forget(&mut self.yard, log);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is taken out is not done with, and comes again.
+    pub(super) fn roll_back(&mut self) {
+        self.taken.clear();
+        for log in &mut self.classes {
+            log.reader.forget_buffer();
+            log.reader.go_back(log.reader.done);
+        }
+    }
+
+    /// What waits in a class.
+    pub(super) fn waiting(&self, class: Class) -> Waiting {
+        let log = self.classes.iter().find(|log| log.class == class);
+        log.map_or(Waiting::default(), |log| Waiting { messages: log.messages(), octets: log.octets(&self.yard) })
+    }
+
+    /// The classes that there are.
+    pub(super) fn classes(&self) -> impl Iterator<Item = Class> {
+        self.classes.iter().map(|log| log.class)
+    }
+
+    /// Times that something could not be read.
+    pub(super) fn damages(&self) -> u64 {
+        self.classes.iter().map(|log| log.reader.damages).sum::<u64>() + self.inbox.refused
+    }
+
+    /// Things that are kept in memory.
+    #[cfg(test)]
+    pub(super) fn resident(&self) -> usize {
+        let of_class = |log: &ClassLog| 1 + log.voids.len() + log.reader.damaged.len();
+        self.taken.len() + self.yard.spares() + self.classes.iter().map(of_class).sum::<usize>()
+    }
+
+    /// All messages of a class that are not taken out, in order.
+    #[cfg(test)]
+    pub(super) fn dump(&mut self, class: Class, slab: &mut Slab) -> Vec<(Assembled, u64)> {
+        let (Ok(index), yard) = (self.index(class), &mut self.yard) else { return Vec::new() };
+        let log = &mut self.classes[index];
+        let before = log.reader.read;
+        log.reader.forget_buffer();
+        let mut all = Vec::new();
+        let walk = Log { directory: &log.directory, end: log.end };
+        while let Some(head) = log.reader.find(yard, &walk).expect("it can be read") {
+            if let Ok(taken) = log.reader.take(yard, &walk, slab).expect("it can be read") {
+                all.push((taken, head.next_ms));
+            }
+        }
+        log.reader.go_back(before);
+        all
+    }
+
+    /// If the operator has put something there, and nothing of that kind is left: it is next.
+    fn look_into_inbox(&mut self, now_ms: u64) -> Result<(), DeferredError> {
+        let Some(log) = self.classes.iter_mut().find(|log| log.class == Class::Replay) else { return Ok(()) };
+        if (log.reader.done.segment, log.reader.done.at) < log.end {
+            return Ok(());
+        }
+        self.inbox.look(&mut self.yard, log, now_ms)
+    }
+}
+
+/// When a message is due that waits until then. One of an earlier run, whose clock may have been another, waits no longer than its
+/// class does.
+fn due_ms(class: &ClassLog, message: u64, next_ms: u64, opened_ms: u64) -> u64 {
+    match class.delay_s() {
+        Some(delay_s) if message < class.first_of_run => next_ms.min(opened_ms + schedule::longest_ms(delay_s)),
+        Some(_) => next_ms,
+        None => 0,
+    }
+}
+
+/// Takes segments away that are done with. What fails is tried after the next start: the cursor is behind them.
+fn free(yard: &mut Yard, log: &mut ClassLog, segments: Range<u32>) {
+    for number in segments {
+        let path = log.path(number);
+        let damaged = log.reader.damaged.iter().position(|damaged| *damaged == number);
+        let done = match damaged {
+            Some(place) => {
+                log.reader.damaged.remove(place);
+                yard.set_apart(&path)
+            }
+            None if log.class == Class::Replay => yard.storage.remove(&path).map_err(DeferredError::from),
+            None => yard.retire(&path),
+        };
+        drop(done);
+    }
+}
+
+/// What comes out of a class, as it goes to the sink.
+fn spooled(taken: Assembled, place: Place) -> Option<Spooled> {
+    let manifest = Manifest::decode(taken.manifest.octets()).ok()?;
+    let (id, route) = (manifest.id, Route::default());
+    let recipients = manifest.envelope.recipients().filter(|recipient| recipient.route == route).count() as u32;
+    let Assembled { attempts, manifest, content, .. } = taken;
+    (recipients > 0).then_some(Spooled { id, place, route, recipients, attempts, manifest, content })
+}

@@ -1,0 +1,8 @@
+//! Deferred mail on a disk that loses power: nothing is lost, nothing is invented, the disk is what waits and no more.
+
+mod crash;
+mod flat;
+mod house;
+mod poison;
+mod spoiled;
+mod time;

@@ -1,0 +1,144 @@
+//! What cannot be read, what was lost, and what others put there.
+
+use std::path::{Path, PathBuf};
+
+use super::house::{Fate, House, ROOT};
+use crate::simulation::disk::SimDisk;
+use crate::spool::deferred::Class;
+use crate::spool::storage::{Storage, StorageError};
+
+fn root() -> PathBuf {
+    Path::new(ROOT).join("store-0")
+}
+
+fn put(disk: &SimDisk, path: &Path, octets: &[u8]) -> Result<(), StorageError> {
+    let file = disk.create(path, octets.len() as u64)?;
+    file.write_at(octets, 0, true)
+}
+
+fn names(disk: &SimDisk, directory: &str) -> Vec<String> {
+    let entries = disk.entries(&root().join(directory)).unwrap_or_default();
+    entries.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_bit_that_turned_costs_the_messages_of_its_block_and_no_other() {
+    // Three segments; a bit of a block in the second. Whether the server runs on or is started anew.
+    for is_restarted in [false, true] {
+        let mut house = House::new(1, &[5, 10]);
+        for _ in 0..60 {
+            house.post(2_500, &[Fate::TakenAt(2)]);
+        }
+        while house.turn(0, 6) > 0 {}
+        house.disk.flip(&root().join("5/0001.segment"), (4096 + 5 * 4096 + 300) * 8);
+        if is_restarted {
+            let disk = house.disk.clone();
+            house.restart(disk);
+        }
+        house.run_dry();
+        let lost = house.posted.values().filter(|posted| posted.delivered == [0]).count();
+        assert!((1..=5).contains(&lost), "{lost}");
+        assert!(house.settlement.deferred().damages() > 0);
+        // The file is kept for a human, and for nobody else.
+        let kept = names(&house.disk, "damaged");
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert!(kept[0].starts_with("5-0001.segment"), "{kept:?}");
+    }
+}
+
+#[test]
+fn without_cursors_all_is_tried_again_and_nothing_is_lost() {
+    let mut house = House::new(1, &[5, 10]);
+    for _ in 0..20 {
+        house.post(900, &[Fate::TakenAt(2)]);
+    }
+    while house.turn(0, 4) > 0 {}
+    house.now_ms += 6_000;
+    house.turn(5, 0);
+    house.posted.values_mut().for_each(|posted| posted.may_double = true);
+    house.disk.remove(&root().join("cursors")).unwrap();
+    let disk = house.disk.clone();
+    house.restart(disk);
+    house.run_dry();
+    house.check();
+}
+
+#[test]
+fn what_the_operator_puts_into_the_inbox_is_tried_at_once() {
+    let mut house = House::new(1, &[5, 10]);
+    for number in 0..20 {
+        house.post(2_000, &[if number % 2 == 0 { Fate::RefusedAt(1) } else { Fate::Panics }]);
+    }
+    house.run_dry();
+    for class in [Class::Dead, Class::Quarantined] {
+        assert_eq!(house.settlement.deferred().waiting_in(class).messages, 10);
+    }
+    // The sink takes them now.
+    for posted in house.posted.values_mut() {
+        (posted.fates[0], posted.may_double) = (Fate::TakenAt(1), true);
+    }
+    // Each has its mail in one segment, which is a log by itself.
+    for class in ["dead", "quarantined"] {
+        assert_eq!(names(&house.disk, class), ["0000.segment"]);
+        let octets = house.disk.octets(&root().join(class).join("0000.segment"));
+        put(&house.disk, &root().join(format!("inbox/.{class}.segment")), &octets).unwrap();
+    }
+    house.turn(8, 0);
+    assert!(house.posted.values().all(|posted| posted.delivered == [0]), "nothing is complete");
+    for class in ["dead", "quarantined"] {
+        let path = |dot: &str| root().join(format!("inbox/{dot}{class}.segment"));
+        house.disk.rename(&path("."), &path("")).unwrap();
+    }
+    put(&house.disk, &root().join("inbox/other.segment"), &[7; 8192]).unwrap();
+    for round in 0..40 {
+        house.now_ms += 2_000;
+        house.turn(4, 0);
+        if round == 3 {
+            // A restart between two of a file repeats nothing.
+            let disk = house.disk.clone();
+            house.restart(disk);
+        }
+    }
+    assert!(house.posted.values().all(|posted| posted.delivered == [1]), "each once");
+    assert_eq!(names(&house.disk, "inbox"), ["other.segment.refused"]);
+    assert_eq!(names(&house.disk, "replay"), [""; 0]);
+}
+
+#[test]
+fn the_mail_of_a_thread_that_is_no_more_is_taken_over() {
+    let mut house = House::new(1, &[5, 10]);
+    house.options.owner.thread = 3;
+    house.options.threads = 4;
+    let disk = house.disk.clone();
+    house.restart(disk);
+    for _ in 0..20 {
+        house.post(3_000, &[Fate::TakenAt(3)]);
+    }
+    while house.turn(0, 4) > 0 {}
+    house.options.owner.thread = 1;
+    house.options.threads = 2;
+    let disk = house.disk.clone();
+    house.restart(disk);
+    assert_eq!(house.settlement.deferred().waiting_for_retry().messages, 20);
+    house.run_dry();
+    house.check();
+}
+
+#[test]
+fn what_is_none_of_ours_is_refused_and_left_alone() {
+    let mut house = House::new(1, &[5]);
+    house.post(100, &[Fate::Never]);
+    house.turn(0, 1);
+    let before = house.disk.octets(&root().join("5/0000.segment"));
+    let mut options = house.options.clone();
+    options.owner.node = 1;
+    let refused = crate::spool::deferred::Deferred::open(&options, house.now_ms).err().expect("another's");
+    assert!(refused.to_string().contains("5/0000.segment is none of this program's"), "{refused}");
+    assert_eq!(house.disk.octets(&root().join("5/0000.segment")), before);
+    // Others' files lie where they lie.
+    put(&house.disk, &root().join("5/notes"), &[1; 4096]).unwrap();
+    let disk = house.disk.clone();
+    house.restart(disk);
+    house.run_dry();
+    assert!(names(&house.disk, "5").contains(&"notes".to_owned()));
+}
