@@ -46,11 +46,11 @@ pub(super) fn transaction_ms(kind: Kind) -> Option<u64> {
     }
 }
 
-/// What a 250 means. Where mail is kept, the strongest that this build has.
-pub(super) fn durability(kind: Kind) -> Durability {
+/// What a 250 means; `disk` is what a blackhole says of it.
+pub(super) fn durability(kind: Kind, disk: bool) -> Durability {
     match kind {
-        Kind::Public | Kind::Private => Durability::Delivered,
-        Kind::Blackhole => Durability::Discard,
+        Kind::Blackhole if !disk => Durability::Discard,
+        Kind::Public | Kind::Private | Kind::Blackhole => Durability::Durable,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::plan::{DeliveryLog, Destination, Durability, Listener, Named, Plan, SinkKind, SinkPlan};
-use super::{netblock, vocabulary};
+use super::plan::{DeliveryLog, Destination, Durability, Kind, Listener, Named, Plan, SinkKind, SinkPlan};
+use super::{netblock, spool, vocabulary};
 use crate::limits;
 use crate::metrics::report::grouped;
 use crate::reactor::listening::{Bind, SocketOptions};
@@ -61,7 +61,6 @@ impl Plan {
                         milliseconds(limits::REDELIVERY_MOST_MS)
                     ),
                 ),
-                row("data directory", self.data_dir().display().to_string()),
                 row("threads of each sink", grouped(self.sink_threads().get().into())),
                 row(
                     "log of deliveries",
@@ -72,6 +71,13 @@ impl Plan {
                     },
                 ),
             ]);
+        }
+        let chains = self.chains();
+        if !self.sinks().is_empty() || chains.any() {
+            rows.push(row("data directory", self.data_dir().display().to_string()));
+        }
+        if chains.any() {
+            rows.extend(spool::rows(self.spool(), chains).into_iter().map(|(what, value)| row(what, value)));
         }
         rows
     }
@@ -137,6 +143,13 @@ impl Listener {
         let promise = match self.durability() {
             Durability::Discard => ": nothing is kept",
             Durability::Memory => ": a 250 is said when the message is in the sink's queue, in memory",
+            Durability::Written => {
+                ": a 250 is said when the message is in the page cache, which survives this process and not the power"
+            }
+            Durability::Durable if self.kind() == Kind::Blackhole => {
+                ": a 250 is said when the message is on stable storage; then it is thrown away"
+            }
+            Durability::Durable => ": a 250 is said when the message is on stable storage",
             Durability::Delivered => ": a 250 is the sink's own",
         };
         let trusted: Vec<String> = self.scopes().trusted().iter().map(netblock::written).collect();
@@ -237,6 +250,10 @@ fn keepalive(seconds: u32) -> String {
     format!("a silent peer is asked every {} s, and given up after {questions} questions", grouped(seconds.into()))
 }
 
+pub(super) fn seconds(time_s: u64) -> String {
+    milliseconds(time_s.saturating_mul(1000))
+}
+
 /// In seconds, where that is exact.
 fn milliseconds(time_ms: u64) -> String {
     match time_ms {
@@ -247,7 +264,7 @@ fn milliseconds(time_ms: u64) -> String {
 }
 
 /// In the largest binary unit that is exact.
-fn bytes(octets: u64) -> String {
+pub(super) fn bytes(octets: u64) -> String {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(unit, _)| octets > 0 && octets.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{} {name}", grouped(octets / unit)),
@@ -396,6 +413,7 @@ mod tests {
             relay_from = ["10.0.0.0/8", "2001:db8::1"]
             [listener.many]
             kind = "public"
+            durability = "delivered"
             bind = ":2526"
             recipients = ["a.test", "b.test", "c.test", "d.test", "e.test", "f.test", "g.test", "h.test", "i.test", "j.test"]
             sink = "app"
@@ -431,7 +449,7 @@ mod tests {
             plan.rows_of(mx),
             &[
                 ("kind", "public"),
-                ("durability", "delivered: a 250 is the sink's own"),
+                ("durability", "durable: a 250 is said when the message is on stable storage"),
                 ("recipients", "no@ok.test (550) ok.test .ok.test"),
                 ("route to app", "a@ok.test .ok.test"),
                 ("sink of the others", "store"),
@@ -450,8 +468,27 @@ mod tests {
         );
         of(
             plan.rows_of(many),
-            &[("recipients", "a.test b.test c.test d.test e.test f.test g.test h.test and 2 more"), ("sink", "app")],
+            &[
+                ("durability", "delivered: a 250 is the sink's own"),
+                ("recipients", "a.test b.test c.test d.test e.test f.test g.test h.test and 2 more"),
+                ("sink", "app"),
+            ],
         );
+        for (said, shown) in [
+            (
+                "kind = 'private'\nsink = 's'\ndurability = 'written'",
+                "written: a 250 is said when the message is in the page cache",
+            ),
+            (
+                "kind = 'blackhole'\ndisk = true",
+                "durable: a 250 is said when the message is on stable storage; then it is thrown",
+            ),
+        ] {
+            let text = format!("[listener.a]\nbind = '/a'\n{said}\n[sink.s]\nkind = 'program'\n");
+            let plan = Plan::parse(&text, "a.toml").unwrap();
+            let rows = plan.rows_of(&plan.listeners()[0]);
+            assert!(rows.iter().any(|(what, value)| what == "durability" && value.starts_with(shown)), "{rows:?}");
+        }
         let sinks =
             |rows: Vec<Row>| rows.into_iter().map(|(what, value)| format!("{what}: {value}")).collect::<Vec<_>>();
         let [store, app, none] = plan.sinks() else { panic!("{plan:?}") };

@@ -14,6 +14,7 @@ use toml::de::DeTable;
 use super::destination::{Entry, FileLog, FileRoute, FileSink};
 use super::error::{Errors, Lines, Mistake, Report, shown};
 use super::plan::{Durability, Kind, Protocol};
+use super::spool::FileSpool;
 use super::table::Table;
 use super::{netblock, value, vocabulary};
 use crate::limits::CONFIGURATION_OCTETS;
@@ -31,6 +32,7 @@ pub(super) struct File {
     pub(super) listeners: Vec<Listener>,
     /// In the order of the file.
     pub(super) sinks: Vec<FileSink>,
+    pub(super) spool: FileSpool,
     pub(super) log: FileLog,
 }
 
@@ -174,6 +176,7 @@ impl File {
                     is_name(name, &table, report).then_some(sink)
                 })
                 .collect(),
+            spool: top.table("spool", &vocabulary::SPOOL).map(|table| FileSpool::read(&table)).unwrap_or_default(),
             log: top.table("log", &vocabulary::LOG).map(|table| FileLog::read(&table)).unwrap_or_default(),
         }
     }
@@ -208,7 +211,7 @@ impl Listener {
                 .unwrap_or_default(),
             enable: table.read("enable", value::boolean),
             durability: table.read("durability", value::word(&vocabulary::DURABILITY)),
-            disk: table.read("disk", value::disk),
+            disk: table.read("disk", value::boolean),
             discards_mail: table.read("discards_mail", value::boolean),
             recipients: Entry::read_list(table),
             accept_any: table.read("accept_any", value::boolean),
@@ -317,6 +320,7 @@ mod tests {
             "[listener.NAME]" => "[listener.a]\n",
             "[[listener.NAME.route]]" => "[[listener.a.route]]\n",
             "[sink.NAME]" => "[sink.a]\n",
+            "[spool]" => "[spool]\n",
             "[log]" => "[log]\n",
             _ => "[listener.a.socket]\n",
         };
@@ -326,6 +330,7 @@ mod tests {
             &vocabulary::SOCKET,
             &vocabulary::ROUTE,
             &vocabulary::SINK,
+            &vocabulary::SPOOL,
             &vocabulary::LOG,
         ] {
             for key in section.keys {
@@ -416,6 +421,13 @@ mod tests {
             keepalive_s = 32767
             user_timeout_ms = 86400000
             file_mode = "0600"
+            [spool]
+            segment_bytes = 4194304
+            retain_s = 31536000
+            size_bytes = 0
+            lifetime_s = 1
+            retry_s = 1
+            reserve_bytes = 0
         "#;
         assert_eq!(mistakes(text), [""; 0]);
     }

@@ -7,8 +7,8 @@
 //! *Why not* `serde`'s derive: it stops at the first mistake, and can tell neither an unknown key from one that this build
 //! lacks, nor which key was meant.
 //!
-//! *Does not* open sockets or start threads: of the reactor it knows the words for an address and its options, of sinks those
-//! for what they are told. It reads one file and asks the machine its name and its number of cores, nothing else.
+//! *Does not* open sockets or start threads: of the reactor it knows the words for an address and its options, of sinks and
+//! the spool those for what they are told. It reads one file and asks the machine its name and its number of cores, nothing else.
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ mod resolve;
 mod routing;
 mod rules;
 mod sink;
+mod spool;
 mod suggestion;
 mod table;
 #[cfg(test)]
@@ -36,8 +37,10 @@ mod vocabulary;
 
 pub use error::{Errors, Mistake, Place, Problem};
 pub use plan::{
-    DeliveryLog, Destination, Durability, Kind, Listener, LogPlan, Named, Plan, Protocol, RoutePlan, SinkKind, SinkPlan,
+    Chains, DeliveryLog, Destination, Durability, Kind, Listener, LogPlan, Named, Plan, Protocol, RoutePlan, SinkKind,
+    SinkPlan,
 };
 pub use sink::SinkOptions;
 
 pub use crate::reactor::listening::{Bind, SocketOptions};
+pub use crate::spool::options::{Reserve, SpoolOptions};

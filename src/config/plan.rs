@@ -16,10 +16,11 @@ use super::machine::Machine;
 use super::resolve::resolve;
 use crate::mail::envelope::Route;
 use crate::policy::decision::{AcceptAll, Policy};
-use crate::policy::scope::{Scope, Scopes, Taking};
+use crate::policy::scope::{Promise, Scope, Scopes, Taking};
 use crate::reactor::listening::{Bind, SocketOptions};
 use crate::sink::maildir::options::{LineEnds, MaildirOptions};
 use crate::smtp::extension::{Extension, Extensions};
+use crate::spool::options::SpoolOptions;
 
 /// What runs when no configuration is given.
 const EMBEDDED: &str = include_str!("default.toml");
@@ -34,6 +35,7 @@ pub struct Plan {
     pub(super) data_dir: PathBuf,
     pub(super) sink_threads: NonZeroU16,
     pub(super) sinks: Vec<SinkPlan>,
+    pub(super) spool: SpoolOptions,
     pub(super) log: LogPlan,
 }
 
@@ -148,8 +150,48 @@ pub enum Durability {
     Discard,
     /// It is handed off to a sink, and in memory until that has it.
     Memory,
+    /// It is in the spool, as far as the kernel is concerned: it survives this process, not the power.
+    Written,
+    /// It is in the spool, on stable storage. Of a blackhole: it was, and is thrown away.
+    Durable,
     /// The sink has it.
     Delivered,
+}
+
+/// The logs that every shard has, by what is written there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chains {
+    /// Mail of listeners that are durable.
+    pub durable: bool,
+    /// Mail that is in the page cache.
+    pub written: bool,
+    /// Mail of blackholes with disk.
+    pub blackhole: bool,
+}
+
+impl Chains {
+    /// How many there are, for each shard.
+    pub fn count(self) -> u64 {
+        [self.durable, self.written, self.blackhole].into_iter().map(u64::from).sum()
+    }
+
+    /// Whether there is one.
+    pub fn any(self) -> bool {
+        self.count() > 0
+    }
+
+    /// Whether one is said to survive the power.
+    pub fn must_last(self) -> bool {
+        self.durable || self.blackhole
+    }
+
+    /// Whether there are no others than these.
+    pub fn are_within(self, others: Self) -> bool {
+        let is_within = |one: bool, other: bool| other || !one;
+        is_within(self.durable, others.durable)
+            && is_within(self.written, others.written)
+            && is_within(self.blackhole, others.blackhole)
+    }
 }
 
 impl Plan {
@@ -216,9 +258,24 @@ impl Plan {
         self.sink_threads
     }
 
-    /// The directory of what the engine keeps. Only a plan with sinks has a use for it.
+    /// The directory of what the engine keeps. Only a plan with sinks, or with a log of the spool, has a use for it.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// What holds for the spool; only a plan with [`chains`](Self::chains) has one.
+    pub fn spool(&self) -> &SpoolOptions {
+        &self.spool
+    }
+
+    /// The logs that its listeners need, also those that are not enabled.
+    pub fn chains(&self) -> Chains {
+        let writes = |taking| self.listeners.iter().any(|listener| listener.taking() == taking);
+        Chains {
+            durable: writes(Taking::HandOff(Promise::Durable)),
+            written: writes(Taking::HandOff(Promise::Written)),
+            blackhole: writes(Taking::WriteAndDiscard),
+        }
     }
 
     /// What is logged.
@@ -341,14 +398,24 @@ impl SinkKind {
 mod tests {
     use super::*;
     use crate::config::address::is_local;
+    use crate::spool::options::Reserve;
 
     #[test]
     fn the_embedded_default_keeps_mail_and_is_on_loopback() {
         let plan = Plan::embedded();
-        let [mx, blackhole] = plan.listeners() else { panic!("{plan:?}") };
-        assert_eq!((mx.name(), mx.kind(), mx.durability()), ("mx", Kind::Public, Durability::Delivered));
-        assert_eq!((blackhole.name(), blackhole.kind()), ("blackhole", Kind::Blackhole));
-        let addresses = ["127.0.0.1:2525", "127.0.0.1:2526"].map(|text| text.parse().unwrap());
+        let named = |listener: &Listener| (listener.name().to_owned(), listener.kind(), listener.durability());
+        assert_eq!(
+            plan.listeners().iter().map(named).collect::<Vec<_>>(),
+            [
+                ("mx".into(), Kind::Public, Durability::Durable),
+                ("blackhole".into(), Kind::Blackhole, Durability::Discard),
+                ("disk".into(), Kind::Blackhole, Durability::Durable),
+            ]
+        );
+        assert_eq!(plan.chains(), Chains { durable: true, written: false, blackhole: true });
+        let reserve = Reserve::Ruled { message_octets: 50 << 20 };
+        assert_eq!(*plan.spool(), SpoolOptions { reserve, ..SpoolOptions::within(Path::new("ringmx-data")) });
+        let addresses = ["127.0.0.1:2525", "127.0.0.1:2526", "127.0.0.1:2527"].map(|text| text.parse().unwrap());
         assert_eq!(plan.sockets().map(|(_, bind)| bind).collect::<Vec<_>>(), addresses.iter().collect::<Vec<_>>());
         assert!(plan.listeners().iter().all(|listener| listener.enable() && listener.binds().iter().all(is_local)));
         assert_eq!(plan.connections_per_shard(), crate::limits::CONNECTIONS_PER_SHARD);
@@ -356,5 +423,17 @@ mod tests {
         let path = "ringmx-data/mail/{domain}/{local}".parse().unwrap();
         let kept = MaildirOptions { quota_bytes: Some(1 << 30), ..MaildirOptions::new(path) };
         assert_eq!(*store, SinkPlan { name: "store".into(), kind: SinkKind::Maildir(kept) });
+    }
+
+    #[test]
+    fn a_reload_brings_no_log_that_was_not_there() {
+        let chains = |durable, written, blackhole| Chains { durable, written, blackhole };
+        let all = chains(true, true, true);
+        assert_eq!((all.count(), chains(false, true, false).count()), (3, 1));
+        assert!(!Chains::default().any() && all.any() && Chains::default().are_within(Chains::default()));
+        for one in [chains(true, false, false), chains(false, true, false), chains(false, false, true)] {
+            assert!(one.any() && one.are_within(all) && one.are_within(one) && Chains::default().are_within(one));
+            assert!(!all.are_within(one) && !one.are_within(Chains::default()));
+        }
     }
 }

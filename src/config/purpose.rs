@@ -21,7 +21,10 @@ pub(super) fn check(listener: &Listener, report: &Report<'_>) {
     let said = Said { listener, report };
     said.refuse_durability(kind);
     match kind {
-        Kind::Blackhole => said.refuse_keys_of_kept_mail(),
+        Kind::Blackhole => {
+            said.refuse_keys_of_kept_mail();
+            said.refuse_disk_against_durability();
+        }
         Kind::Public => {
             said.refuse_keys_of_a_blackhole("a public listener");
             said.require_sink();
@@ -61,14 +64,18 @@ impl Said<'_> {
         let Some(said) = &self.listener.durability else { return };
         let word = vocabulary::DURABILITY.of(*said.get_ref());
         let (wrong, right) = match (kind, said.get_ref()) {
-            (Kind::Blackhole, Durability::Discard) => return,
+            (Kind::Blackhole, Durability::Discard | Durability::Durable) => return,
+            (Kind::Blackhole, Durability::Written) => {
+                let right = "\"durable\" writes to the disk before the 250; \"discard\" writes nothing";
+                (format!("\"{word}\" on a blackhole would measure a copy within memory"), right)
+            }
             (Kind::Blackhole, _) => {
-                let right =
-                    "\"discard\" is what a blackhole does; a listener of kind \"public\" or \"private\" keeps mail";
+                let right = "\"discard\" or \"durable\" is what a blackhole does; a listener of kind \"public\" or \"private\" keeps \
+                             mail";
                 (format!("\"{word}\" needs a sink, and a blackhole has none"), right)
             }
             (_, Durability::Discard) => {
-                let right = "\"memory\" or \"delivered\" is wanted, or kind = \"blackhole\"";
+                let right = "\"durable\", \"written\", \"memory\" or \"delivered\" is wanted, or kind = \"blackhole\"";
                 (format!("\"{word}\" is for a blackhole, and this listener hands its mail to a sink"), right)
             }
             _ => return,
@@ -87,6 +94,18 @@ impl Said<'_> {
             ("route", listener.routes_at.clone(), "keeps no mail"),
         ] {
             self.refuse(at, key, format!("cannot stand on a blackhole, which {why}"), right);
+        }
+    }
+
+    /// The key `disk` is another word for what `durability` says.
+    fn refuse_disk_against_durability(&self) {
+        let (Some(disk), Some(durability)) = (&self.listener.disk, &self.listener.durability) else { return };
+        let meant = if *disk.get_ref() { Durability::Durable } else { Durability::Discard };
+        if matches!(durability.get_ref(), Durability::Discard | Durability::Durable) && *durability.get_ref() != meant {
+            let [meant, said] = [meant, *durability.get_ref()].map(|one| vocabulary::DURABILITY.of(one));
+            let wrong =
+                format!("{} is another word for durability = \"{meant}\", and that is \"{said}\"", disk.get_ref());
+            self.refuse(Some(disk.span()), "disk", wrong, "one of the two keys is enough");
         }
     }
 

@@ -13,12 +13,13 @@ use super::error::{Mistake, Report};
 use super::file::{self, File};
 use super::machine::Machine;
 use super::plan::{DeliveryLog, Destination, Durability, Kind, Listener, LogPlan, Plan, Protocol, SinkPlan};
-use super::{defaults, routing, rules};
+use super::{defaults, routing, rules, spool};
 use crate::limits;
 use crate::policy::decision::Policy;
 use crate::policy::scope::{Promise, Scope, Scopes, Taking, Timeouts};
 use crate::reactor::listening::SocketOptions;
 use crate::smtp::settings::{Settings, Terms};
+use crate::spool::options::SpoolOptions;
 
 /// The plan that a file in the directory `home` amounts to; not to be used when the report holds a mistake afterwards. `policy`
 /// decides about mail that is thrown away.
@@ -35,7 +36,7 @@ pub(super) fn resolve(
     let data_dir = data_dir(file.server.data_dir, home);
     let sinks = routing::sinks(&file.sinks, &data_dir, report);
     let house = House { hostname: &hostname, socket, sinks: &sinks, policy, report };
-    Plan {
+    let plan = Plan {
         shards: NonZeroU16::new(said(file.server.shards, || 0)).unwrap_or(machine.cores),
         connections_per_shard: said(file.server.connections_per_shard, || limits::CONNECTIONS_PER_SHARD),
         listeners: file.listeners.into_iter().map(|listener| house.listener(listener)).collect(),
@@ -45,11 +46,14 @@ pub(super) fn resolve(
             .map(Spanned::into_inner)
             .and_then(NonZeroU16::new)
             .unwrap_or(NonZeroU16::MIN),
+        spool: SpoolOptions::within(&data_dir),
         log: log(file.log, &data_dir, report),
         data_dir,
         sinks,
         hostname,
-    }
+    };
+    let spool = spool::resolve(file.spool, &plan, report);
+    Plan { spool, ..plan }
 }
 
 /// Where the engine keeps what it keeps: beside the file, if there is one, and visibly the engine's own if there is none.
@@ -82,10 +86,12 @@ struct House<'h> {
 
 impl House<'_> {
     /// A listener with the defaults of its kind.
-    fn listener(&self, file: file::Listener) -> Listener {
+    fn listener(&self, mut file: file::Listener) -> Listener {
         let kind = said_or(&file.kind, Kind::Blackhole);
         let protocol = said_or(&file.protocol, Protocol::Smtp);
-        let durability = said_or(&file.durability, defaults::durability(kind));
+        let durability = said_or(&file.durability, defaults::durability(kind, said_or(&file.disk, false)));
+        // What is written as durable mail is has all that durable mail has.
+        file.keeps_envelope |= kind == Kind::Blackhole && durability == Durability::Durable;
         let (policy, destination): (Arc<dyn Policy>, _) = match kind {
             Kind::Blackhole => (Arc::clone(self.policy), None),
             Kind::Public | Kind::Private => {
@@ -111,6 +117,9 @@ impl House<'_> {
                 Durability::Discard => Taking::Discard,
                 Durability::Memory => Taking::HandOff(Promise::Memory),
                 Durability::Delivered => Taking::HandOff(Promise::Delivered),
+                Durability::Written => Taking::HandOff(Promise::Written),
+                Durability::Durable if kind == Kind::Blackhole => Taking::WriteAndDiscard,
+                Durability::Durable => Taking::HandOff(Promise::Durable),
             },
             sums_content: said_or(&file.checksum, false),
             served: None,

@@ -2,6 +2,7 @@
 //!
 //! It goes the way of a file's values, so that the same rules hold for it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -38,6 +39,8 @@ pub struct SinkOptions {
     pub connections_per_shard: u32,
     /// Whether it may listen where real mail arrives: port 25, 465 or 587 of an address that other machines reach.
     pub discards_mail: bool,
+    /// Messages are written to the disk as durable mail is, below this directory, before they are thrown away; `None`: they are not.
+    pub disk: Option<PathBuf>,
     /// Whether sinks are told the envelope of each message: see [`Ended::record`](crate::smtp::session::Ended).
     pub keeps_envelope: bool,
 }
@@ -53,6 +56,7 @@ impl Default for SinkOptions {
             shards: 0,
             connections_per_shard: limits::CONNECTIONS_PER_SHARD,
             discards_mail: false,
+            disk: None,
             keeps_envelope: false,
         }
     }
@@ -68,6 +72,7 @@ impl Plan {
         let mut file = File::default();
         file.server.shards = unplaced(shards, "server.shards", &report);
         file.server.connections_per_shard = unplaced(connections, "server.connections_per_shard", &report);
+        file.server.data_dir = options.disk.clone().and_then(said);
         let path = "listener.sink".to_owned();
         if options.binds.is_empty() {
             let mistake = Mistake::new("is missing", "such as 127.0.0.1:2525");
@@ -80,6 +85,7 @@ impl Plan {
             protocol: said(options.protocol),
             bind: options.binds.into_iter().map(|bind| Spanned::new(0..0, bind)).collect(),
             discards_mail: said(options.discards_mail),
+            disk: said(options.disk.is_some()),
             keeps_envelope: options.keeps_envelope,
             proxy_protocol: said(options.proxy_protocol),
             checksum: said(options.checksum),
@@ -101,8 +107,12 @@ fn said<T>(value: T) -> Option<Spanned<T>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::plan::{Chains, Durability};
     use crate::smtp::settings::Dialect;
+    use crate::spool::options::SpoolOptions;
 
     #[test]
     fn a_sink_needs_no_file() {
@@ -122,10 +132,17 @@ mod tests {
             keeps_envelope: true,
             ..options.clone()
         };
-        let plan = Plan::sink(told).unwrap();
-        let scope = plan.listeners()[0].scope();
+        let told = Plan::sink(told).unwrap();
+        let scope = told.listeners()[0].scope();
         assert!(scope.sums_content && scope.settings.terms().keeps_record());
         assert_eq!((scope.settings.terms().dialect, scope.proxy_timeout_ms), (Dialect::Lmtp, Some(5_000)));
+
+        assert_eq!((sink.durability(), plan.chains().any()), (Durability::Discard, false));
+        let written = Plan::sink(SinkOptions { disk: Some("there".into()), ..options.clone() }).unwrap();
+        assert_eq!(written.listeners()[0].durability(), Durability::Durable);
+        assert_eq!(written.chains(), Chains { blackhole: true, ..Chains::default() });
+        assert_eq!((written.data_dir(), written.sinks().len()), (Path::new("there"), 0));
+        assert_eq!(*written.spool(), SpoolOptions::within(Path::new("there")));
 
         let mail = SinkOptions { binds: vec![bind(":25")], ..SinkOptions::default() };
         assert!(Plan::sink(SinkOptions { discards_mail: true, ..mail.clone() }).is_ok());

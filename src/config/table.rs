@@ -143,13 +143,22 @@ impl<'r> Table<'r> {
 
     /// Reports a key that is not there, or has nothing in its list.
     pub(super) fn require(&self, key: &'static str, example: &str) {
-        let right = || format!("such as {example}");
-        match self.entry(key) {
-            None => self.report_at(self.at(), key, Mistake::new("is missing", right())),
-            Some((_, value)) if value.get_ref().as_array().is_some_and(|list| list.is_empty()) => {
-                self.report_at(value.span(), key, Mistake::new("an empty list cannot stand here", right()));
-            }
-            Some(_) => {}
+        if self.entry(key).is_none() {
+            self.report_at(self.at(), key, Mistake::new("is missing", format!("such as {example}")));
+        }
+        self.require_some(key, example);
+    }
+
+    /// Reports a key that has nothing in its list.
+    pub(super) fn require_some(&self, key: &'static str, example: &str) {
+        if let Some((_, value)) = self.entry(key)
+            && value.get_ref().as_array().is_some_and(|list| list.is_empty())
+        {
+            self.report_at(
+                value.span(),
+                key,
+                Mistake::new("an empty list cannot stand here", format!("such as {example}")),
+            );
         }
     }
 

@@ -26,11 +26,6 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Mistake> {
     value.as_bool().ok_or_else(|| mistyped(value, "true or false is wanted, without quotes"))
 }
 
-/// The key `disk` of a blackhole, for which this build has only one answer.
-pub(super) fn disk(value: &DeValue<'_>) -> Result<bool, Mistake> {
-    if boolean(value)? { Err(lacking("disk = true", "disk = false")) } else { Ok(false) }
-}
-
 /// A whole number in a range; `unit` says of what.
 pub(super) fn number<T: TryFrom<u64>>(
     range: RangeInclusive<u64>,
@@ -42,6 +37,21 @@ pub(super) fn number<T: TryFrom<u64>>(
         };
         let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
         in_range(number.ok_or_else(|| integer.to_string()), &range, unit)
+    }
+}
+
+/// A power of two in a range.
+pub(super) fn power_of_two(range: RangeInclusive<u64>, unit: &str) -> impl Fn(&DeValue<'_>) -> Result<u64, Mistake> {
+    let number = number::<u64>(range.clone(), unit);
+    move |value| {
+        let number = number(value)?;
+        if number.is_power_of_two() {
+            return Ok(number);
+        }
+        let near = [number.next_power_of_two() / 2, number.next_power_of_two()].map(|near| near.to_string());
+        let near: Vec<String> =
+            near.into_iter().filter(|near| near.parse().is_ok_and(|near| range.contains(&near))).collect();
+        Err(Mistake::new(format!("{number} is no power of two"), format!("{} is near", near.join(" or "))))
     }
 }
 

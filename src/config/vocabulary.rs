@@ -25,12 +25,12 @@ pub(super) struct Section {
 }
 
 /// Every section, to find the one in which a misplaced key belongs.
-pub(super) const SECTIONS: [&Section; 8] = [&TOP, &SERVER, &LISTENER, &SOCKET, &ROUTE, &RECIPIENT, &SINK, &LOG];
+pub(super) const SECTIONS: [&Section; 9] = [&TOP, &SERVER, &LISTENER, &SOCKET, &ROUTE, &RECIPIENT, &SINK, &SPOOL, &LOG];
 
 /// The top of the file.
 pub(super) const TOP: Section = Section {
     name: "the top of the file",
-    keys: &["server", "socket", "listener", "sink", "log"],
+    keys: &["server", "socket", "listener", "sink", "spool", "log"],
     lacking: &[
         ("tls", "TLS"),
         ("flow", "flow control"),
@@ -38,7 +38,6 @@ pub(super) const TOP: Section = Section {
         ("peer", "peer scopes"),
         ("policy", "mail flow policies"),
         ("certificate", "TLS"),
-        ("spool", "spool"),
         ("dsn", "delivery status notifications"),
         ("admin", "the admin API"),
     ],
@@ -132,6 +131,13 @@ pub(super) const SINK: Section = Section {
     lacking: &[("next_hops", "sinks that relay")],
 };
 
+/// `[spool]`.
+pub(super) const SPOOL: Section = Section {
+    name: "[spool]",
+    keys: &["segment_bytes", "retain_s", "size_bytes", "lifetime_s", "retry_s", "reserve_bytes"],
+    lacking: &[],
+};
+
 /// `[log]`.
 pub(super) const LOG: Section = Section { name: "[log]", keys: &["deliveries", "deliveries_bytes"], lacking: &[] };
 
@@ -161,8 +167,14 @@ pub(super) const PROTOCOL: Words<Protocol> =
 
 /// `durability`.
 pub(super) const DURABILITY: Words<Durability> = Words {
-    has: &[("discard", Durability::Discard), ("memory", Durability::Memory), ("delivered", Durability::Delivered)],
-    lacks: &["written", "durable"],
+    has: &[
+        ("discard", Durability::Discard),
+        ("memory", Durability::Memory),
+        ("written", Durability::Written),
+        ("durable", Durability::Durable),
+        ("delivered", Durability::Delivered),
+    ],
+    lacks: &[],
 };
 
 /// `kind` of a sink.
@@ -207,6 +219,21 @@ pub(super) const SINK_THREADS: RangeInclusive<u64> = 1..=limits::SINK_THREADS as
 
 /// `quota_bytes`, of which 0 stands for none.
 pub(super) const QUOTA_BYTES: RangeInclusive<u64> = 0..=i64::MAX as u64;
+
+/// `segment_bytes`.
+pub(super) const SEGMENT_BYTES: RangeInclusive<u64> = limits::SEGMENT_OCTETS_LEAST..=limits::SEGMENT_OCTETS_MOST;
+
+/// `retain_s`, of which 0 stands for no time.
+pub(super) const RETAIN_S: RangeInclusive<u64> = 0..=limits::SPOOL_TIME_S_MOST;
+
+/// `size_bytes` of the spool, of which 0 stands for no bound; `reserve_bytes`.
+pub(super) const SPOOL_BYTES: RangeInclusive<u64> = 0..=i64::MAX as u64;
+
+/// `lifetime_s`.
+pub(super) const LIFETIME_S: RangeInclusive<u64> = 1..=limits::SPOOL_TIME_S_MOST;
+
+/// `retry_s`, each of the list.
+pub(super) const RETRY_S: RangeInclusive<u64> = 1..=limits::RETRY_S_MOST as u64;
 
 /// `deliveries_bytes`.
 pub(super) const DELIVERIES_BYTES: RangeInclusive<u64> = limits::DELIVERY_LOG_OCTETS_LEAST..=i64::MAX as u64;

@@ -30,6 +30,8 @@ pub struct Timeouts {
 pub enum Taking {
     /// It is thrown away.
     Discard,
+    /// It is written as durable mail is, and then thrown away: a benchmark of the disk.
+    WriteAndDiscard,
     /// It is handed off to the sinks that its recipients' routes name.
     HandOff(Promise),
 }
@@ -41,6 +43,10 @@ pub enum Promise {
     Memory,
     /// The sinks have it: the reply is theirs, for each recipient.
     Delivered,
+    /// It is in the spool, as far as the kernel is concerned: it survives this process.
+    Written,
+    /// It is in the spool, on stable storage: it survives the power, too.
+    Durable,
 }
 
 /// What a connection of one listener (later: of one peer, one certificate, one identity) is held to.

@@ -104,6 +104,8 @@ replies! {
     TransactionTimeout = 421 "4.4.2 Transaction took too long, closing connection";
     /// The process is stopping, or the listener was switched off.
     ShuttingDown = 421 "4.3.2 Service is shutting down";
+    /// What mail is kept on has failed.
+    SpoolFailed = 421 "4.3.0 Mail cannot be kept for now, try again later";
     /// The shard's connection limit.
     TooManyConnections = 421 "4.3.2 Too many connections, try again later";
     /// A bound of memory was reached.

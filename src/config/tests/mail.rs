@@ -79,8 +79,8 @@ fn what_is_not_said_has_its_default() {
     for (text, kind, terms) in [(public(""), Kind::Public, public_terms), (private(""), Kind::Private, private_terms)] {
         let plan = parse(&text).unwrap();
         let listener = &plan.listeners()[0];
-        assert_eq!((listener.kind(), listener.durability()), (kind, Durability::Delivered));
-        assert_eq!((listener.taking(), plan.hands_off()), (Taking::HandOff(Promise::Delivered), true));
+        assert_eq!((listener.kind(), listener.durability()), (kind, Durability::Durable));
+        assert_eq!((listener.taking(), plan.hands_off()), (Taking::HandOff(Promise::Durable), true));
         assert_eq!(*listener.scope().settings.terms(), terms);
         assert_eq!(listener.scope().timeouts, timeouts);
         let greeting = listener.scope().settings.greeting();
@@ -99,6 +99,26 @@ fn what_is_not_said_has_its_default() {
     let blackhole = parse(&listener("")).unwrap();
     assert_eq!(blackhole.listeners()[0].taking(), Taking::Discard);
     assert!(!blackhole.hands_off() && blackhole.listeners()[0].destination().is_none());
+}
+
+/// DESIGN decision 12: each word, and what the shard makes of it.
+#[test]
+fn what_a_250_means_can_be_said() {
+    for (text, durability, taking) in [
+        (public("durability = 'memory'"), Durability::Memory, Taking::HandOff(Promise::Memory)),
+        (public("durability = 'written'"), Durability::Written, Taking::HandOff(Promise::Written)),
+        (private("durability = 'durable'"), Durability::Durable, Taking::HandOff(Promise::Durable)),
+        (private("durability = 'delivered'"), Durability::Delivered, Taking::HandOff(Promise::Delivered)),
+        (listener("durability = 'discard'\ndisk = false"), Durability::Discard, Taking::Discard),
+        (listener("disk = true"), Durability::Durable, Taking::WriteAndDiscard),
+        (listener("durability = 'durable'"), Durability::Durable, Taking::WriteAndDiscard),
+        (listener("durability = 'durable'\ndisk = true"), Durability::Durable, Taking::WriteAndDiscard),
+    ] {
+        let plan = parse(&text).unwrap();
+        let listener = &plan.listeners()[0];
+        assert_eq!((listener.durability(), listener.taking()), (durability, taking), "{text}");
+        assert_eq!(listener.scope().settings.terms().keeps_record(), taking != Taking::Discard, "{text}");
+    }
 }
 
 #[test]
@@ -187,6 +207,12 @@ fn what_cannot_change_while_running_is_compared() {
     let moved = plan("[server]\ndata_dir = 'elsewhere'");
     assert_ne!((moved.data_dir(), moved.log(), moved.sinks()), (old.data_dir(), old.log(), old.sinks()));
     assert_ne!(plan("[log]\ndeliveries = 'none'").log(), old.log());
+    assert!(!plan("[spool]\nretain_s = 5").spool().is_same_spool(old.spool()));
+    assert!(!moved.spool().is_same_spool(old.spool()));
+    let larger = parse(&public("message_size_bytes = 100_000_000")).unwrap();
+    assert!(larger.spool() != old.spool() && larger.spool().is_same_spool(old.spool()));
+    let memory = parse(&public("durability = 'memory'")).unwrap();
+    assert!(memory.chains().are_within(old.chains()) && !old.chains().are_within(memory.chains()));
 }
 
 #[test]
@@ -446,15 +472,36 @@ fn each_mistake_of_a_purpose_is_named_where_it_stands() {
         (
             listener("durability = 'memory'"),
             &[
-                "x:4:14: listener.a.durability: \"memory\" needs a sink, and a blackhole has none; \"discard\" is what a \
-               blackhole does; a listener of kind \"public\" or \"private\" keeps mail",
+                "x:4:14: listener.a.durability: \"memory\" needs a sink, and a blackhole has none; \"discard\" or \"durable\" is \
+               what a blackhole does; a listener of kind \"public\" or \"private\" keeps mail",
+            ],
+        ),
+        (
+            listener("durability = 'written'\ndisk = true"),
+            &[
+                "x:4:14: listener.a.durability: \"written\" on a blackhole would measure a copy within memory; \"durable\" writes \
+               to the disk before the 250; \"discard\" writes nothing",
+            ],
+        ),
+        (
+            listener("durability = 'durable'\ndisk = false"),
+            &[
+                "x:5:8: listener.a.disk: false is another word for durability = \"discard\", and that is \"durable\"; one of the \
+               two keys is enough",
+            ],
+        ),
+        (
+            listener("disk = true\ndurability = 'discard'"),
+            &[
+                "x:4:8: listener.a.disk: true is another word for durability = \"durable\", and that is \"discard\"; one of the two \
+               keys is enough",
             ],
         ),
         (
             public("durability = 'discard'\ndiscards_mail = false\ndisk = false\nrelay_from = '10.0.0.0/8'"),
             &[
                 "x:6:14: listener.a.durability: \"discard\" is for a blackhole, and this listener hands its mail to a sink; \
-                 \"memory\" or \"delivered\" is wanted, or kind = \"blackhole\"",
+                 \"durable\", \"written\", \"memory\" or \"delivered\" is wanted, or kind = \"blackhole\"",
                 "x:7:17: listener.a.discards_mail: cannot stand on a public listener, which discards no mail; no such key, \
                  or kind = \"blackhole\"",
                 "x:8:8: listener.a.disk: cannot stand on a public listener, which discards no mail; no such key, or kind = \

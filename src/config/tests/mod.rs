@@ -73,7 +73,7 @@ fn each_mistake_is_named_where_it_stands() {
         (
             &listener("[zzz.y]"),
             &["x:4:2: zzz: is no key of the top of the file; the keys are \"server\", \"socket\", \"listener\", \
-               \"sink\" and \"log\""],
+               \"sink\", \"spool\" and \"log\""],
         ),
         (
             &listener("\"q\\\"\\n\" = 1"),
@@ -89,20 +89,17 @@ fn each_mistake_is_named_where_it_stands() {
         // Parts that this build lacks.
         (
             "[listener.mx]\nkind = \"blackhole\"\nbind = '*:2525'\nprotocol = 'qmqp'\ndurability = 'durable'\ntls = {}\n\
-             disk = true\n[sink.x]\nkind = 'relay'\nnext_hops = []\n[spool]\n",
+             disk = true\n[sink.x]\nkind = 'relay'\nnext_hops = []\n[dsn]\n",
             &[
                 "x:4:12: listener.mx.protocol: \"qmqp\" is known but not part of this build yet; this build has \
                  \"smtp\" or \"lmtp\"",
-                "x:5:14: listener.mx.durability: \"durable\" is known but not part of this build yet; this build has \
-                 \"discard\", \"memory\" or \"delivered\"",
                 "x:6:1: listener.mx.tls: is known but not part of this build yet; this build has no TLS: remove the key",
-                "x:7:8: listener.mx.disk: disk = true is known but not part of this build yet; this build has disk = \
-                 false",
                 "x:9:8: sink.x.kind: \"relay\" is known but not part of this build yet; this build has \"maildir\", \
                  \"blackhole\" or \"program\"",
                 "x:10:1: sink.x.next_hops: is known but not part of this build yet; this build has no sinks that relay: \
                  remove the key",
-                "x:11:2: spool: is known but not part of this build yet; this build has no spool: remove the key",
+                "x:11:2: dsn: is known but not part of this build yet; this build has no delivery status notifications: \
+                 remove the key",
             ],
         ),
         // Values.
@@ -325,11 +322,8 @@ fn each_mistake_is_named_where_it_stands() {
 
 #[test]
 fn all_words_that_this_build_lacks_are_named_as_such() {
-    for (key, words) in [
-        ("protocol", vocabulary::PROTOCOL.lacks),
-        ("durability", vocabulary::DURABILITY.lacks),
-        ("extensions", &["STARTTLS", "REQUIRETLS", "AUTH"]),
-    ] {
+    for (key, words) in [("protocol", vocabulary::PROTOCOL.lacks), ("extensions", &["STARTTLS", "REQUIRETLS", "AUTH"])]
+    {
         assert!(!words.is_empty());
         for word in words {
             let text = format!("[listener.a]\nbind = ':2525'\n{key} = '{word}'\n");

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use super::key::Key;
 use crate::limits::DOMAIN_OCTETS;
+use crate::mail::address::Path;
 use crate::smtp::path::is_mailbox;
 use crate::smtp::settings::AddressSyntax;
 
@@ -48,6 +49,23 @@ impl Pattern {
     /// Of everyone.
     pub fn all() -> Self {
         Self { breadth: Breadth::All, key: "".into() }
+    }
+
+    /// Whether it is about this path, whoever looks for it: a host's patterns are about no path that has none.
+    pub fn matches(&self, path: Path<'_>) -> bool {
+        let (local_part, host) = match path {
+            Path::Null => return false,
+            Path::Local(local_part) => (local_part, &b""[..]),
+            Path::Mailbox(mailbox) => (mailbox.local_part, mailbox.domain),
+        };
+        let Some(key) = Key::of(local_part, host) else { return false };
+        match self.breadth {
+            Breadth::All => true,
+            Breadth::Host => key.host() == self.key(),
+            Breadth::Subdomains => key.host().ends_with(self.key()),
+            Breadth::User => key.user() == self.key(),
+            Breadth::Mailbox => key.mailbox() == self.key(),
+        }
     }
 
     pub(super) fn breadth(&self) -> Breadth {
@@ -218,6 +236,7 @@ impl fmt::Display for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::address::Mailbox;
 
     #[test]
     fn patterns_are_read_and_written_alike() {
@@ -250,6 +269,25 @@ mod tests {
             if canonical != "*@ok.test" {
                 assert_eq!(canonical.parse::<Pattern>().unwrap().to_string(), canonical);
             }
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_about_some_paths() {
+        let mailbox = |local_part: &'static [u8], domain: &'static [u8]| Path::Mailbox(Mailbox { local_part, domain });
+        let (user, other) = (mailbox(b"\"a\"", b"OK.test."), mailbox(b"a", b"sub.ok.test"));
+        for (pattern, wanted) in [
+            ("ALL", [true, true, true, false]),
+            ("ok.test", [true, false, false, false]),
+            (".ok.test", [false, true, false, false]),
+            ("a@", [true, true, true, false]),
+            ("a@ok.test", [true, false, false, false]),
+            ("b@", [false; 4]),
+            ("k.test", [false; 4]),
+        ] {
+            let pattern: Pattern = pattern.parse().unwrap();
+            let found = [user, other, Path::Local(b"a"), Path::Null].map(|path| pattern.matches(path));
+            assert_eq!(found, wanted, "{pattern}");
         }
     }
 

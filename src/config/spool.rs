@@ -1,0 +1,306 @@
+//! `[spool]`: what the file says of it, what that amounts to beside its listeners, and that in words.
+
+use toml::Spanned;
+
+use super::describe::{bytes, seconds};
+use super::error::{Mistake, Report};
+use super::plan::{Chains, Plan};
+use super::table::Table;
+use super::{value, vocabulary};
+use crate::limits;
+use crate::metrics::report::grouped;
+use crate::policy::scope::{Promise, Taking};
+use crate::spool::options::{Reserve, SpoolOptions};
+
+/// `[spool]`.
+#[derive(Debug, Default)]
+pub(super) struct FileSpool {
+    segment_bytes: Option<Spanned<u64>>,
+    retain_s: Option<Spanned<u64>>,
+    /// 0 is no bound.
+    size_bytes: Option<Spanned<u64>>,
+    lifetime_s: Option<Spanned<u64>>,
+    retry_s: Option<Spanned<Vec<Spanned<u32>>>>,
+    reserve_bytes: Option<Spanned<u64>>,
+}
+
+impl FileSpool {
+    pub(super) fn read(table: &Table<'_>) -> Self {
+        table.require_some("retry_s", "retry_s = [300, 3600]");
+        Self {
+            segment_bytes: table.read("segment_bytes", value::power_of_two(vocabulary::SEGMENT_BYTES, "bytes")),
+            retain_s: table.read("retain_s", value::number(vocabulary::RETAIN_S, "seconds")),
+            size_bytes: table.read("size_bytes", value::number(vocabulary::SPOOL_BYTES, "bytes (0 is no bound)")),
+            lifetime_s: table.read("lifetime_s", value::number(vocabulary::LIFETIME_S, "seconds")),
+            retry_s: table.read_list("retry_s", value::number(vocabulary::RETRY_S, "seconds")),
+            reserve_bytes: table.read("reserve_bytes", value::number(vocabulary::SPOOL_BYTES, "bytes")),
+        }
+    }
+}
+
+/// What the spool of a plan is held to. The plan is whole but for it.
+pub(super) fn resolve(file: FileSpool, plan: &Plan, report: &Report<'_>) -> SpoolOptions {
+    let default = SpoolOptions::within(plan.data_dir());
+    let value = |said: &Option<Spanned<u64>>| said.as_ref().map(|said| *said.get_ref());
+    let (segment_octets, lifetime_s) =
+        (value(&file.segment_bytes).unwrap_or(default.segment_octets), value(&file.lifetime_s));
+    refuse_small_spool(file.size_bytes.as_ref(), segment_octets, plan, report);
+    refuse_schedule(&file, report);
+    SpoolOptions {
+        segment_octets,
+        retain_s: value(&file.retain_s).unwrap_or(default.retain_s),
+        size_octets: value(&file.size_bytes).filter(|octets| *octets > 0),
+        lifetime_s: lifetime_s.unwrap_or(default.lifetime_s),
+        retry_s: file.retry_s.map_or(default.retry_s, |list| {
+            list.into_inner().into_iter().take(limits::RETRY_DELAYS).map(Spanned::into_inner).collect()
+        }),
+        reserve: value(&file.reserve_bytes)
+            .map_or_else(|| Reserve::Ruled { message_octets: largest_message(plan) }, Reserve::Said),
+        directory: default.directory,
+    }
+}
+
+/// The largest message that a listener keeps in the spool; 0 if none does.
+fn largest_message(plan: &Plan) -> u64 {
+    let spools = |taking| matches!(taking, Taking::HandOff(Promise::Written | Promise::Durable));
+    let spooling = plan.listeners().iter().filter(|listener| spools(listener.taking()));
+    spooling.map(|listener| listener.scope().settings.terms().message_size_bytes).max().unwrap_or(0)
+}
+
+/// Refuses a bound in which the logs have no room, or the largest message beside them.
+fn refuse_small_spool(said: Option<&Spanned<u64>>, segment_octets: u64, plan: &Plan, report: &Report<'_>) {
+    let Some(said) = said.filter(|said| *said.get_ref() > 0) else { return };
+    let logs = plan.chains().count() * u64::from(plan.shards().get());
+    let least = (logs * limits::SEGMENTS_LEAST * segment_octets).saturating_add(largest_message(plan));
+    if *said.get_ref() < least {
+        let wrong = format!("{} is too little for {logs} logs and the largest message", said.get_ref());
+        let right = format!(
+            "at least {least} bytes: two segments of {segment_octets} for each log, and that message; or 0 for no bound"
+        );
+        report.add(said.span(), "spool.size_bytes", Mistake::new(wrong, right));
+    }
+}
+
+/// Refuses delays that do not grow, too many of them, and a lifetime that ends before the first.
+fn refuse_schedule(file: &FileSpool, report: &Report<'_>) {
+    let delays = file.retry_s.as_ref().map_or(&[][..], |list| list.get_ref());
+    if let Some(beyond) = delays.get(limits::RETRY_DELAYS) {
+        let mistake = Mistake::new("is beyond the number of delays", format!("at most {}", limits::RETRY_DELAYS));
+        report.add(beyond.span(), "spool.retry_s", mistake);
+    }
+    if let Some(pair) = delays.windows(2).find(|pair| pair[1].get_ref() <= pair[0].get_ref()) {
+        let wrong = format!("{} is not longer than the {} before it", pair[1].get_ref(), pair[0].get_ref());
+        let right = "delays that grow are wanted, of which the last is used again and again";
+        report.add(pair[1].span(), "spool.retry_s", Mistake::new(wrong, right));
+    }
+    let first = delays.first().map_or(limits::RETRY_S[0], |delay| *delay.get_ref());
+    if let Some(lifetime) = file.lifetime_s.as_ref().filter(|lifetime| *lifetime.get_ref() < u64::from(first)) {
+        let wrong = format!("{} ends before the first retry, which comes after {first} s", lifetime.get_ref());
+        let right = "a longer lifetime is wanted, or a shorter first delay in retry_s";
+        report.add(lifetime.span(), "spool.lifetime_s", Mistake::new(wrong, right));
+    }
+}
+
+/// The spool of a plan, in words: a name and a value each.
+pub(super) fn rows(options: &SpoolOptions, chains: Chains) -> Vec<(&'static str, String)> {
+    let logs = [(chains.durable, "durable"), (chains.written, "written"), (chains.blackhole, "blackhole")];
+    let logs: Vec<&str> = logs.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name).collect();
+    let retries: Vec<String> = options.retry_s.iter().map(|delay| grouped(u64::from(*delay))).collect();
+    let share = format!("{} % of the disk ({} at most)", limits::RESERVE_PERCENT, bytes(limits::RESERVE_OCTETS_MOST));
+    let mut rows = vec![
+        ("spool", options.directory.display().to_string()),
+        ("logs of each shard", logs.join(" ")),
+        (
+            "segment of a log",
+            format!("{}, {} at least for each log", bytes(options.segment_octets), limits::SEGMENTS_LEAST),
+        ),
+        (
+            "block of a log",
+            format!(
+                "{} at most, written as one; {} under way at once, given up after {}",
+                bytes(limits::BLOCK_OCTETS as u64),
+                limits::GROUPS_UNDER_WAY,
+                seconds(limits::WRITE_HUNG_MS / 1000)
+            ),
+        ),
+        (
+            "size of the spool",
+            options.size_octets.map_or("no limit but the disk's".into(), |size| format!("{}, then 452", bytes(size))),
+        ),
+        (
+            "disk reserve",
+            match options.reserve {
+                Reserve::Said(0) => "none".into(),
+                Reserve::Said(octets) => format!("{}, then 452", bytes(octets)),
+                Reserve::Ruled { message_octets: 0 } => format!("{share}, then 452"),
+                Reserve::Ruled { message_octets } => {
+                    format!("{} or {share}, whichever is more; then 452", bytes(message_octets + message_octets / 2))
+                }
+            },
+        ),
+    ];
+    if chains.durable || chains.written {
+        rows.extend([
+            ("delivered mail is kept for", seconds(options.retain_s)),
+            ("retries of deferred mail", format!("after {} s; then as after the last", retries.join(", "))),
+            ("lifetime of deferred mail", format!("{}, then it is dead", seconds(options.lifetime_s))),
+            (
+                "held, quarantined and dead mail",
+                format!(
+                    "{} each for each thread of a sink; beyond that it is tried again with deferred mail",
+                    bytes(limits::DEFERRED_ASIDE_OCTETS)
+                ),
+            ),
+        ]);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::tests::parse;
+
+    /// A durable listener, a blackhole with disk, and further lines from line 10 on.
+    fn text(lines: &str) -> String {
+        format!(
+            "[listener.a]\nkind = 'private'\nbind = '/a'\nsink = 's'\n[sink.s]\nkind = 'program'\n[listener.b]\n\
+             kind = 'blackhole'\nbind = '/b'\n{lines}\n"
+        )
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        for lines in ["", "[spool]"] {
+            let plan = parse(&text(lines)).unwrap();
+            let reserve = Reserve::Ruled { message_octets: 100 << 20 };
+            assert_eq!(*plan.spool(), SpoolOptions { reserve, ..SpoolOptions::within(Path::new("ringmx-data")) });
+            assert_eq!(plan.chains(), Chains { durable: true, ..Chains::default() });
+        }
+        assert_eq!(parse(&text("disk = true")).unwrap().chains().count(), 2);
+        let plan =
+            parse(&text("").replace("sink = 's'", "sink = 's'\ndurability = 'written'\nenable = false")).unwrap();
+        assert_eq!(plan.chains(), Chains { written: true, ..Chains::default() }, "it can be enabled");
+        let plan = parse(&text("").replace("sink = 's'", "sink = 's'\ndurability = 'memory'")).unwrap();
+        assert!(!plan.chains().any() && !plan.rows().iter().any(|(what, _)| what == "spool"));
+    }
+
+    #[test]
+    fn what_is_said_is_in_force() {
+        let said = "[spool]\nsegment_bytes = 4_194_304\nretain_s = 60\nsize_bytes = 130_023_424\nlifetime_s = 5\n\
+                    retry_s = [5, 6]\nreserve_bytes = 9\n[server]\ndata_dir = '/srv'";
+        let plan = parse(&text(said)).unwrap();
+        let wanted = SpoolOptions {
+            directory: "/srv/spool".into(),
+            segment_octets: 4 << 20,
+            retain_s: 60,
+            size_octets: Some(130_023_424),
+            lifetime_s: 5,
+            retry_s: vec![5, 6],
+            reserve: Reserve::Said(9),
+        };
+        assert_eq!(*plan.spool(), wanted);
+        let none = parse(&text("[spool]\nsize_bytes = 0\nretry_s = 7")).unwrap();
+        assert_eq!((none.spool().size_octets, &none.spool().retry_s[..]), (None, &[7][..]));
+    }
+
+    #[test]
+    fn every_bound_of_the_spool_is_named() {
+        let rows = |lines: &str| {
+            let rows = parse(&text(lines)).unwrap().rows();
+            let from = rows.iter().position(|(what, _)| what == "spool").expect("there is one");
+            rows[from..].iter().map(|(what, value)| format!("{what}: {value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            rows("disk = true"),
+            [
+                "spool: ringmx-data/spool",
+                "logs of each shard: durable blackhole",
+                "segment of a log: 32 MiB, 2 at least for each log",
+                "block of a log: 256 KiB at most, written as one; 4 under way at once, given up after 20 s",
+                "size of the spool: no limit but the disk's",
+                "disk reserve: 150 MiB or 5 % of the disk (10 GiB at most), whichever is more; then 452",
+                "delivered mail is kept for: none",
+                "retries of deferred mail: after 300, 600, 1,200, 2,400, 4,800, 9,600, 14,400 s; then as after the last",
+                "lifetime of deferred mail: 432,000 s, then it is dead",
+                "held, quarantined and dead mail: 1 GiB each for each thread of a sink; beyond that it is tried again with \
+                 deferred mail",
+            ]
+        );
+        let said = rows("[spool]\nretain_s = 60\nsize_bytes = 1073741824\nretry_s = 7\nreserve_bytes = 1048576");
+        for wanted in [
+            "logs of each shard: durable",
+            "size of the spool: 1 GiB, then 452",
+            "disk reserve: 1 MiB, then 452",
+            "delivered mail is kept for: 60 s",
+            "retries of deferred mail: after 7 s; then as after the last",
+        ] {
+            assert!(said.iter().any(|row| row == wanted), "{wanted} in {said:?}");
+        }
+        assert!(rows("[spool]\nreserve_bytes = 0").contains(&"disk reserve: none".to_owned()));
+        let blackhole = parse("[listener.b]\nkind = 'blackhole'\nbind = '/b'\ndisk = true\n").unwrap().rows();
+        assert!(blackhole.iter().any(|(what, value)| what == "disk reserve" && value.starts_with("5 % of the disk")));
+        assert!(blackhole.iter().any(|(what, _)| what == "data directory"));
+        assert!(!blackhole.iter().any(|(what, _)| what == "retries of deferred mail"));
+    }
+
+    #[test]
+    fn each_mistake_is_named_where_it_stands() {
+        let many: String = (1..=17).map(|delay| format!("{delay},")).collect();
+        for (lines, wanted) in [
+            (
+                "segment_bytes = 33554433",
+                &["x:11:17: spool.segment_bytes: 33554433 is no power of two; 33554432 or 67108864 is near"][..],
+            ),
+            (
+                "segment_bytes = 524288\nretain_s = -1",
+                &[
+                    "x:11:17: spool.segment_bytes: 524288 is out of range; a whole number of bytes from 4194304 to 1073741824 \
+                     is wanted",
+                    "x:12:12: spool.retain_s: -1 is out of range; a whole number of seconds from 0 to 31536000 is wanted",
+                ],
+            ),
+            (
+                "size_bytes = 200_000_000\nsegment_bytes = 33554432",
+                &[
+                    "x:11:14: spool.size_bytes: 200000000 is too little for 3 logs and the largest message; at least 306184192 \
+                   bytes: two segments of 33554432 for each log, and that message; or 0 for no bound",
+                ],
+            ),
+            (
+                "retry_s = [300, 300]\nlifetime_s = 0",
+                &[
+                    "x:11:17: spool.retry_s: 300 is not longer than the 300 before it; delays that grow are wanted, of which \
+                     the last is used again and again",
+                    "x:12:14: spool.lifetime_s: 0 is out of range; a whole number of seconds from 1 to 31536000 is wanted",
+                ],
+            ),
+            (
+                "lifetime_s = 299",
+                &[
+                    "x:11:14: spool.lifetime_s: 299 ends before the first retry, which comes after 300 s; a longer lifetime is \
+                   wanted, or a shorter first delay in retry_s",
+                ],
+            ),
+            (
+                "retry_s = []",
+                &["x:11:11: spool.retry_s: an empty list cannot stand here; such as retry_s = [300, 3600]"],
+            ),
+            (&format!("retry_s = [{many}]"), &["x:11:51: spool.retry_s: is beyond the number of delays; at most 16"]),
+            (
+                "retry_s = [0]\nreserve_bytes = '1 GB'\nretry = 5",
+                &[
+                    "x:11:12: spool.retry_s: 0 is out of range; a whole number of seconds from 1 to 86400 is wanted",
+                    "x:12:17: spool.reserve_bytes: the text \"1 GB\" cannot stand here; a whole number of bytes from 0 to \
+                     9223372036854775807 is wanted",
+                    "x:13:1: spool.retry: is no key of [spool]; did you mean \"retry_s\"?",
+                ],
+            ),
+        ] {
+            let errors = parse(&text(&format!("[spool]\n{lines}"))).expect_err(lines).to_string();
+            assert_eq!(errors.lines().collect::<Vec<_>>(), wanted, "{lines}");
+        }
+    }
+}
