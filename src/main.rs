@@ -10,7 +10,7 @@ use clap::Parser;
 
 use cli::arguments::{Arguments, Command};
 use cli::failure::Failure;
-use cli::{check, prepare, run, sink};
+use cli::{check, prepare, run, sink, spool};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,6 +30,7 @@ fn go(arguments: &Arguments) -> Result<(), Failure> {
     prepare::raise_limits();
     match &arguments.command {
         Some(Command::Sink(options)) => sink::sink(options),
+        Some(Command::Spool(options)) => spool::spool(options),
         None => run::serve(arguments),
     }
 }

@@ -27,5 +27,6 @@ mod process {
     mod restart;
     mod script;
     mod setup;
+    mod spool;
     mod stopping;
 }

@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use ringmx::config::Bind;
 use ringmx::policy::script::Refusal;
 
+use super::spool::arguments::SpoolArguments;
+
 /// A mail ingestion engine on io_uring: load-test sink, benchmark instrument, inbound MX.
 ///
 /// Without a configuration it starts an MX for any recipient on 127.0.0.1:2525, which keeps mail as files under ./ringmx-data,
-/// and a blackhole on 127.0.0.1:2526, which takes any message, keeps nothing, and says so.
+/// and blackholes on 127.0.0.1:2526 and 2527, which take any message, keep nothing, and say so; 2527 writes it to the disk first.
 #[derive(Debug, Parser)]
 #[command(name = "ringmx", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub struct Arguments {
@@ -49,6 +51,8 @@ pub enum Command {
     /// A load-test sink without any file: accepts all mail, keeps nothing, reports
     #[command(after_help = "Example: ringmx sink :2525 --for 60s --reject 'rcpt 5% 451' --delay 50ms")]
     Sink(SinkArguments),
+    /// Look into a spool, and hand its messages to their sinks again; whether a server runs on it or not
+    Spool(SpoolArguments),
 }
 
 /// Of `sink`.
@@ -70,9 +74,13 @@ pub struct SinkArguments {
     #[arg(long)]
     pub checksum: bool,
 
-    /// Write messages to disk before the 250 (not part of this build yet)
+    /// Write each message to the disk before its 250, as a durable listener does, and then throw it away
     #[arg(long)]
     pub disk: bool,
+
+    /// Where, with --disk; what lies there is the engine's own
+    #[arg(long, value_name = "DIR", default_value = "ringmx-data", requires = "disk")]
+    pub data_dir: PathBuf,
 
     /// Wait so long before each reply to the end of mail data, such as 50ms or 2s
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
@@ -112,9 +120,9 @@ pub struct SinkArguments {
     pub discards_mail: bool,
 }
 
-/// Reads `50ms`, `2s`, `5m` or `1h`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is not a time; wanted a number with ms, s, m or h, such as 50ms or 2s");
+/// Reads `50ms`, `2s`, `5m`, `1h` or `2d`.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a time; wanted a number with ms, s, m, h or d, such as 50ms or 2s");
     let digits = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
     let unit_ms = match &text[digits..] {
@@ -122,6 +130,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(wrong()),
     };
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(wrong)
@@ -154,7 +163,8 @@ mod tests {
     fn times_have_units() {
         assert_eq!(parse_time("50ms"), Ok(Duration::from_millis(50)));
         assert_eq!(parse_time("5m"), Ok(Duration::from_secs(300)));
-        for wrong in ["50", "s", "1d", "-1s", "99999999999999999999s", "9999999999999999h"] {
+        assert_eq!(parse_time("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["50", "s", "1w", "-1s", "99999999999999999999s", "9999999999999999h"] {
             assert!(parse_time(wrong).unwrap_err().contains(wrong), "{wrong}");
         }
     }

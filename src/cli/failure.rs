@@ -6,6 +6,9 @@ use std::process::ExitCode;
 
 use ringmx::config::Errors;
 use ringmx::engine::EngineError;
+use ringmx::engine::data_dir::DataDirError;
+use ringmx::spool::storage::StorageError;
+use ringmx::spool::tools::survey::ContentError;
 
 use super::say;
 
@@ -30,9 +33,6 @@ pub enum Failure {
     /// An address, the kernel, or the system.
     #[error("ringmx: {0}")]
     Engine(#[from] EngineError),
-    /// A part that was asked for, and that this build lacks.
-    #[error("ringmx: {0} is not part of this build yet")]
-    Lacking(&'static str),
     /// A file that was to be written.
     #[error("ringmx: cannot write {path}: {error}", path = path.display())]
     Write {
@@ -48,6 +48,40 @@ pub enum Failure {
         patience = ringmx::limits::DRAIN_MS / 1000
     )]
     LeftBehind(u64),
+    /// There is no spool where one was looked for.
+    #[error(
+        "ringmx: {path}: there is no spool here; --data-dir names the data directory of a server, or --config the file that does",
+        path = .0.display()
+    )]
+    NoSpool(PathBuf),
+    /// Messages that were asked for are not there.
+    #[error(
+        "ringmx: {0}: no such message waits here; ringmx spool ls names those that do, and --state delivered those that are kept"
+    )]
+    NoMessage(String),
+    /// The spool's files.
+    #[error("ringmx: {0}")]
+    Storage(#[from] StorageError),
+    /// Its data directory.
+    #[error("ringmx: {0}")]
+    DataDir(#[from] DataDirError),
+    /// A message of the spool.
+    #[error("ringmx: {id}: {error}")]
+    Content {
+        /// Its name.
+        id: String,
+        /// What is wrong.
+        error: ContentError,
+    },
+    /// Something was done, and something was not; each was told by itself.
+    #[error("ringmx: {0}")]
+    InPart(String),
+    /// What was promised is lost; each was told by itself.
+    #[error("ringmx: {0}")]
+    Corruption(String),
+    /// A wish that cannot be.
+    #[error("ringmx: {0}")]
+    Wish(String),
     /// Signals could not be had.
     #[error("ringmx: cannot wait for signals: {0}")]
     Signals(io::Error),
@@ -71,11 +105,17 @@ impl Failure {
         ExitCode::from(match self {
             Self::Usage(error) if !error.use_stderr() => 0,
             Self::Usage(_) => 64,
-            Self::Configuration(_) | Self::Lacking(_) | Self::NoProgram { .. } => Errors::EXIT_STATUS,
+            Self::Configuration(_) | Self::NoProgram { .. } => Errors::EXIT_STATUS,
             Self::Engine(error) => error.exit_status(),
             Self::Write { .. } => 73,
             Self::LeftBehind(_) => 74,
             Self::Signals(_) => 71,
+            Self::NoSpool(_) | Self::NoMessage(_) => 66,
+            Self::Storage(error) | Self::Content { error: ContentError::Storage(error), .. } => error.exit_status(),
+            Self::DataDir(error) => error.exit_status(),
+            Self::Content { .. } | Self::Corruption(_) => 65,
+            Self::InPart(_) => 74,
+            Self::Wish(_) => 64,
         })
     }
 }

@@ -7,6 +7,7 @@ use ringmx::metrics::report::Report;
 
 use super::arguments::Arguments;
 use super::failure::Failure;
+use super::progress::Progress;
 use super::watch::{Duty, Watch};
 use super::{read, say, show};
 
@@ -15,7 +16,10 @@ pub fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let plan = read::plan(arguments.config.as_deref())?;
     let watch = Watch::new(arguments.stats_json.clone())?;
     say::out(&show::plan(&plan));
-    let engine = Engine::start(plan, arguments.takeover)?;
+    let engine = {
+        let progress = Progress::new();
+        Engine::start_watched(plan, arguments.takeover, &mut |read| progress.show(read.octets, read.of))?
+    };
     say::out(&show::started(&engine));
     let report = watch.until_the_end(engine, &mut Serving { config: arguments.config.clone() })?;
     match report.total_of_sinks("left_behind") {

@@ -12,14 +12,12 @@ use ringmx::policy::script::Script;
 
 use super::arguments::SinkArguments;
 use super::failure::Failure;
+use super::progress::Progress;
 use super::watch::{Duty, Watch};
 use super::{say, show};
 
 /// Starts the sink, shows what comes, and stops when it is told or has had enough.
 pub fn sink(options: &SinkArguments) -> Result<(), Failure> {
-    if options.disk {
-        return Err(Failure::Lacking("--disk (writing messages before the 250)"));
-    }
     let delay_ms = options.delay.map_or(0, |delay| delay.as_millis() as u64);
     let policy: Arc<dyn Policy> = match (options.reject.is_empty(), delay_ms) {
         (true, 0) => Arc::new(AcceptAll),
@@ -34,6 +32,7 @@ pub fn sink(options: &SinkArguments) -> Result<(), Failure> {
         shards: options.shards,
         connections_per_shard: options.connections,
         discards_mail: options.discards_mail,
+        disk: options.disk.then(|| options.data_dir.clone()),
         keeps_envelope: false,
     })?;
     let watch = Watch::new(options.stats_json.clone())?;
@@ -44,7 +43,10 @@ pub fn sink(options: &SinkArguments) -> Result<(), Failure> {
     if delay_ms > 0 {
         say::out(&format!("  {:<38} {delay_ms} ms\n", "delays the end of mail data by"));
     }
-    let engine = Engine::start(plan, options.takeover)?;
+    let engine = {
+        let progress = Progress::new();
+        Engine::start_watched(plan, options.takeover, &mut |read| progress.show(read.octets, read.of))?
+    };
     say::out(&show::started(&engine));
     let mut duty = Sinking {
         count: options.count,

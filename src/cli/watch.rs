@@ -1,13 +1,14 @@
 //! Waits for signals and for time while the engine runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ringmx::engine::Engine;
 use ringmx::limits;
 use ringmx::metrics::report::Report;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::failure::Failure;
@@ -39,6 +40,8 @@ impl Watch {
     /// Catches signals. Before the engine starts, so that none is missed.
     pub fn new(stats_json: Option<PathBuf>) -> Result<Self, Failure> {
         let mut caught = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(Failure::Signals)?;
+        // A file that may not grow is an error of the write (EFBIG), and not this process's end; nobody looks at the flag.
+        signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::Signals)?;
         let (tell, signals) = mpsc::channel();
         std::thread::Builder::new()
             .name("signals".into())
@@ -75,6 +78,9 @@ impl Watch {
                 Ok(_) => engine.drain(Duration::ZERO),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+            }
+            for alarm in engine.alarms() {
+                say::error(&format!("ringmx: ALARM: {alarm}"));
             }
             if draining_since.is_none() && duty.is_over(&mut engine) {
                 engine.drain(Duration::from_millis(limits::DRAIN_MS));

@@ -137,7 +137,8 @@ fn a_good_file_is_shown_and_nothing_is_started() {
 fn the_embedded_default_is_good() {
     let run = Finished::of(["--check"]);
     assert!(
-        run.status.success() && ["127.0.0.1:2525", "127.0.0.1:2526"].iter().all(|one| run.output.contains(one)),
+        run.status.success()
+            && ["127.0.0.1:2525", "127.0.0.1:2526", "127.0.0.1:2527"].iter().all(|one| run.output.contains(one)),
         "{run:?}"
     );
 }
@@ -149,6 +150,7 @@ fn wrong_usage_has_a_status_of_its_own() {
         &["sink", "nowhere"],
         &["sink", "127.0.0.1:0", "--count", "1", "--for", "1s"],
         &["sink", "127.0.0.1:0", "--delay", "50"],
+        &["sink", "127.0.0.1:0", "--data-dir", "x"],
         &["sink", "127.0.0.1:0", "--reject", "rcpt 5 451"],
         &["sink", "127.0.0.1:0", "--reject", "rcpt 5% 521"],
         &["sink", "127.0.0.1:0", "--reject", "auth 5% 451"],

@@ -56,7 +56,7 @@ fn a_trusted_peer_speaks_for_others() {
 #[test]
 fn strangers_of_a_private_listener_hear_554() {
     let text = "[listener.a]\nkind = \"private\"\nbind = \"127.0.0.1:0\"\nproxy_protocol = true\nrelay_from = \"10.0.0.0/8\"\n\
-                sink = \"none\"\n[sink.none]\nkind = \"blackhole\"\n";
+                durability = \"delivered\"\nsink = \"none\"\n[sink.none]\nkind = \"blackhole\"\n";
     let server = Server::serve(text, 1);
     let from = |peer: &str| {
         let mut client = Client::connect(server.address()).unwrap();

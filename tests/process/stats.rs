@@ -44,6 +44,15 @@ impl Stats {
         number.unwrap_or_else(|| panic!("there is a figure {name}"))["value"].as_u64().expect("a figure is a number")
     }
 
+    /// A figure of the spool.
+    #[allow(dead_code, reason = "asked by tests/faults.rs")]
+    #[track_caller]
+    pub fn of_spool(&self, name: &str) -> u64 {
+        let figures = self.0["spool"].as_array().expect("there is a spool");
+        let figure = figures.iter().find(|figure| figure["name"] == name);
+        figure.unwrap_or_else(|| panic!("there is a figure {name}"))["value"].as_u64().expect("a figure is a number")
+    }
+
     /// Messages and their recipients.
     pub fn mail(&self) -> (u64, u64) {
         (self.total("messages"), self.total("recipients"))

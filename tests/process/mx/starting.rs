@@ -63,7 +63,8 @@ fn what_is_wrong_is_named() {
         (right.replace("recipients = ['server.test']\n", ""), "listener.mx"),
         (right.replace("'maildir'", "'program'").replace("path = 'mail'\n", ""), "sink.store"),
         (right.replace("'memory'", "'discard'"), "listener.mx.durability"),
-        (right.replace("'memory'", "'durable'"), "listener.mx.durability"),
+        (right.replace("'memory'", "'durably'"), "did you mean \"durable\"?"),
+        (right.clone() + "[spool]\nsegment_bytes = 1\n", "spool.segment_bytes"),
         (right.replace("'maildir'", "'relay'"), "sink.store.kind"),
         (right + "line_end = 'lf'\n", "sink.store.line_end"),
     ] {

@@ -1,0 +1,181 @@
+//! What can be said behind `ringmx spool`.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use ringmx::mail::id::MessageId;
+use ringmx::policy::recipients::Pattern;
+use ringmx::spool::tools::filter::{Filter, Sender};
+use ringmx::spool::tools::message::State;
+
+use crate::cli::arguments::parse_time;
+
+/// Of `spool`.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct SpoolArguments {
+    /// The data directory of the server; without it, that of --config, or of a server without a configuration
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "config")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The configuration file of the server, which names its data directory
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: SpoolCommand,
+}
+
+const AFTER_HELP: &str = "\
+States: active (its sink has not had it yet), deferred (its sink refused it for now, and is asked again), held (an operator holds \
+it), quarantined (delivering it went wrong too often), dead (refused for good, or for too long), delivered (all have it; it is \
+still there).
+
+A server that runs is not disturbed. Its files are its own: run this as the user that it runs as.
+
+Exit status: 0 done; 64 wrong usage; 65 something that was promised is damaged; 66 there is no such spool or message; 70 a mistake \
+of this program's; 73 a file cannot be written; 74 a file cannot be read, or not everything was done; 77 a file is somebody \
+else's; 78 the configuration is wrong.";
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// A line for each message that waits
+    Ls(LsArguments),
+    /// All that is known of a message
+    Show(ShowArguments),
+    /// Read everything, and hold it against its checksums
+    Verify,
+    /// Write messages as files, or as an mbox
+    #[command(after_help = "Example: ringmx spool export --all --state dead --to dead-letters")]
+    Export(ExportArguments),
+    /// Hand messages to their sinks again
+    #[command(after_help = "\
+The message stays where it lies, in the state that it has; what is handed over is a copy with the same id, of which a maildir keeps one. \
+Example: ringmx spool replay --all --state dead,quarantined --older-than 1h")]
+    Replay(ReplayArguments),
+}
+
+/// Which messages.
+#[derive(Debug, Args)]
+pub struct FilterArguments {
+    /// In this state: active, deferred, held, quarantined, dead or delivered; several with commas
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = parse_state)]
+    pub state: Vec<State>,
+
+    /// With such a recipient left: user@example.net, user@, example.net or .example.net. May be repeated, and one must match
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
+    pub recipient: Vec<Pattern>,
+
+    /// From such a sender, or from '<>'. May be repeated
+    #[arg(long, value_name = "PATTERN", value_parser = parse_sender)]
+    pub sender: Vec<Sender>,
+
+    /// Received longer ago, such as 90s, 5m, 12h or 3d
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub older_than: Option<Duration>,
+}
+
+/// Of `ls`.
+#[derive(Debug, Args)]
+pub struct LsArguments {
+    #[command(flatten)]
+    pub filter: FilterArguments,
+
+    /// On its way to this sink. May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub sink: Vec<String>,
+
+    /// An object of JSON for each message, on a line of its own
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// Its name, as in the 250, in Received and in the log
+    #[arg(value_name = "ID")]
+    pub id: MessageId,
+
+    /// Print the message itself, as its sink is given it
+    #[arg(long)]
+    pub content: bool,
+}
+
+/// Of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    #[command(flatten)]
+    pub which: WhichArguments,
+
+    /// On its way to this sink. May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub sink: Vec<String>,
+
+    /// A directory, in which each message is a file ID.eml, and no file is written over; or '-', for an mbox on standard output
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+}
+
+/// Of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    #[command(flatten)]
+    pub which: WhichArguments,
+
+    /// To this sink, all recipients that are left, rather than each to its own
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+}
+
+/// Messages by name, or by what they are.
+#[derive(Debug, Args)]
+pub struct WhichArguments {
+    /// These
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub ids: Vec<MessageId>,
+
+    /// All that wait, or that the other options select
+    #[arg(long)]
+    pub all: bool,
+
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
+
+impl FilterArguments {
+    /// As the library has it.
+    pub fn filter(&self, ids: &[MessageId], sinks: &[String]) -> Filter {
+        let now_ms = now_ms();
+        Filter {
+            ids: ids.to_vec(),
+            states: self.state.clone(),
+            recipients: self.recipient.clone(),
+            senders: self.sender.clone(),
+            sinks: sinks.to_vec(),
+            before_ms: self.older_than.map(|time| now_ms.saturating_sub(time.as_millis() as u64)),
+        }
+    }
+}
+
+/// The time, in ms since 1970.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}
+
+fn parse_state(text: &str) -> Result<State, String> {
+    let names = || State::ALL.map(State::name).join(", ");
+    let state = State::ALL.into_iter().find(|state| state.name() == text);
+    state.ok_or_else(|| format!("'{text}' is no state; there are {}", names()))
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, String> {
+    text.parse().map_err(|error| format!("'{text}' {error}"))
+}
+
+fn parse_sender(text: &str) -> Result<Sender, String> {
+    if text == "<>" { Ok(Sender::Null) } else { parse_pattern(text).map(Sender::Pattern) }
+}

@@ -1,0 +1,95 @@
+//! `ringmx spool`: what lies in a spool, and what an operator does with it.
+
+pub mod arguments;
+mod export;
+mod ls;
+mod replay;
+mod show;
+mod verify;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use ringmx::config::Plan;
+use ringmx::engine::data_dir;
+use ringmx::mail::id::MessageId;
+use ringmx::spool::storage::Storage;
+use ringmx::spool::storage::disk::Disk;
+use ringmx::spool::tools::filter::Filter;
+use ringmx::spool::tools::message::Message;
+use ringmx::spool::tools::survey::Survey;
+
+use self::arguments::{SpoolArguments, SpoolCommand};
+use super::progress::Progress;
+use crate::cli::failure::Failure;
+
+/// Does what it is asked.
+pub fn spool(options: &SpoolArguments) -> Result<(), Failure> {
+    let place = Place::find(options)?;
+    match &options.command {
+        SpoolCommand::Ls(options) => ls::ls(&place, options),
+        SpoolCommand::Show(options) => show::show(&place, options),
+        SpoolCommand::Verify => verify::verify(&place),
+        SpoolCommand::Export(options) => export::export(&place, options),
+        SpoolCommand::Replay(options) => replay::replay(&place, options),
+    }
+}
+
+/// Where the spool lies.
+struct Place {
+    disk: Disk,
+    spool: PathBuf,
+    node: u32,
+    epoch: u32,
+}
+
+impl Place {
+    fn find(options: &SpoolArguments) -> Result<Self, Failure> {
+        let data_dir = match (&options.data_dir, &options.config) {
+            (Some(data_dir), _) => data_dir.clone(),
+            (None, Some(config)) => Plan::load(config)?.data_dir().to_owned(),
+            (None, None) => Plan::embedded().data_dir().to_owned(),
+        };
+        let (disk, spool) = (Disk::new(&data_dir), data_dir.join("spool"));
+        let Some((node, epoch)) = data_dir::identity(&data_dir)? else { return Err(Failure::NoSpool(data_dir)) };
+        match disk.entries(&spool) {
+            Err(error) if error.is_not_found() => Err(Failure::NoSpool(data_dir)),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(Self { disk, spool, node, epoch }),
+        }
+    }
+
+    fn survey(&self) -> Survey<'_> {
+        Survey { storage: &self.disk, spool: self.spool.clone(), node: self.node }
+    }
+
+    /// Gives each message that is asked for, until one fails.
+    fn each(
+        &self,
+        filter: &Filter,
+        mut visit: impl FnMut(&Survey<'_>, Message, &Progress) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (survey, progress, mut failed) = (self.survey(), Progress::new(), None);
+        survey.messages(filter, &mut |read, all| progress.show(read, all), &mut |message| match visit(
+            &survey, message, &progress,
+        ) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                failed = Some(failure);
+                ControlFlow::Break(())
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// The failure that some ids were not found, if that is so.
+fn all_found(asked: &[MessageId], found: &[MessageId]) -> Result<(), Failure> {
+    let missing: Vec<String> = asked.iter().filter(|id| !found.contains(id)).map(MessageId::to_string).collect();
+    if missing.is_empty() { Ok(()) } else { Err(Failure::NoMessage(missing.join(" "))) }
+}
+
+/// A message with this many.
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", ringmx::metrics::report::grouped(count), if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,225 @@
+//! A message of the spool, as a tool sees it: what it is, how it waits, and where it lies.
+
+use std::sync::Arc;
+
+use crate::mail::envelope::Recipient;
+use crate::mail::id::MessageId;
+use crate::mail::manifest::Manifest;
+
+/// How a message waits, or that it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Its sink has not had it yet.
+    Active,
+    /// Its sink refused it for now, and is asked again.
+    Deferred,
+    /// An operator holds it.
+    Held,
+    /// Delivering it went wrong too often: it may be its fault.
+    Quarantined,
+    /// Its sink refused it for good, or for too long.
+    Dead,
+    /// All its sinks have dealt with it; it lies there still.
+    Delivered,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Active, Self::Deferred, Self::Held, Self::Quarantined, Self::Dead, Self::Delivered];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Deferred => "deferred",
+            Self::Held => "held",
+            Self::Quarantined => "quarantined",
+            Self::Dead => "dead",
+            Self::Delivered => "delivered",
+        }
+    }
+
+    /// Whether it is still to be delivered, by itself or when an operator says so.
+    pub fn waits(self) -> bool {
+        self != Self::Delivered
+    }
+
+    /// Whether nothing happens to it unless an operator does something.
+    pub fn is_aside(self) -> bool {
+        matches!(self, Self::Held | Self::Quarantined | Self::Dead)
+    }
+}
+
+/// What is known of its attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// How many there were.
+    pub count: u32,
+    /// When it was deferred first, in ms since 1970.
+    pub since_ms: u64,
+    /// When it is tried next, in ms since 1970; 0: not by itself.
+    pub next_ms: u64,
+    /// Of the last reply; 0: there was none.
+    pub code: u16,
+    /// What the last reply said.
+    pub reply: Vec<u8>,
+}
+
+/// Where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The directory of its log, below that of the spool.
+    pub log: Arc<str>,
+    /// The file with its end.
+    pub segment: String,
+    /// The address of the block with its first record.
+    pub first: u64,
+    /// The address of its end.
+    pub end: u64,
+    /// The start of the server that wrote it.
+    pub epoch: u32,
+    /// Among those of that start in that log.
+    pub message: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// How it waits.
+    pub state: State,
+    /// Where it lies.
+    pub place: Place,
+    /// Octets of its content.
+    pub content_octets: u64,
+    /// Their CRC32C.
+    pub content_crc: u32,
+    /// Its manifest, which was read once without a fault.
+    manifest: Vec<u8>,
+    /// The sinks of its log, by the index of the route.
+    sinks: Arc<[String]>,
+    /// Routes by which it is still to go, in any order; `None`: by all that it has.
+    pub(super) left: Option<Vec<u16>>,
+    /// `None`: it was not deferred.
+    pub attempts: Option<Attempts>,
+}
+
+impl Message {
+    /// `None`: that is no manifest.
+    pub(super) fn new(
+        state: State,
+        place: Place,
+        (content_octets, content_crc): (u64, u32),
+        manifest: Vec<u8>,
+        sinks: Arc<[String]>,
+    ) -> Option<Self> {
+        Manifest::decode(&manifest).ok()?;
+        Some(Self { state, place, content_octets, content_crc, manifest, sinks, left: None, attempts: None })
+    }
+
+    pub(super) fn attempted(self, attempts: Option<Attempts>) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// What is known of it.
+    pub fn manifest(&self) -> Manifest<'_> {
+        Manifest::decode(&self.manifest).expect("it was read before")
+    }
+
+    /// Its name.
+    pub fn id(&self) -> MessageId {
+        self.manifest().id
+    }
+
+    /// The recipients that are left, each with the name of its sink.
+    pub fn recipients(&self) -> impl Iterator<Item = (Recipient<'_>, &str)> {
+        let is_left = |route: u16| self.left.as_ref().is_none_or(|left| left.contains(&route));
+        let left = self.manifest().envelope.recipients().filter(move |recipient| is_left(recipient.route.0));
+        left.map(|recipient| {
+            let sink = self.sinks.get(usize::from(recipient.route.0)).map_or("", String::as_str);
+            (recipient, sink)
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::mail::address::{Mailbox, Path};
+    use crate::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
+    use crate::mail::manifest::Origin;
+    use crate::mail::marks::Marks;
+    use crate::mail::trace::{Transfer, With};
+
+    /// `local@domain`, or the null path.
+    pub fn path(text: &str) -> Path<'_> {
+        match text.split_once('@') {
+            None if text.is_empty() => Path::Null,
+            None => Path::Local(text.as_bytes()),
+            Some((local_part, domain)) => {
+                Path::Mailbox(Mailbox { local_part: local_part.as_bytes(), domain: domain.as_bytes() })
+            }
+        }
+    }
+
+    /// The manifest of a message, of which each recipient has a route.
+    pub fn manifest(sequence: u64, from: &str, to: &[(&str, u16)], received_at_ms: u64) -> Vec<u8> {
+        let mut envelope = Envelope::default();
+        envelope.begin(path(from), &MailParameters::default());
+        for (to, route) in to {
+            let place = envelope.add(path(to), &RcptParameters::default()).unwrap();
+            envelope.set_route(place, Route(*route));
+        }
+        let manifest = Manifest {
+            id: MessageId::new(0xFEED, 1, 0, sequence),
+            received_at_ms,
+            content_octets: 5,
+            recipients: to.len() as u32,
+            marks: Marks::default(),
+            with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
+            origin: Origin::UnixSocket,
+            listener: "mx",
+            by: "host.test",
+            hello: b"client.test",
+            envelope: envelope.view(),
+        };
+        let mut octets = Vec::new();
+        manifest.encode(&mut octets);
+        octets
+    }
+
+    /// A message of two sinks, `store` and `hop`.
+    pub fn message(state: State, from: &str, to: &[(&str, u16)], received_at_ms: u64) -> Message {
+        let place = Place {
+            log: "durable-0000".into(),
+            segment: "0000.segment".into(),
+            first: 0,
+            end: 0,
+            epoch: 1,
+            message: 1,
+        };
+        let sinks = ["store".to_owned(), "hop".to_owned()].into();
+        Message::new(state, place, (5, 0), manifest(7, from, to, received_at_ms), sinks).unwrap()
+    }
+
+    #[test]
+    fn those_that_are_left_are_named_with_their_sinks() {
+        let mut message =
+            message(State::Active, "s@x.test", &[("a@ok.test", 0), ("b@ok.test", 1), ("c@ok.test", 7)], 0);
+        let named = |message: &Message| {
+            message.recipients().map(|(recipient, sink)| (recipient.route.0, sink.to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&message), [(0, "store".into()), (1, "hop".into()), (7, String::new())]);
+        message.left = Some(vec![1]);
+        assert_eq!(named(&message), [(1, "hop".into())]);
+        let Message { place, sinks, .. } = message;
+        assert_eq!(Message::new(State::Dead, place, (0, 0), b"none".to_vec(), sinks), None);
+    }
+
+    #[test]
+    fn every_state_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<&str> = State::ALL.into_iter().map(State::name).collect();
+        assert_eq!(names.len(), State::ALL.len());
+        assert!(State::ALL.into_iter().filter(|state| state.is_aside()).all(State::waits));
+    }
+}

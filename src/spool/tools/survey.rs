@@ -1,0 +1,313 @@
+//! A spool as it lies there: its logs, the messages of each, and what waits in which way.
+//!
+//! *Live or not*: a message that moves while it is looked for may be met twice, in the log that it leaves and in the one that it comes
+//! to, since what a log is done with is noted about once a second; it is never missed for that.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::handoff::place::{LogId, LogKind};
+use crate::spool::cursor;
+use crate::spool::deferred::{self, Class};
+use crate::spool::format::{Block, Chain, Record};
+use crate::spool::scan::Owner;
+use crate::spool::storage::{Entry, EntryKind, Storage, StorageError};
+use crate::spool::tools::assemble::{Assembler, Found};
+use crate::spool::tools::filter::Filter;
+use crate::spool::tools::log::{Log, Met};
+use crate::spool::tools::message::{Message, State};
+
+/// What a log is, by where it lies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Mail that comes in.
+    Main(Chain, u16),
+    /// Mail that a sink did not take.
+    Class(Class),
+    /// Mail that is handed to a sink anew: each file is a log of its own.
+    Replay,
+}
+
+/// A log of the spool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// Its directory, below that of the spool.
+    pub name: String,
+    /// See [`Kind`].
+    pub kind: Kind,
+    /// Its file, where that is all of it.
+    pub file: Option<String>,
+    /// Octets of its files.
+    pub octets: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Survey<'s> {
+    /// Where it lies.
+    pub storage: &'s dyn Storage,
+    /// Its directory.
+    pub spool: PathBuf,
+    /// The random number of its data directory: what has another is not looked at.
+    pub node: u32,
+}
+
+/// Why the content of a message cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It was dealt with while it was looked for.
+    #[error("it is not there any more")]
+    Gone,
+    /// It is not what was taken over.
+    #[error("its content is not what it was: {0}")]
+    Damaged(&'static str),
+}
+
+/// Where mail of a sink waits to be handed to it anew, as a tool writes it. What the sink has taken up is a class.
+const INBOX: &str = "inbox";
+
+impl Survey<'_> {
+    /// Its logs: those of mail that comes in first.
+    pub fn logs(&self) -> Result<Vec<Named>, StorageError> {
+        let mut logs = Vec::new();
+        for entry in directories(self.storage.entries(&self.spool)?) {
+            if let Some((chain, shard)) = Chain::of_directory(&entry).filter(|(chain, _)| *chain != Chain::Deferred) {
+                self.push(&mut logs, entry, Kind::Main(chain, shard))?;
+            } else if entry == Chain::Deferred.name() {
+                for sink in directories(self.storage.entries(&self.spool.join(&entry))?) {
+                    self.push_sink(&mut logs, &format!("{entry}/{sink}"))?;
+                }
+            }
+        }
+        logs.sort_by(|one, other| (&one.kind, &one.name, &one.file).cmp(&(&other.kind, &other.name, &other.file)));
+        Ok(logs)
+    }
+
+    fn push_sink(&self, logs: &mut Vec<Named>, sink: &str) -> Result<(), StorageError> {
+        for class in directories(self.storage.entries(&self.spool.join(sink))?) {
+            let name = format!("{sink}/{class}");
+            if let Some(class) = Class::of_name(&class).filter(|class| *class != Class::Replay) {
+                self.push(logs, name, Kind::Class(class))?;
+            } else if class == INBOX {
+                for entry in self.storage.entries(&self.spool.join(&name))?.into_iter().filter(is_segment) {
+                    let file = Some(entry.name.to_string_lossy().into_owned());
+                    logs.push(Named { name: name.clone(), kind: Kind::Replay, file, octets: entry.octets });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&self, logs: &mut Vec<Named>, name: String, kind: Kind) -> Result<(), StorageError> {
+        let entries = self.storage.entries(&self.spool.join(&name))?;
+        let octets = entries.iter().filter(|entry| is_segment(entry)).map(|entry| entry.octets).sum();
+        logs.push(Named { name, kind, file: None, octets });
+        Ok(())
+    }
+
+    /// The sinks that have run on it, and take up what they are handed when they run again.
+    pub fn sinks(&self) -> Result<Vec<String>, StorageError> {
+        let entries = match self.storage.entries(&self.spool.join(Chain::Deferred.name())) {
+            Err(error) if error.is_not_found() => Vec::new(),
+            entries => entries?,
+        };
+        let first = |name: String| name.strip_suffix("-0").map(str::to_owned);
+        Ok(directories(entries).filter_map(first).collect())
+    }
+
+    /// Opens one of them.
+    pub fn open(&self, log: &Named) -> Result<Log, StorageError> {
+        self.open_log(&log.name, log.file.as_deref())
+    }
+
+    fn open_log(&self, name: &str, file: Option<&str>) -> Result<Log, StorageError> {
+        let (chain, shard) = Chain::of_directory(name).unwrap_or_else(|| {
+            // `deferred/SINK-THREAD/CLASS`.
+            let thread = name.split('/').nth(1).and_then(|sink| sink.rsplit_once('-')?.1.parse().ok());
+            (Chain::Deferred, thread.unwrap_or_default())
+        });
+        let owner = Owner { chain, shard, node: self.node };
+        Log::open(self.storage, &self.spool, name, file, owner)
+    }
+
+    /// Gives the messages that are asked for, until the visitor breaks off; `watch` is told, from time to time, octets that were read,
+    /// and of how many. What is broken is left out: to tell of that is [`verify`](super::verify)'s matter.
+    pub fn messages(
+        &self,
+        filter: &Filter,
+        watch: &mut dyn FnMut(u64, u64),
+        visit: &mut dyn FnMut(Message) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let logs: Vec<Named> = self.logs()?.into_iter().filter(|log| wants(filter, &log.kind)).collect();
+        let (mut read, all) = (0, logs.iter().map(|log| log.octets).sum());
+        for named in logs {
+            let done = self.done_with(&named.kind, &named.name);
+            let mut flow = ControlFlow::Continue(());
+            let mut pass = |found: Found| {
+                if let (Found::Whole(message), true) = (found, flow.is_continue())
+                    && let Some(message) = done.state(message)
+                    && filter.matches(&message)
+                {
+                    flow = visit(message);
+                }
+            };
+            match self.pass(&named, &mut pass, &mut |octets| watch(read + octets, all)) {
+                // Its files were removed meanwhile.
+                Err(error) if error.is_not_found() => {}
+                passed => passed?,
+            }
+            read += named.octets;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(
+        &self,
+        named: &Named,
+        found: &mut dyn FnMut(Found),
+        watch: &mut dyn FnMut(u64),
+    ) -> Result<(), StorageError> {
+        let log = self.open(named)?;
+        let (mut assembler, mut octets) = (Assembler::new(&log.name, log.begins_at(), false), 0);
+        log.read(0, &mut |segment, met| {
+            if let Met::Block(block) = met {
+                octets += block.span() as u64;
+                watch(octets);
+                assembler.block(segment, &block, found);
+            }
+            ControlFlow::Continue(())
+        })?;
+        assembler.end(found);
+        Ok(())
+    }
+
+    fn done_with(&self, kind: &Kind, name: &str) -> Done {
+        match kind {
+            Kind::Main(chain, shard) => {
+                let kind = if *chain == Chain::Written { LogKind::Written } else { LogKind::Durable };
+                let log = LogId { kind, shard: *shard };
+                Done::Main(cursor::done_with(self.storage, &self.spool, log, self.node).into_iter().collect())
+            }
+            Kind::Class(class) => {
+                let root = Path::new(name).parent().map(|root| self.spool.join(root)).unwrap_or_default();
+                let done = deferred::done_with(self.storage, &root, self.node);
+                // What is tried at once has numbers of each file's own.
+                let done = done.into_iter().find(|(of, _)| of == class && *class != Class::Replay);
+                Done::Class(state_of(*class), done.map_or(0, |(_, message)| message))
+            }
+            Kind::Replay => Done::Class(State::Active, 0),
+        }
+    }
+
+    /// The content of a message, octet for octet.
+    pub fn content(&self, message: &Message) -> Result<Vec<u8>, ContentError> {
+        let place = &message.place;
+        let file = place.log.ends_with(&format!("/{INBOX}")).then(|| place.segment.clone());
+        let log = self.open_log(&place.log, file.as_deref())?;
+        let mut content = Vec::with_capacity(usize::try_from(message.content_octets).unwrap_or_default());
+        let mut is_ended = false;
+        log.read(place.first, &mut |_, met| {
+            let Met::Block(block) = met else { return ControlFlow::Continue(()) };
+            if block.header.epoch == place.epoch {
+                is_ended |= take(&block, place.message, &mut content);
+            }
+            let is_behind = block.header.address >= place.end;
+            if is_ended || is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if !is_ended {
+            return Err(ContentError::Gone);
+        }
+        if content.len() as u64 != message.content_octets {
+            return Err(ContentError::Damaged("a part of it is missing"));
+        }
+        if crc32c::crc32c(&content) != message.content_crc {
+            return Err(ContentError::Damaged("its checksum is another"));
+        }
+        Ok(content)
+    }
+}
+
+/// Appends what a block has of a message's content, and says whether it ends there.
+fn take(block: &Block<'_>, of: u64, content: &mut Vec<u8>) -> bool {
+    for located in block.records().flatten() {
+        match located.record {
+            Record::Part { message, content: piece } if message == of => content.extend_from_slice(piece),
+            Record::End { message, .. } if message == of => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Which messages of a log are done with.
+enum Done {
+    /// By sink: those that end before this address.
+    Main(BTreeMap<String, u64>),
+    /// Those with lower numbers; the others are in this state.
+    Class(State, u64),
+}
+
+impl Done {
+    /// A message in the state that it is in; `None`: what is done with it is none of this log's business.
+    fn state(&self, mut message: Message) -> Option<Message> {
+        match self {
+            Self::Main(sinks) => {
+                let is_left = |sink: &str| sinks.get(sink).is_none_or(|done| message.place.end >= *done);
+                let mut left: Vec<u16> =
+                    message.recipients().filter(|(_, sink)| is_left(sink)).map(|(one, _)| one.route.0).collect();
+                left.dedup();
+                if left.is_empty() {
+                    message.state = State::Delivered;
+                } else {
+                    message.left = Some(left);
+                }
+            }
+            Self::Class(_, done) if message.place.message < *done => return None,
+            Self::Class(state, _) => message.state = *state,
+        }
+        Some(message)
+    }
+}
+
+fn state_of(class: Class) -> State {
+    match class {
+        Class::Retry(_) => State::Deferred,
+        Class::Replay => State::Active,
+        Class::Held => State::Held,
+        Class::Quarantined => State::Quarantined,
+        Class::Dead => State::Dead,
+    }
+}
+
+/// Whether a log may have what is asked for.
+fn wants(filter: &Filter, kind: &Kind) -> bool {
+    match kind {
+        Kind::Main(Chain::Blackhole | Chain::Deferred, _) => false,
+        Kind::Main(..) => filter.wants(State::Active) || filter.wants(State::Delivered),
+        Kind::Class(class) => filter.wants(state_of(*class)),
+        Kind::Replay => filter.wants(State::Active),
+    }
+}
+
+/// Whether a file belongs to a log.
+pub(super) fn is_segment(entry: &Entry) -> bool {
+    let name = entry.name.to_string_lossy();
+    entry.kind == EntryKind::File && name.ends_with(".segment") && !name.starts_with('.')
+}
+
+fn directories(entries: Vec<Entry>) -> impl Iterator<Item = String> {
+    let directories = entries.into_iter().filter(|entry| entry.kind == EntryKind::Directory);
+    directories.filter_map(|entry| entry.name.into_string().ok())
+}
+
+/// Where a sink's first thread looks for what it is handed anew.
+pub fn inbox(spool: &Path, sink: &str) -> PathBuf {
+    spool.join(Chain::Deferred.name()).join(format!("{sink}-0")).join(INBOX)
+}
