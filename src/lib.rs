@@ -83,6 +83,7 @@ pub mod shard;
 pub mod simulation;
 pub mod sink;
 pub mod smtp;
+pub mod spool;
 pub mod tls;
 
 // The simulation of many seeds is a test of the whole library from outside, which needs what only test builds have. The naive

@@ -3,6 +3,12 @@
 //! A bound that an operator can set has its default here too; the value in force is printed at start. Reaching a bound
 //! is a counted outcome with a reply or a state of its own, never a silent loss.
 
+mod deferred;
+mod spool;
+
+pub use deferred::*;
+pub use spool::*;
+
 /// Octets of a command line with its CRLF before any extension: RFC 5321 §4.5.3.1.4 asks for 512; clients with long
 /// paths exist, so 2,048.
 pub const COMMAND_LINE_BASE_OCTETS: usize = 2048;
@@ -115,6 +121,15 @@ const _: () =
 
 /// Blocks that a shard keeps for reuse; what is free beyond them is given back to the system.
 pub const BLOCKS_KEPT: usize = 64;
+
+/// Blocks that a shard makes known to the kernel, from which it writes to disk for less: four times those that are kept for reuse,
+/// which are the ones that it meets again. Writes from others are plain ones.
+pub const BLOCKS_REGISTERED: u32 = 256;
+const _: () = assert!(BLOCKS_REGISTERED as usize >= BLOCKS_KEPT && BLOCKS_REGISTERED <= 1 << 14, "io_uring has 16,384");
+
+/// Time for which a ring that ends waits for its writes, in ms. A disk that takes longer stands still; what it may read still then is
+/// left to it, and never used again.
+pub const WRITES_END_MS: u64 = 30_000;
 
 /// Messages that may be on their way from one shard to one sink: handed off, and not acknowledged. Beyond it their senders wait,
 /// and RCPT for that sink is refused with 452.
@@ -481,6 +496,8 @@ pub const CLIENT_DATA_MS: u64 = 120_000;
 pub const CLIENT_BLOCK_MS: u64 = 180_000;
 /// See [`CLIENT_GREETING_MS`]; from the final dot or the last chunk to its reply.
 pub const CLIENT_END_OF_DATA_MS: u64 = 600_000;
+
+// Spool.
 
 // Maildir sink.
 

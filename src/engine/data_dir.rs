@@ -121,6 +121,11 @@ fn random() -> rustix::io::Result<u32> {
     Ok(u32::from_le_bytes(octets))
 }
 
+/// The node, and the epoch of the last start, of a directory that somebody else may have; `None`: nobody ever started on it.
+pub fn identity(path: &Path) -> Result<Option<(u32, u32)>, DataDirError> {
+    read_identity(path)
+}
+
 /// What the directory knows of itself; `None` if it is new.
 fn read_identity(path: &Path) -> Result<Option<(u32, u32)>, DataDirError> {
     let wrong = |why: String| DataDirError::Identity { path: path.display().to_string(), why };
@@ -192,6 +197,8 @@ mod tests {
         drop(first);
         let second = DataDir::open(&path).unwrap();
         assert_eq!((second.node(), second.epoch(), second.path()), (node, 2, path.as_path()));
+        assert_eq!(identity(&path).unwrap(), Some((node, 2)), "whoever has it");
+        assert_eq!(identity(&place.0).unwrap(), None);
         let others = DataDir::open(&place.0.join("other")).unwrap();
         assert_ne!(others.node(), node, "drawn anew: one in four thousand million is alike");
         drop(second);

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod data_dir;
+mod spooling;
 mod workers;
 
 pub use workers::Consumers;
@@ -38,6 +39,9 @@ use crate::shard::control::{Control, Door, SessionInfo};
 use crate::shard::{Shard, ShardOptions, slots_for};
 use crate::sink::log::LogError;
 use crate::sink::maildir;
+use crate::spool::deferred::DeferredError;
+use crate::spool::recovery::{self, RecoveryError};
+use crate::spool::storage::StorageError;
 
 /// Why the engine did not start, or did not take a new plan.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,35 @@ pub enum EngineError {
     /// The delivery log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The spool cannot be used.
+    #[error("the spool: {0}")]
+    Spool(#[from] StorageError),
+    /// What lies there cannot be used as it is.
+    #[error("the spool: {0}")]
+    Recovery(#[from] RecoveryError),
+    /// So with what sinks could not take yet.
+    #[error("the spool: {0}")]
+    Deferred(#[from] DeferredError),
+    /// Mail waits for a sink that there is no more.
+    #[error(
+        "mail in the spool waits for sink {name:?}, which is not in the configuration: put [sink.{name}] back until it is delivered, or \
+         take the mail out with ringmx spool export --sink {name}"
+    )]
+    UnknownSink {
+        /// Its name.
+        name: String,
+    },
+    /// What is written there is gone with the power.
+    #[error(
+        "the spool {directory} lies on {file_system}, which is gone with the power: a listener with durability \"durable\" needs a \
+         disk; set server.data_dir to a place on one, or the listener's durability to \"written\" or \"memory\""
+    )]
+    Volatile {
+        /// Where it lies.
+        directory: String,
+        /// The kind of the file system.
+        file_system: &'static str,
+    },
     /// A sink cannot be opened.
     #[error("sink {name:?}: {error}")]
     Sink {
@@ -89,7 +122,10 @@ impl EngineError {
             Self::Setup(_) => SetupError::EXIT_STATUS,
             Self::DataDir(error) => error.exit_status(),
             Self::Log(_) | Self::Sink { .. } => 73,
-            Self::NoProgram { .. } => 78,
+            Self::Spool(error) => error.exit_status(),
+            Self::Recovery(error) => error.exit_status(),
+            Self::Deferred(error) => error.exit_status(),
+            Self::NoProgram { .. } | Self::Volatile { .. } | Self::UnknownSink { .. } => 78,
             Self::System(_) => 71,
         }
     }
@@ -136,20 +172,37 @@ impl Engine {
     /// Opens every address of the plan, and starts its shards and its sinks. `takeover` shares addresses that other processes
     /// have.
     pub fn start(plan: Plan, takeover: bool) -> Result<Self, EngineError> {
+        Self::start_watched(plan, takeover, &mut |_| ())
+    }
+
+    /// The same; `progress` hears how far the spool has been read.
+    pub fn start_watched(
+        plan: Plan,
+        takeover: bool,
+        progress: &mut dyn FnMut(recovery::Progress),
+    ) -> Result<Self, EngineError> {
         if let Some(sink) = plan.sinks().iter().find(|sink| sink.kind == SinkKind::Program) {
             return Err(EngineError::NoProgram { name: sink.name.clone() });
         }
-        Ok(Self::start_with_consumers(plan, takeover)?.0)
+        Ok(Self::start_all(plan, takeover, progress)?.0)
     }
 
     /// The same for a program that consumes mail itself: it gets the deliveries of each sink of the kind `program`, one for each
     /// of `server.sink_threads`. What it does not consume makes senders wait, and then come again.
     pub fn start_with_consumers(plan: Plan, takeover: bool) -> Result<(Self, Consumers), EngineError> {
+        Self::start_all(plan, takeover, &mut |_| ())
+    }
+
+    fn start_all(
+        plan: Plan,
+        takeover: bool,
+        progress: &mut dyn FnMut(recovery::Progress),
+    ) -> Result<(Self, Consumers), EngineError> {
         let mut started = None;
         let mut engine = Self::launch(plan, takeover, |plan, bells| {
-            let (workers, gathers, consumers) = Workers::start(plan, bells)?;
+            let (workers, spoolers, consumers) = Workers::start(plan, bells, progress)?;
             started = Some((workers, consumers));
-            Ok(gathers)
+            Ok(spoolers)
         })?;
         let (workers, consumers) = started.unwrap_or_default();
         engine.workers = workers;
@@ -280,6 +333,11 @@ impl Engine {
             (plan.sink_threads() == self.plan.sink_threads(), "server.sink_threads"),
             (plan.data_dir() == self.plan.data_dir(), "server.data_dir"),
             (plan.log() == self.plan.log(), "the table [log]"),
+            (plan.spool().is_same_spool(self.plan.spool()), "the table [spool]"),
+            (
+                plan.chains().are_within(self.plan.chains()),
+                "whether a listener writes to disk (a durability that no listener had at the start)",
+            ),
         ] {
             if !is_same {
                 return restart(what);
@@ -368,6 +426,12 @@ impl Engine {
         let counters = self.shards.iter().map(|shard| &**shard.counters);
         Report::new(self.started.elapsed().as_secs_f64(), counters, &self.histograms)
             .with_sinks(self.workers.reports(), self.workers.log_counts())
+            .with_spool(self.workers.spool_report())
+    }
+
+    /// What an operator must know, and has not been told: what is damaged or lost in the spool.
+    pub fn alarms(&self) -> Vec<String> {
+        self.workers.alarms()
     }
 
     /// The sum of one counter over all shards, without asking them.

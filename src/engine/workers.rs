@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crate::config::{DeliveryLog as LogTarget, Plan, SinkKind, SinkPlan};
 use crate::engine::EngineError;
 use crate::engine::data_dir::DataDir;
+use crate::engine::spooling::{self, Spooling};
 use crate::handoff::consumer::{Deliveries, Outlook};
 use crate::handoff::exchange::{ExchangeOptions, connect};
-use crate::handoff::gather::Gather;
 use crate::handoff::sleep::Bell;
 use crate::limits;
 use crate::metrics::report::{Number, SinkReport};
@@ -22,6 +22,8 @@ use crate::sink::blackhole::Blackhole;
 use crate::sink::log::{Counts, DeliveryLog, Target};
 use crate::sink::maildir::Maildir;
 use crate::sink::worker::Worker;
+use crate::spool::intake::Spooler;
+use crate::spool::recovery::Progress;
 
 /// What the program that embeds the library consumes: by the name of the sink, and for each of its threads.
 pub type Consumers = BTreeMap<String, Vec<Deliveries>>;
@@ -56,16 +58,21 @@ pub(super) struct Workers {
     /// They shall end at once.
     hurry: Arc<AtomicBool>,
     log: Option<DeliveryLog>,
+    spooling: Option<Spooling>,
     data_dir: Option<DataDir>,
 }
 
 impl Workers {
     /// Starts the sinks of a plan, for shards that are woken by these. Gives an intake for each shard, and what the program
     /// consumes itself.
-    pub(super) fn start(plan: &Plan, bells: Vec<Bell>) -> Result<(Self, Vec<Gather>, Consumers), EngineError> {
+    pub(super) fn start(
+        plan: &Plan,
+        bells: Vec<Bell>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Vec<Spooler>, Consumers), EngineError> {
         let mut workers = Self::default();
         let (mut node, mut epoch) = (0, 0);
-        if !plan.sinks().is_empty() {
+        if !plan.sinks().is_empty() || plan.chains().any() {
             let data_dir = DataDir::open(plan.data_dir())?;
             (node, epoch) = (data_dir.node(), data_dir.epoch());
             let target = match &plan.log().deliveries {
@@ -79,38 +86,47 @@ impl Workers {
         }
         let consumers = vec![plan.sink_threads().get(); plan.sinks().len()];
         let options = ExchangeOptions { node, epoch, shards: bells, consumers, ..ExchangeOptions::default() };
-        let (gathers, deliveries) = connect(&options).map_err(io::Error::from)?;
+        let (gathers, mut deliveries) = connect(&options).map_err(io::Error::from)?;
+        let (spoolers, spooling) =
+            spooling::start(plan, workers.data_dir.as_ref(), gathers, &mut deliveries, progress)?;
+        workers.spooling = spooling;
         let mut consumed = Consumers::new();
         for (sink, parts) in plan.sinks().iter().zip(deliveries) {
             if sink.kind == SinkKind::Program {
                 consumed.insert(sink.name.clone(), parts);
             } else {
-                workers.start_sink(sink, parts)?;
+                workers.start_sink(plan, sink, parts)?;
             }
         }
-        Ok((workers, gathers, consumed))
+        Ok((workers, spoolers, consumed))
     }
 
-    fn start_sink(&mut self, plan: &SinkPlan, parts: Vec<Deliveries>) -> Result<(), EngineError> {
+    fn start_sink(&mut self, plan: &Plan, sink: &SinkPlan, parts: Vec<Deliveries>) -> Result<(), EngineError> {
         let mut all = Vec::new();
-        let sinks = sinks(plan, parts.len())?;
+        let threads = parts.len();
+        let sinks = sinks(sink, threads)?;
+        let SinkPlan { name, .. } = sink;
         for (part, (deliveries, sink)) in parts.into_iter().zip(sinks).enumerate() {
             let figures = Arc::new(SinkFigures::default());
             all.push(Arc::clone(&figures));
             let (outlook, counted) = (deliveries.outlook(), Arc::clone(&figures));
+            let spooling = self.spooling.as_ref();
+            let settlement =
+                spooling.map(|spooling| spooling.settlement(name, part, threads, plan.spool())).transpose()?;
             let worker = Worker {
-                name: plan.name.clone(),
+                name: name.clone(),
                 deliveries,
                 sink,
                 figures,
                 log: self.log.as_ref().map(DeliveryLog::handle),
                 hurry: Arc::clone(&self.hurry),
+                settlement,
             };
-            let thread = std::thread::Builder::new().name(format!("{}-{part}", plan.name));
+            let thread = std::thread::Builder::new().name(format!("{name}-{part}"));
             let handle = thread.spawn(|| worker.run())?;
             self.threads.push(Thread { handle, outlook, figures: counted });
         }
-        self.figures.push((plan.name.clone(), all));
+        self.figures.push((name.clone(), all));
         Ok(())
     }
 
@@ -129,6 +145,16 @@ impl Workers {
         let report =
             |(name, all): &(String, Vec<Arc<SinkFigures>>)| SinkReport::new(name, all.iter().map(|one| &**one));
         self.figures.iter().map(report).collect()
+    }
+
+    /// What the spool is like; nothing without one.
+    pub(super) fn spool_report(&self) -> Vec<Number> {
+        self.spooling.as_ref().map_or_else(Vec::new, Spooling::report)
+    }
+
+    /// What an operator must know, since this was asked.
+    pub(super) fn alarms(&self) -> Vec<String> {
+        self.spooling.as_ref().map_or_else(Vec::new, Spooling::alarms)
     }
 
     /// What the log came to.

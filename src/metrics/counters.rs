@@ -120,6 +120,20 @@ counters! {
     handed_off,
     /// Messages that were accepted, and that nobody will deliver because their consumer is gone, each for each of its sinks.
     handed_off_lost,
+    /// Blocks committed to the spool: each is one write for all the messages in it.
+    spool_commits,
+    /// Messages in them.
+    spool_messages,
+    /// Octets written to the spool, with all that lies around the content.
+    spool_octets,
+    /// Blocks of the spool that failed: their messages were answered with 451.
+    spool_failures,
+    /// Of those, blocks of which the disk said nothing in time.
+    spool_writes_hung,
+    /// Messages refused because of that, which may be on disk all the same.
+    spool_messages_doubtful,
+    /// Times that a segment of the spool was wanted and none was ready.
+    spool_starved,
 }
 
 impl Counters {

@@ -15,6 +15,8 @@ pub struct Histograms {
     pub mail_to_data: Histogram<u64>,
     /// From the end of mail data, or the last chunk, to the reply.
     pub end_to_reply: Histogram<u64>,
+    /// Of a write to the spool.
+    pub spool_write: Histogram<u64>,
     /// Completions handled in one turn.
     pub completions_per_turn: Histogram<u64>,
 }
@@ -27,6 +29,7 @@ impl Histograms {
             accept_to_greeting: times(),
             mail_to_data: times(),
             end_to_reply: times(),
+            spool_write: times(),
             completions_per_turn: Histogram::new_with_bounds(1, 1 << 20, 3).expect("constant bounds are valid"),
         }
     }
@@ -37,6 +40,7 @@ impl Histograms {
             (&mut self.accept_to_greeting, &other.accept_to_greeting),
             (&mut self.mail_to_data, &other.mail_to_data),
             (&mut self.end_to_reply, &other.end_to_reply),
+            (&mut self.spool_write, &other.spool_write),
             (&mut self.completions_per_turn, &other.completions_per_turn),
         ] {
             sum.add(more).expect("all have the same bounds");
@@ -44,11 +48,12 @@ impl Histograms {
     }
 
     /// Each with its name.
-    pub fn each(&self) -> [(&'static str, &Histogram<u64>); 4] {
+    pub fn each(&self) -> [(&'static str, &Histogram<u64>); 5] {
         [
             ("accept_to_greeting_ns", &self.accept_to_greeting),
             ("mail_to_data_ns", &self.mail_to_data),
             ("end_to_reply_ns", &self.end_to_reply),
+            ("spool_write_ns", &self.spool_write),
             ("completions_per_turn", &self.completions_per_turn),
         ]
     }

@@ -27,6 +27,8 @@ pub struct Report {
     pub sinks: Vec<SinkReport>,
     /// What the log of deliveries came to; empty if there is none.
     pub delivery_log: Vec<Number>,
+    /// What the spool is like; empty if there is none.
+    pub spool: Vec<Number>,
 }
 
 /// What a sink did.
@@ -138,12 +140,26 @@ impl Report {
         let histograms =
             histograms.each().into_iter().map(|(name, histogram)| Quantiles::of(name, histogram)).collect();
         let shards = values.into_iter().map(|shard| shard.into_iter().map(|(_, value)| value).collect()).collect();
-        Self { uptime_s, totals, shards, replies, histograms, sinks: Vec::new(), delivery_log: Vec::new() }
+        Self {
+            uptime_s,
+            totals,
+            shards,
+            replies,
+            histograms,
+            sinks: Vec::new(),
+            delivery_log: Vec::new(),
+            spool: Vec::new(),
+        }
     }
 
     /// With what the sinks did, and their log.
     pub fn with_sinks(self, sinks: Vec<SinkReport>, delivery_log: Vec<Number>) -> Self {
         Self { sinks, delivery_log, ..self }
+    }
+
+    /// With what the spool is like.
+    pub fn with_spool(self, spool: Vec<Number>) -> Self {
+        Self { spool, ..self }
     }
 
     /// The sum of a figure over all sinks.
@@ -221,6 +237,10 @@ impl Report {
                 let [p50, p99, max] = [p50, p99, max].map(|delay_ms| time(delay_ms.saturating_mul(1_000_000)));
                 line(format_args!("    {:<32} {:>16}  p99 {p99}, at most {max}", "delay, median", p50));
             }
+        }
+        for number in self.spool.iter().filter(|number| number.value > 0) {
+            let value = if number.name.ends_with("octets") { size(number.value) } else { grouped(number.value) };
+            line(format_args!("  {:<34} {value:>16}", format!("spool, {}", number.name)));
         }
         for number in self.delivery_log.iter().filter(|number| number.value > 0) {
             line(format_args!("  {:<34} {:>16}", format!("delivery log, {}", number.name), grouped(number.value)));

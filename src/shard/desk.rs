@@ -282,6 +282,11 @@ impl<T: Intake> Desk<T> {
         if question.point() == Point::Mail && self.level(scope) >= Level::NoMail {
             return Decision::Now(Outcome::Refuse(Reply::NoMemory));
         }
+        if question.point() == Point::Mail
+            && let Some(reply) = self.intake.refuses(scope)
+        {
+            return Decision::Now(Outcome::Refuse(reply));
+        }
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let random = self.random ^ (self.random >> 29);
         let ticket = Ticket { shard: self.shard, slot, generation, question: number };
@@ -289,7 +294,7 @@ impl<T: Intake> Desk<T> {
         let Question::EndOfData(ended) = question else {
             return match decision {
                 Decision::Now(Outcome::AcceptFor(route))
-                    if scope.taking != Taking::Discard && !self.intake.admits(route) =>
+                    if scope.taking != Taking::Discard && !self.intake.admits(scope, route) =>
                 {
                     self.counters.recipients_without_room.one();
                     Decision::Now(Outcome::Refuse(Reply::InsufficientStorage))

@@ -1,10 +1,12 @@
 //! What comes from other threads, and answers whose time has come.
 
+use rustix::io::Errno;
+
 use crate::handoff::intake::Intake;
 use crate::limits;
 use crate::mutant::Mutant;
 use crate::policy::decision::Ticket;
-use crate::reactor::io::{Io, Kind, Token};
+use crate::reactor::io::{Io, Kind, Operation, Token};
 use crate::shard::Shard;
 use crate::shard::connection::{Receiving, Stage};
 use crate::shard::control::{Control, Page, SessionInfo};
@@ -43,7 +45,20 @@ impl<I: Io, T: Intake> Shard<I, T> {
 
     /// What was taken over in this turn goes on its way, before anybody is told that it was.
     pub(super) fn hand_on(&mut self) {
-        self.desk.intake.hand_on();
+        self.desk.intake.hand_on(self.desk.now.ms());
+        while let Some((number, write)) = self.desk.intake.write() {
+            self.writes.push((number, self.desk.now));
+            self.io.start(Token { kind: Kind::Write, generation: 0, slot: number }, Operation::Write { write });
+        }
+    }
+
+    /// A write of the intake's has come to its end.
+    pub(super) fn on_written(&mut self, number: u32, result: Result<u32, Errno>) {
+        if let Some(index) = self.writes.iter().position(|(other, _)| *other == number) {
+            let (_, since) = self.writes.swap_remove(index);
+            self.desk.histograms.spool_write.saturating_record(self.desk.now.since_ns(since));
+        }
+        self.desk.intake.written(number, result);
     }
 
     /// Gives delayed answers whose time has come.

@@ -89,6 +89,8 @@ pub struct Shard<I: Io, T: Intake> {
     has_more_control: bool,
     /// When a drain ends by force.
     draining_until: Option<Time>,
+    /// Writes that are under way, and since when: a few at most.
+    writes: Vec<(u32, Time)>,
     /// See [`stall`].
     catch_up: CatchUp,
 }
@@ -124,6 +126,7 @@ impl<I: Io, T: Intake> Shard<I, T> {
             fired: Vec::new(),
             has_more_control: false,
             draining_until: None,
+            writes: Vec::new(),
             catch_up: CatchUp::default(),
         }
     }
@@ -157,7 +160,9 @@ impl<I: Io, T: Intake> Shard<I, T> {
     fn wait(&mut self) -> Result<(), Errno> {
         let at_once = (self.has_more_control || self.catch_up.is_under_way()).then_some(self.desk.now);
         let doors = self.doors.next_time(self.desk.now);
-        let timers = [self.wheel.next(), self.desk.next_delayed(), self.draining_until, self.receives_rest_until];
+        let intake = self.desk.intake.next_time_ms().map(|ms| Time::default().plus_ms(ms));
+        let timers =
+            [self.wheel.next(), self.desk.next_delayed(), self.draining_until, self.receives_rest_until, intake];
         let news = self.desk.intake.announce_sleep().then_some(self.desk.now);
         let until = [at_once, news, self.desk.handed_off.next_time(), doors].into_iter().chain(timers);
         // Without any timer a shard still looks around now and then: it costs nothing, and nothing can be forgotten.
@@ -192,6 +197,7 @@ impl<I: Io, T: Intake> Shard<I, T> {
         match token.kind {
             Kind::Wake => return self.io.start(token, Operation::AwaitWake),
             Kind::Cancel if token.slot == NO_SLOT => return self.on_accept_cancel(result),
+            Kind::Write => return self.on_written(token.slot, result),
             _ => {}
         }
         let Some(connection) = self.table.of(token) else {
@@ -243,6 +249,14 @@ impl<I: Io, T: Intake> Shard<I, T> {
         counters.handed_off_octets.set(holding.octets);
         counters.handed_off.set(holding.letters);
         counters.handed_off_lost.set(holding.lost);
+        let logs = self.desk.intake.log_counts();
+        counters.spool_commits.set(logs.commits);
+        counters.spool_messages.set(logs.messages);
+        counters.spool_octets.set(logs.octets);
+        counters.spool_failures.set(logs.failures);
+        counters.spool_writes_hung.set(logs.hung);
+        counters.spool_messages_doubtful.set(logs.doubtful);
+        counters.spool_starved.set(logs.starved);
     }
 
     fn is_drained(&self) -> bool {

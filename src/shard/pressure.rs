@@ -82,8 +82,8 @@ fn level_at(percent: u64, before: Level) -> Level {
 
 /// The memory of messages that are handed off or will be, and the level that follows from it, for those clients whose mail is.
 ///
-/// A client in mail data is made to wait only as long as that helps: while messages are with a sink, and memory comes back from
-/// there. If none does, all of it may be held by messages that are not complete, or by a sink that stands still: then they go on
+/// A client in mail data is made to wait only as long as that helps: while messages are with a sink, or on their way to the disk, and
+/// memory comes back from there. If none does, all of it may be held by messages that are not complete, or by a sink that stands still: then they go on
 /// until no memory is left, and are refused.
 #[derive(Debug)]
 pub struct HandedOff {
@@ -124,7 +124,8 @@ impl HandedOff {
     /// Whether clients in mail data are made to wait.
     pub fn holds_back(&self) -> bool {
         let is_moving = self.now < self.eased_at.plus_ms(limits::HELD_BACK_MS);
-        self.level >= Level::NoMailData && self.holding.letters > 0 && is_moving
+        let may_ease = self.holding.letters > 0 || self.holding.writes > 0;
+        self.level >= Level::NoMailData && may_ease && is_moving
     }
 
     /// When it must be looked at again, though nothing happens.

@@ -1,0 +1,56 @@
+//! Bounds of mail that a sink has not taken yet.
+
+use super::*;
+
+/// Classes of deferred mail of one sink: those of its delays, of delays that it had before, and those that wait for the operator. What
+/// is known of each is in one page of its cursors.
+pub const DEFERRED_CLASSES: usize = 64;
+const _: () = assert!(DEFERRED_CLASSES * 40 + 64 <= PAGE_OCTETS && RETRY_S.len() < DEFERRED_CLASSES);
+
+/// Deliveries in a row that went wrong without a word, after which a message is quarantined: one may be somebody else's fault.
+pub const DEFERRED_MISHAPS: u8 = 3;
+const _: () = assert!(DEFERRED_MISHAPS < 16, "they are kept in four bits");
+
+/// Messages of a batch over which a sink panicked that are given to it one by one, when it panics over each so far: then it is the
+/// sink's fault, and the others are not tried.
+pub const DEFERRED_TRIED_ALONE: usize = 8;
+
+/// When the first of a class is due, those go with it that would be due within this part of its delay.
+pub const DEFERRED_GATHERED_PART: u64 = 20;
+
+/// Part of a batch that is for deferred mail while fresh mail waits.
+pub const DEFERRED_SHARE: usize = 4;
+
+/// Octets of content of deferred mail in one batch, beyond the first message.
+pub const DEFERRED_BATCH_OCTETS: u64 = 16 << 20;
+
+/// Octets of a segment of deferred mail: a class is as many, and the last is preallocated, so a class with little mail takes this.
+pub const DEFERRED_SEGMENT_OCTETS: u64 = 4 << 20;
+const _: () = assert!(DEFERRED_SEGMENT_OCTETS >= 4 * BLOCK_OCTETS as u64);
+
+/// Segments without content that are kept for the next that is needed; what is free beyond them is removed.
+pub const DEFERRED_SPARES: usize = 2;
+
+/// Blocks of memory for deferred mail that is being delivered by one thread of a sink: what the largest message takes, which none but a
+/// blackhole's listener lets in, and a batch. None is made before it is needed.
+pub const DEFERRED_BLOCKS: usize = (BLACKHOLE_MESSAGE_OCTETS + 4 * DEFERRED_BATCH_OCTETS) as usize / BLOCK_OCTETS;
+
+/// Of those, blocks that are kept when nothing of them is in use.
+pub const DEFERRED_BLOCKS_KEPT: usize = 16;
+
+/// Times that the disk may fail where deferred mail is read, before what it does not give is passed over: its file is kept. A disk that
+/// is away for a while is back before, and one that gives nothing is never believed.
+pub const DEFERRED_READ_TRIES: u32 = 64;
+
+/// Time between two looks into the operator's inbox, in ms.
+pub const DEFERRED_INBOX_MS: u64 = 1_000;
+
+/// Octets that may lie in each class that waits for the operator. Beyond it mail that should go there is kept with that which is tried
+/// again, and counted.
+pub const DEFERRED_ASIDE_OCTETS: u64 = 1 << 30;
+
+/// Time until a settlement that failed (the disk is full, or broken) is tried again, in ms: the first time, doubled each time up to the
+/// second. The sink gets nothing new meanwhile.
+pub const SETTLEMENT_PAUSE_FIRST_MS: u64 = 100;
+/// See [`SETTLEMENT_PAUSE_FIRST_MS`].
+pub const SETTLEMENT_PAUSE_MOST_MS: u64 = 10_000;
