@@ -106,9 +106,9 @@ impl Intake for Ledger {
         self.clerk.decide(ticket, Point::EndOfData, about, message.recipients)
     }
 
-    fn admits(&mut self, route: Route) -> bool {
+    fn admits(&mut self, scope: &Scope, route: Route) -> bool {
         let Some(watched) = &mut self.watched else { return true };
-        let admits = watched.gather.admits(route);
+        let admits = watched.gather.admits(scope, route);
         if !admits {
             watched.book.borrow_mut().refuse_recipient(route.0);
         }
@@ -123,9 +123,9 @@ impl Intake for Ledger {
         }
     }
 
-    fn hand_on(&mut self) {
+    fn hand_on(&mut self, now_ms: u64) {
         if let Some(watched) = &mut self.watched {
-            watched.gather.hand_on();
+            watched.gather.hand_on(now_ms);
         }
     }
 
