@@ -22,12 +22,26 @@ mod process {
 
 mod faults {
     mod crowd;
+    mod device;
     mod disk;
     mod machine;
     mod maildirs;
     mod network;
     mod offers;
     mod small_shard;
+
+    mod spool {
+        mod chance;
+        mod house;
+
+        mod absorbed;
+        mod broken;
+        mod foreign;
+        mod full;
+        mod killed;
+        mod power;
+        mod slow;
+    }
 
     mod deaf;
     mod delivery_log;

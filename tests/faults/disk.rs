@@ -2,15 +2,16 @@
 //! when it fails or is killed: the mount namespace ends with the process that keeps it.
 //!
 //! *Recipe* of the disk that breaks (RELIABILITY, injecting faults): nbdkit keeps it in memory and does what its filters say, nbdfuse
-//! shows it as a file, and a loop device on that file carries ext4.
+//! shows it as a file, and a loop device on that file carries ext4. For one that a test holds, [`Device`] is in nbdkit's place.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::device::{Device, Fault};
 use super::machine::{Missing, output, root, run};
 use crate::process::directory::Directory;
 use crate::process::patience::eventually;
-use crate::process::server::{PROGRAM, Server};
+use crate::process::server::{Finished, PROGRAM, Server};
 
 /// See the module.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Disk {
     keeper: Child,
     /// What does as the disk is told, for one that breaks.
     daemon: Option<Child>,
+    /// What it shows, for one that the test holds in its hands.
+    device: Option<Device>,
     /// The file or device that carries it; none for a tmpfs.
     image: Option<PathBuf>,
 }
@@ -38,7 +41,7 @@ impl Disk {
         let keeper = keeper.spawn().map_err(|error| Missing(format!("unshare, of the package util-linux: {error}")))?;
         let directory = Directory::new();
         let mounted = directory.path().join("disk").to_str().expect("a plain path").to_owned();
-        let disk = Self { directory, mounted, keeper, daemon: None, image: None };
+        let disk = Self { directory, mounted, keeper, daemon: None, device: None, image: None };
         std::fs::create_dir(disk.path()).expect("the directory is new");
         let comm = format!("/proc/{}/comm", disk.keeper.id());
         eventually("the namespace is there", || {
@@ -73,7 +76,7 @@ impl Disk {
         std::fs::File::create(disk.seen_at(&image))
             .and_then(|file| file.set_len(mib << 20))
             .expect("a file can be made");
-        disk.format(&image)?;
+        disk.format(&image, &[])?;
         disk.image = Some(image);
         disk.mount()?;
         Ok(disk)
@@ -81,40 +84,66 @@ impl Disk {
 
     /// ext4 on what nbdkit makes of these arguments, filters first; `DISK` stands for a directory for its files.
     pub fn breaking(arguments: &[&str]) -> Result<Self, Missing> {
-        let mut disk = Self::new()?;
-        let image = disk.directory.path().join("image");
-        std::fs::write(&image, "").expect("a file can be made");
-        let files = disk.directory.path().to_str().expect("a plain path").to_owned();
         let nbdkit = Command::new("nbdkit").arg("--version").stdout(Stdio::null()).status();
         nbdkit.map_err(|error| Missing(format!("nbdkit, of the package of that name: {error}")))?;
+        let mut disk = Self::new()?;
+        let files = disk.directory.path().to_str().expect("a plain path").to_owned();
+        let mut shown =
+            ["--command", "nbdkit", "-s", "--exit-with-parent", "memory", "128M"].map(str::to_owned).to_vec();
+        shown.extend(arguments.iter().map(|argument| argument.replace("DISK", &files)));
+        disk.show(&shown, &[])?;
+        Ok(disk)
+    }
+
+    /// ext4 of so many MiB on a device that fails as the test says, and keeps a journal; with options of mkfs.ext4.
+    pub fn held(mib: usize, options: &[&str]) -> Result<Self, Missing> {
+        let mut disk = Self::new()?;
+        let socket = disk.directory.path().join("device");
+        disk.device = Some(Device::start(mib, &socket));
+        disk.show(&["--unix".to_owned(), socket.to_str().expect("a plain path").to_owned()], options)?;
+        Ok(disk)
+    }
+
+    /// ext4 on what nbdfuse shows of this.
+    fn show(&mut self, shown: &[String], options: &[&str]) -> Result<(), Missing> {
+        let image = self.directory.path().join("image");
+        std::fs::write(&image, "").expect("a file can be made");
         let mut daemon = Command::new("setpriv");
         // It goes with the thread that runs the test.
-        daemon.args(["--pdeathsig", "TERM", "nsenter", &disk.namespace(), "nbdfuse"]).arg(&image);
-        daemon.args(["--command", "nbdkit", "-s", "--exit-with-parent", "memory", "128M"]);
-        daemon.args(arguments.iter().map(|argument| argument.replace("DISK", &files)));
+        daemon.args(["--pdeathsig", "TERM", "nsenter", &self.namespace(), "nbdfuse"]).arg(&image).args(shown);
         daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        disk.daemon = Some(daemon.spawn().map_err(|error| Missing(format!("setpriv: {error}")))?);
-        let seen = disk.seen_at(&image);
+        self.daemon = Some(daemon.spawn().map_err(|error| Missing(format!("setpriv: {error}")))?);
+        let seen = self.seen_at(&image);
         let is_there = eventually("nbdfuse shows the disk, or ends", || {
             if std::fs::metadata(&seen).is_ok_and(|file| file.len() > 0) {
                 return Some(true);
             }
-            let daemon = disk.daemon.as_mut().expect("it was started");
+            let daemon = self.daemon.as_mut().expect("it was started");
             daemon.try_wait().expect("a child can be waited for").map(|_| false)
         });
         if !is_there {
             return Err(Missing("nbdfuse, of the package libnbd-bin, and FUSE".to_owned()));
         }
-        disk.format(&image)?;
-        disk.image = Some(image);
-        disk.mount()?;
-        Ok(disk)
+        self.format(&image, options)?;
+        self.image = Some(image);
+        self.mount()
     }
 
-    fn format(&self, image: &Path) -> Result<(), Missing> {
-        let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+    /// What carries it, where the test holds that.
+    pub fn device(&self) -> &Device {
+        self.device.as_ref().expect("it is held")
+    }
+
+    /// Another content, of one in memory that is not mounted.
+    pub fn replace_image(&self, octets: &[u8]) {
+        let image = self.image.as_ref().expect("it has an image");
+        std::fs::write(self.seen_at(image), octets).expect("it can be written");
+    }
+
+    fn format(&self, image: &Path, options: &[&str]) -> Result<(), Missing> {
+        let whole = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
         let image = image.to_str().expect("a plain path");
-        self.inside(&[&["mkfs.ext4"], &options[..], &[image]].concat())
+        self.inside(&[&["mkfs.ext4"], &whole[..], options, &[image]].concat())
     }
 
     /// Where it is, for those in the namespace.
@@ -157,12 +186,27 @@ impl Disk {
 
     /// The program on a configuration, in which `DISK` stands for the disk.
     pub fn serve(&self, configuration: &str, addresses: usize) -> Server {
+        self.serve_by(&[], configuration, addresses)
+    }
+
+    /// The same, by a program that becomes it.
+    pub fn serve_by(&self, by: &[&str], configuration: &str, addresses: usize) -> Server {
         let directory = Directory::new();
+        Server::start(self.program(by, &directory, configuration), directory, addresses)
+    }
+
+    /// The same, which need not start.
+    pub fn try_to_serve(&self, configuration: &str) -> Finished {
+        let directory = Directory::new();
+        Finished::of_command(self.program(&[], &directory, configuration))
+    }
+
+    fn program(&self, by: &[&str], directory: &Directory, configuration: &str) -> Command {
         let path = directory.write("ringmx.toml", configuration.replace("DISK", self.text()));
         let mut command = Command::new("nsenter");
         // What starts it there becomes it, so that the pid is its own.
-        command.args([&*self.namespace(), PROGRAM, "--config"]).arg(path);
-        Server::start(command, directory, addresses)
+        command.arg(self.namespace()).args(by).args([PROGRAM, "--config"]).arg(path);
+        command
     }
 
     /// Mounts it again.
@@ -221,6 +265,10 @@ impl Drop for Frozen<'_> {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        // Nobody waits for it any more.
+        if let Some(device) = &self.device {
+            device.set(Fault::None);
+        }
         // Before what carries it; if that does not work, the namespace's end does it.
         let _ = self.inside(&["umount", "--lazy", self.text()]);
         if let Some(mut daemon) = self.daemon.take() {
@@ -232,5 +280,7 @@ impl Drop for Disk {
         }
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
+        // While the directory with its socket is there.
+        self.device = None;
     }
 }

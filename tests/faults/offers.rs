@@ -22,13 +22,17 @@ pub struct Offer {
     pub clients: usize,
     /// Octets of a message, about.
     pub octets: usize,
+    /// One message of eight has so many, if that is more.
+    pub octets_of_some: usize,
     /// Of so many messages one is for the recipient `poison`, if of any; the others for `good`.
     pub one_poisoned_of: Option<u64>,
+    /// What tells the time of the disk, for a ledger that knows when something was acknowledged.
+    pub clock: Option<Arc<AtomicU64>>,
 }
 
 impl Offer {
     pub fn of(address: SocketAddr, clients: usize, octets: usize) -> Self {
-        Self { address, clients, octets, one_poisoned_of: None }
+        Self { address, clients, octets, octets_of_some: 0, one_poisoned_of: None, clock: None }
     }
 }
 
@@ -37,6 +41,8 @@ impl Offer {
 pub struct Ledger {
     /// By id, the number of each message that was answered with 250.
     pub acknowledged: HashMap<String, u64>,
+    /// By id, what the clock showed when that had been read, where there is a clock.
+    pub acknowledged_at: HashMap<String, u64>,
     /// Numbers of all that were begun.
     pub offered: HashSet<u64>,
     /// How often each other answer came, by the step and the codes.
@@ -54,6 +60,7 @@ impl Ledger {
             let before = self.acknowledged.insert(id, number);
             assert_eq!(before, None, "an id was given twice");
         }
+        self.acknowledged_at.extend(other.acknowledged_at);
         self.offered.extend(other.offered);
         for (answer, count) in other.refused {
             *self.refused.entry(answer).or_default() += count;
@@ -147,6 +154,11 @@ impl Offers {
         (self.acknowledged() - before) as f64 / begun.elapsed().as_secs_f64()
     }
 
+    /// What is known so far, while they go on.
+    pub fn so_far(&self) -> Ledger {
+        self.shared.ledger.lock().unwrap().clone()
+    }
+
     /// Ends the clients, each when it has its answer; the server may be gone.
     #[must_use]
     pub fn finish(self) -> Ledger {
@@ -203,7 +215,13 @@ fn offer_messages(offer: &Offer, shared: &Shared) -> io::Result<()> {
         let is_poisoned = offer.one_poisoned_of.is_some_and(|of| number.is_multiple_of(of));
         let recipient = if is_poisoned { "poison" } else { "good" };
         client.send(format!("MAIL FROM:<s@offers.test>\r\nRCPT TO:<{recipient}@mx.test>\r\n"))?;
-        let [mail, rcpt] = [client.reply()?, client.reply()?];
+        let mail = client.reply()?;
+        if mail.code == 421 {
+            // It is the last that is heard.
+            shared.refuse("MAIL", &mail);
+            return wanted_at_most(&mail, 500);
+        }
+        let rcpt = client.reply()?;
         if let Some((step, reply)) = [("MAIL", &mail), ("RCPT", &rcpt)].into_iter().find(|(_, reply)| reply.code != 250)
         {
             shared.refuse(step, reply);
@@ -217,18 +235,23 @@ fn offer_messages(offer: &Offer, shared: &Shared) -> io::Result<()> {
         client.send("DATA\r\n")?;
         wanted(&client.reply()?, 354)?;
         shared.ledger.lock().unwrap().offered.insert(number);
-        client.send(content(number, offer.octets))?;
+        let octets = if number.is_multiple_of(8) { offer.octets.max(offer.octets_of_some) } else { offer.octets };
+        client.send(content(number, octets))?;
         // From here on the server may have the message, whether or not the answer comes.
         shared.ledger.lock().unwrap().unanswered += 1;
         let ended_at = Instant::now();
         client.send(".\r\n")?;
         let answer = client.reply()?;
+        let time = offer.clock.as_ref().map(|clock| clock.load(Ordering::SeqCst));
         let mut ledger = shared.ledger.lock().unwrap();
         ledger.unanswered -= 1;
         ledger.slowest = ledger.slowest.max(ended_at.elapsed());
         if answer.code == 250 {
             // What is not kept has none.
             let id = id_of(&answer.text).unwrap_or_else(|| format!("#{number}"));
+            if let Some(time) = time {
+                ledger.acknowledged_at.insert(id.clone(), time);
+            }
             assert_eq!(ledger.acknowledged.insert(id, number), None, "an id was given twice: {answer:?}");
             shared.acknowledged.fetch_add(1, Ordering::Relaxed);
         } else {

@@ -47,7 +47,7 @@ fn configuration(standing: &str, other: &Directory) -> String {
 const FROZEN: &str = "kind = 'maildir'\npath = 'DISK/mail'";
 
 /// The most memory that was ever resident, in octets.
-fn peak(server: &Server) -> u64 {
+pub fn peak(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the program runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a process has memory");
     1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB")

@@ -1,0 +1,189 @@
+//! A disk below the spool that breaks (RELIABILITY F3, F4, F35): who was in the block that failed hears 451, nothing is written twice, the
+//! log goes on in another segment or says 421, and what had its 250 is delivered in any case. The sink's own disk is another.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::house::{Seen, assert_no_alarm, configuration};
+use crate::faults::device::Fault;
+use crate::faults::disk::Disk;
+use crate::faults::machine::{is_long, needed};
+use crate::faults::offers::{Ledger, Offer, Offers};
+use crate::process::directory::Directory;
+use crate::process::patience::eventually;
+use crate::process::server::Server;
+
+/// Messages that fill the segment that failed, and the one behind it, of each shard, at the size that they have here.
+const MORE_THAN_A_SEGMENT: u64 = 1_200;
+
+/// A server whose spool is on the disk, and whose maildirs are not.
+struct House<'d> {
+    disk: &'d Disk,
+    home: Directory,
+    sum: Ledger,
+}
+
+impl<'d> House<'d> {
+    fn new(disk: &'d Disk) -> Self {
+        Self { disk, home: Directory::new(), sum: Ledger::default() }
+    }
+
+    fn serve(&self) -> Server {
+        let mail = self.home.path().join("mail");
+        self.disk
+            .serve(&configuration("127.0.0.1:0", "DISK/data", mail.to_str().expect("a plain path"), "durable", ""), 1)
+    }
+
+    fn offers(&self, server: &Server) -> Offers {
+        let mut offer = Offer::of(server.address(), 8, 16_000);
+        offer.octets_of_some = 100_000;
+        let offers = Offers::start(&offer);
+        offers.go_on_for(50);
+        offers
+    }
+
+    /// All that had a 250 so far is delivered, by a server that starts now.
+    #[track_caller]
+    fn judge(&self) {
+        let server = self.serve();
+        let offers = self.offers(&server);
+        let mut all = self.sum.clone();
+        all.add(offers.finish());
+        let mut seen = Seen::default();
+        seen.await_all(&self.home.path().join("mail"), false, &all);
+        assert_no_alarm(&server);
+        server.stop();
+        eprintln!("{:?}, heard {:?}", seen.judge(&all), all.refused);
+        all.assert_no_permanent_refusal();
+        assert_eq!(self.disk.device().blocks().1, 0, "a block is never written again");
+    }
+}
+
+/// Waits until everyone is refused, and sees that none is taken any more.
+#[track_caller]
+fn refused_all(offers: &Offers) {
+    let mut acknowledged = offers.acknowledged();
+    eventually("everyone is refused", || {
+        let refused = offers.refused();
+        let before = std::mem::replace(&mut acknowledged, offers.acknowledged());
+        eventually("clients are refused", || (offers.refused() > refused + 40).then_some(()));
+        (before == acknowledged && offers.acknowledged() == acknowledged).then_some(())
+    });
+}
+
+/// It need not say that all is well, but it ends; asked twice, at once.
+fn end(mut server: Server) {
+    server.signal(Signal::TERM);
+    server.errors.await_text("stopping", 1);
+    server.signal(Signal::TERM);
+    server.wait();
+}
+
+/// One at a time: each costs a group, and its segment.
+fn faults_apart(house: &mut House<'_>, fault: Fault) {
+    let server = house.serve();
+    let offers = house.offers(&server);
+    for round in 0..if is_long() { 20 } else { 3 } {
+        // One message at a time: what fails is one block, and not that of the next segment with it.
+        offers.rest(true);
+        eventually("nothing is under way", || (offers.rate_over(Duration::from_millis(100)) == 0.0).then_some(()));
+        let one = Offers::start(&Offer::of(server.address(), 1, 16_000));
+        one.go_on_for(1);
+        house.disk.device().set(fault);
+        eventually("it has failed", || house.disk.device().is_spent().then_some(()));
+        eventually("who was in it hears so", || (one.refused() > 0).then_some(()));
+        house.sum.add(one.finish());
+        offers.rest(false);
+        offers.go_on_for(MORE_THAN_A_SEGMENT);
+        assert_eq!(house.disk.device().failed(), round + 1);
+    }
+    let ledger = offers.finish();
+    server.stop();
+    house.sum.add(ledger);
+    let refused = &house.sum.refused;
+    assert!(refused.keys().all(|answer| answer == "end 451 4.3.0"), "{refused:?}");
+}
+
+/// One after the other: the spool says that it has failed, until it is started anew.
+fn faults_together(house: &mut House<'_>, fault: Fault) {
+    let server = house.serve();
+    let offers = house.offers(&server);
+    house.disk.device().set(fault);
+    eventually("the spool has failed", || (offers.refusals("MAIL 421 4.3.0") > 20).then_some(()));
+    refused_all(&offers);
+    house.disk.device().set(Fault::None);
+    let ledger = offers.finish();
+    let heard = |answer: &String| ["end 451 4.3.0", "MAIL 421 4.3.0"].contains(&&**answer);
+    assert!(ledger.refused.keys().all(heard), "{:?}", ledger.refused);
+    server.stop();
+    house.sum.add(ledger);
+}
+
+#[test]
+fn a_write_that_fails_costs_its_group_and_its_segment_and_a_second_one_the_spool() {
+    let test = "a_write_that_fails";
+    let Some(disk) = needed(test, Disk::held(128, &[])) else { return };
+    let mut house = House::new(&disk);
+    faults_apart(&mut house, Fault::SpoolWrites(1));
+    faults_together(&mut house, Fault::SpoolWrites(u64::MAX));
+    house.judge();
+}
+
+/// Without a journal of the file system's own, which would give up at the first of these.
+#[test]
+fn a_sync_that_fails_is_never_tried_again() {
+    let test = "a_sync_that_fails";
+    let Some(disk) = needed(test, Disk::held(128, &["-O", "^has_journal"])) else { return };
+    let mut house = House::new(&disk);
+    faults_apart(&mut house, Fault::SpoolFlushes(1));
+    faults_together(&mut house, Fault::SpoolFlushes(u64::MAX));
+    house.judge();
+}
+
+/// Everything fails, so that the file system gives up too; the operator stops the server, mends the disk, and starts it again.
+#[test]
+fn a_disk_that_breaks_for_good_and_is_mended_has_all_that_had_its_250() {
+    let test = "a_disk_that_breaks_for_good";
+    let Some(disk) = needed(test, Disk::held(128, &[])) else { return };
+    let mut house = House::new(&disk);
+    for _ in 0..if is_long() { 20 } else { 2 } {
+        let server = house.serve();
+        let offers = house.offers(&server);
+        disk.device().set(Fault::All);
+        refused_all(&offers);
+        let ledger = offers.finish();
+        ledger.assert_no_permanent_refusal();
+        house.sum.add(ledger);
+        end(server);
+        disk.device().set(Fault::None);
+        disk.unmount();
+        disk.repair();
+        disk.mount().unwrap_or_else(|missing| panic!("{missing:?}"));
+    }
+    house.judge();
+}
+
+/// RELIABILITY F35, as a kernel does it: under open files.
+#[test]
+fn a_file_system_that_turns_read_only_under_the_spool_takes_nothing_and_loses_nothing() {
+    let test = "a_file_system_that_turns_read_only";
+    let Some(disk) = needed(test, Disk::held(128, &[])) else { return };
+    let mut house = House::new(&disk);
+    let server = house.serve();
+    let offers = house.offers(&server);
+    assert!(disk.remount("abort"), "the kernel has no way to do so");
+    refused_all(&offers);
+    let ledger = offers.finish();
+    ledger.assert_no_permanent_refusal();
+    // What had its 250 is delivered all the same: it can be read.
+    let mut seen = Seen::default();
+    seen.await_all(&house.home.path().join("mail"), false, &ledger);
+    end(server);
+    eprintln!("read-only: {:?}, heard {:?}", seen.judge(&ledger), ledger.refused);
+    house.sum.add(ledger);
+    disk.unmount();
+    disk.repair();
+    disk.mount().unwrap_or_else(|missing| panic!("{missing:?}"));
+    house.judge();
+}
