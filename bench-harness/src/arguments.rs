@@ -46,8 +46,12 @@ pub struct CanonicalArguments {
     #[arg(long, value_name = "FILE")]
     pub ringmx: Option<PathBuf>,
 
+    /// Where servers write that do: a directory on a disk; without it, where this program lies. Nothing is left in it
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
     /// One short round that only checks that both sides agree; its figures mean nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "quick")]
     pub small: bool,
 }
 
@@ -110,6 +114,8 @@ pub enum Command {
     Compare(CompareCommand),
     /// Opens connections that say EHLO and then nothing, and tells what they cost the server
     Idle(IdleArguments),
+    /// An MX whose sink refuses one recipient of a hundred for now, for ever: what the others, the disk and memory have of it
+    Deferred(DeferredArguments),
     /// The engine as a child of comparisons, until SIGTERM or until its input ends
     #[command(hide = true)]
     Engine(EngineArguments),
@@ -159,7 +165,7 @@ pub struct DiskArguments {
     #[arg(value_name = "DIR", default_value = ".")]
     pub directory: PathBuf,
 
-    /// Octets of a block, such as 64k; without it 4k, 64k and 1m
+    /// Octets of a block, such as 64k; without it 4k, 64k, 256k and 1m
     #[arg(long, value_name = "OCTETS", value_parser = disk::block)]
     pub block: Option<u64>,
 
@@ -198,6 +204,18 @@ pub struct EngineArguments {
     /// Where to write counters, on SIGUSR1 and at the end
     #[arg(long, value_name = "FILE")]
     pub stats_json: Option<PathBuf>,
+
+    /// Write each message to the disk before its 250
+    #[arg(long, requires = "data_dir")]
+    pub disk: bool,
+
+    /// Where to do so
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Serve this, and nothing else that is said
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Of `compare`.
@@ -223,8 +241,12 @@ pub struct CompareArguments {
     #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
 
+    /// Where servers write that do: a directory on a disk; without it, where this program lies. Nothing is left in it
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
     /// One short round that only checks that both sides agree; its figures mean nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "quick")]
     pub small: bool,
 }
 
@@ -263,6 +285,38 @@ pub struct IdleArguments {
     /// How long the connections are held before memory is looked at, in s
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
     pub hold: f64,
+}
+
+/// Of `deferred`.
+#[derive(Clone, Debug, Args)]
+pub struct DeferredArguments {
+    /// How long, in s
+    #[arg(long, value_name = "S", default_value_t = 600.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// Messages that are sent at once, whose delivery is then waited for
+    #[arg(long, value_name = "N", default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub messages: u64,
+
+    /// Octets of each
+    #[arg(long, value_name = "OCTETS", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(512..=65_536))]
+    pub size: u64,
+
+    /// Shards of the MX; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shards: u16,
+
+    /// The ringmx to measure; without it $RINGMX_BIN, or else the engine within this program
+    #[arg(long, value_name = "FILE")]
+    pub ringmx: Option<PathBuf>,
+
+    /// Where it writes: a directory on a disk; without it, where this program lies. Nothing is left in it
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// A few rounds of few messages: what is held to bounds is, its rates mean nothing
+    #[arg(long, visible_alias = "quick")]
+    pub small: bool,
 }
 
 /// A number of seconds that a run may last.

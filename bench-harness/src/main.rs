@@ -4,7 +4,7 @@
 //! parsed: floor and byte sink, on the engine's own reactor; `disk-ceiling` what a disk can do · `generate` is the load generator,
 //! and makes every load · `through` follows its messages through a server into a sink of its own · `compare` starts servers in
 //! turn, loads each, checks both ledgers and prints ratios · `canonical` is what runs without a command · `idle` holds
-//! connections that say nothing.
+//! connections that say nothing · `deferred` has an MX whose sink refuses some of its mail for ever.
 //!
 //! *Invariants*: loopback only, but for `run` and `through`; every wait has a limit; a run whose ledgers disagree has no figure
 //! (exit status 3).
@@ -18,6 +18,7 @@ mod arguments;
 mod canonical;
 mod ceiling;
 mod compare;
+mod deferred;
 mod failure;
 mod generate;
 mod idle;
@@ -64,6 +65,7 @@ fn go(command: Command) -> Result<(), Failure> {
         Command::Merge(options) => generate::merge::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Idle(options) => idle::run(&options),
+        Command::Deferred(options) => deferred::run(&options),
         Command::Engine(options) => compare::own::serve(&options),
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! `scenario` says what is compared and what PERFORMANCE.md wants of it · `server` starts and stops the servers as children
 //! (`own` is the engine as one) · `traffic` loads one · `round` measures one run and checks both ledgers · `stats` reads what
-//! ringmx counted · `table` prints.
+//! ringmx counted · `home` is where servers write · `table` prints.
 //!
 //! `servers` compares the mail servers that are installed, and stands for itself.
 //!
 //! Each run has a server of its own, which gets a small load before its account is opened, so that its memory is touched.
 
+pub mod home;
 pub mod own;
 mod process;
 pub mod round;
@@ -30,6 +31,9 @@ use server::Engine;
 use servers::arguments::{CompareCommand, Other};
 use traffic::{Pace, Rate, Traffic};
 
+/// How long the disk is written to in a small run.
+pub const DISK_SPAN_SMALL: Duration = Duration::from_millis(20);
+
 /// Of a small run in an open loop, of which no figure is taken.
 const RATE_SMALL: Rate = Rate { a_second: 2_000.0, lag_most: ANY_LAG };
 
@@ -45,11 +49,13 @@ pub fn run(command: &CompareCommand) -> Result<(), Failure> {
 fn run_scenario(options: &CompareArguments) -> Result<(), Failure> {
     let scenario = options.scenario;
     let engine = Engine::find(options.ringmx.as_deref())?;
-    let bench = Bench { engine, shards: options.shards, looks: scenario.looks_inside() };
+    let contestants = scenario.contestants();
+    let span = if options.small { DISK_SPAN_SMALL } else { Duration::from_secs_f64(options.seconds) };
+    let bench = Bench::new(engine, options.shards, &contestants, options.data_dir.as_deref(), span)?;
+    let bench = Bench { looks: scenario.looks_inside(), ..bench };
     if scenario == Scenario::P10 {
         return idle::compare(&bench, options);
     }
-    let contestants = scenario.contestants();
     let title = format!("{}: {}", scenario.name(), scenario.title());
     print!("{}", table::heading(&title, &bench, &contestants));
     let effort = match options.small {

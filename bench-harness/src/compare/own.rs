@@ -47,13 +47,17 @@ pub fn serve(options: &EngineArguments) -> Result<(), Failure> {
             orphaned.store(true, Ordering::Relaxed);
         })
         .map_err(Failure::while_doing("cannot start a thread"))?;
-    let plan = Plan::sink(SinkOptions {
-        binds: vec![options.bind.clone()],
-        shards: options.shards,
-        connections_per_shard: options.connections,
-        ..SinkOptions::default()
-    })
-    .map_err(|errors| Failure::Usage(errors.to_string()))?;
+    let plan = match &options.config {
+        Some(path) => Plan::load(path),
+        None => Plan::sink(SinkOptions {
+            binds: vec![options.bind.clone()],
+            shards: options.shards,
+            connections_per_shard: options.connections,
+            disk: options.data_dir.clone().filter(|_| options.disk),
+            ..SinkOptions::default()
+        }),
+    };
+    let plan = plan.map_err(|errors| Failure::Usage(errors.to_string()))?;
     let mut engine = Engine::start(plan, false).map_err(|error| Failure::Unavailable(error.to_string()))?;
     for (_, bind) in engine.listening() {
         println!("ringmx-bench: ready on {bind}");

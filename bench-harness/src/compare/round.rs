@@ -1,11 +1,15 @@
 //! One run of one server: its processor time, the machine's, the rate; and whether client and server agree.
 
+use std::path::Path;
 use std::time::Duration;
 
+use super::home;
 use super::scenario::{Contestant, Program};
 use super::server::{Counted, Engine, Server};
 use super::stats::Stats;
-use super::traffic::{Rate, Sent};
+use super::traffic::{Rate, Sent, Traffic};
+use crate::ceiling::disk::place::Place;
+use crate::ceiling::disk::{Bed, Shape};
 use crate::failure::Failure;
 use crate::generate::load::Held;
 use crate::measure::account::Account;
@@ -16,7 +20,7 @@ const SETTLING: Duration = Duration::from_millis(50);
 
 /// Counters of ringmx that figures and ledgers are taken from.
 #[cfg(test)]
-pub const COUNTERS: [&str; 12] = [
+pub const COUNTERS: [&str; 18] = [
     "messages",
     "message_octets",
     "octets_received",
@@ -29,7 +33,16 @@ pub const COUNTERS: [&str; 12] = [
     "octets_copied_paused",
     "system_calls",
     "turns",
+    "recipients",
+    "spool_commits",
+    "spool_messages",
+    "spool_octets",
+    "spool_failures",
+    "spool_messages_doubtful",
 ];
+
+/// Octets of the file of the disk ceiling.
+const DISK_OCTETS: u64 = 128 << 20;
 
 /// What all runs of a comparison have in common.
 #[derive(Clone, Debug)]
@@ -40,6 +53,10 @@ pub struct Bench {
     pub shards: u16,
     /// Whether ringmx is looked at in the steady state.
     pub looks: bool,
+    /// Where servers write that do.
+    pub place: Option<Place>,
+    /// How long the disk is written to in a round.
+    pub disk_span: Duration,
 }
 
 /// What a run has shown.
@@ -55,20 +72,82 @@ pub struct Run {
     pub others: f64,
     /// Messages per second.
     pub rate: f64,
-    /// 99.9 % of the times from the end of data to its reply, in µs; 0 where the client does not know.
+    /// Octets of content, or of blocks, per second.
+    pub octets: f64,
+    /// 99.9 % of the times from the end of data to its reply, or of a write, in µs; 0 where the client does not know.
     pub tail_us: f64,
+    /// Half of them, in the same way.
+    pub median_us: f64,
+    /// What ringmx counted until its end, if it writes.
+    pub spool: Option<Spooled>,
+    /// Of what an MX had accepted, the share that its sink had when the last 250 had come.
+    pub delivered: f64,
     /// What ringmx counted meanwhile, where the scenario asks for it.
     pub steady: Option<Stats>,
 }
 
+/// What a ringmx that writes has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spooled {
+    /// Blocks.
+    pub blocks: u64,
+    /// Octets of them.
+    pub octets: u64,
+    /// Messages in them.
+    pub messages: u64,
+}
+
 impl Bench {
+    /// One for a comparison of these. Where one of them writes there is a place for it, or it is said why not.
+    pub fn new(
+        engine: Engine,
+        shards: u16,
+        contestants: &[Contestant],
+        data_dir: Option<&Path>,
+        disk_span: Duration,
+    ) -> Result<Self, Failure> {
+        let writes = contestants.iter().any(|each| each.program.writes() || each.program == Program::Disk);
+        let place = writes.then(|| home::place(data_dir)).transpose()?;
+        Ok(Self { engine, shards, looks: false, place, disk_span })
+    }
+
+    /// The disk, without any mail.
+    fn write(&self, shape: Shape) -> Result<Run, Failure> {
+        let place = self.place.as_ref().ok_or_else(|| Failure::System("no place to write was said".to_owned()))?;
+        let bed = Bed::prepare(&place.directory, DISK_OCTETS, true)?;
+        let pid = std::process::id();
+        let account = Account::read(|| ProcessTime::of(pid))?;
+        let speed = bed.write(shape, self.disk_span)?;
+        let later = Account::read(|| ProcessTime::of(pid))?;
+        let (own_ns, source) = later.server.since_ns(account.server);
+        // It is its own client.
+        let used = later.since(&account, 0);
+        let writes = (speed.writes * used.elapsed.as_secs_f64()).max(1.0);
+        Ok(Run {
+            cpu_us: own_ns as f64 / 1000.0 / writes,
+            source,
+            machine_us: used.machine_ns as f64 / 1000.0 / writes,
+            others: used.others(),
+            rate: speed.writes,
+            octets: speed.octets,
+            tail_us: speed.p99_ns as f64 / 1000.0,
+            median_us: speed.p50_ns as f64 / 1000.0,
+            spool: None,
+            delivered: 1.0,
+            steady: None,
+        })
+    }
+
     /// Runs a server once with so many messages, at this rate if there is one. Without agreement there is no figure.
     pub fn run(&self, contestant: &Contestant, messages: u64, rate: Option<Rate>) -> Result<Run, Failure> {
-        let before = contestant.messages_before();
-        let looks = self.looks && contestant.program == Program::Ringmx;
+        if let Traffic::Blocks(shape) = contestant.traffic {
+            return self.write(shape);
+        }
+        let before = contestant.messages_before(messages);
+        let looks = self.looks && contestant.program.is_ringmx();
         let shards = contestant.shards.unwrap_or(self.shards);
 
-        let server = Server::start(&self.engine, contestant, shards, before + messages)?;
+        let server = Server::start(&self.engine, contestant, self.place.as_ref(), (shards, before + messages))?;
         let held = match contestant.held {
             0 => None,
             held => Some(Held::open(server.address(), held, 0, "")?),
@@ -93,7 +172,9 @@ impl Bench {
         }
         let all = warmed.and(sent);
         let all = Sent { octets: all.octets.filter(|_| !are_others), ..all };
-        agree(contestant, &all, &server.stop(all.messages)?)?;
+        let delivered = server.settle(all.messages)?;
+        let counted = server.stop(all.messages)?;
+        agree(contestant, &all, &counted)?;
 
         let each_us = |ns: u64| ns as f64 / 1000.0 / messages as f64;
         Ok(Run {
@@ -102,7 +183,11 @@ impl Bench {
             machine_us: each_us(used.machine_ns),
             others: used.others(),
             rate: sent.rate,
+            octets: sent.rate * sent.content_octets.0 as f64 / sent.messages.max(1) as f64,
             tail_us: sent.tail_ns.unwrap_or(0) as f64 / 1000.0,
+            median_us: sent.median_ns.unwrap_or(0) as f64 / 1000.0,
+            spool: counted.spool,
+            delivered,
             steady,
         })
     }

@@ -2,7 +2,10 @@
 
 use clap::ValueEnum;
 
+use ringmx::limits;
+
 use super::traffic::{Pace, Traffic};
+use crate::ceiling::disk::Shape;
 use crate::generate::load::Load;
 
 /// Which scenario.
@@ -16,6 +19,14 @@ pub enum Scenario {
     P3,
     /// smtp-source, a connection for each message: ringmx, the floor and Postfix smtp-sink
     P4,
+    /// Each command a round trip, 200 connections: a durable MX, and ringmx without disk
+    P5,
+    /// BDAT pipelined 32 deep: octets that a durable MX takes, and what the disk takes
+    P6,
+    /// One client, one message at a time: how long a durable MX takes for its 250, and the disk for one block
+    P7,
+    /// P1's load: what the disk costs a blackhole, in processor time
+    P8,
     /// Messages of 100 KiB and of 10 MiB, BDAT and DATA: ringmx and the byte sink
     P9,
     /// Memory of 100,000 idle connections
@@ -28,6 +39,8 @@ pub enum Scenario {
     P18,
     /// An open loop at half of the highest rate: slow replies of ringmx and of the floor
     P20,
+    /// A durable MX on 16 shards, and on two
+    P21,
 }
 
 /// What runs.
@@ -35,12 +48,18 @@ pub enum Scenario {
 pub enum Program {
     /// `ringmx sink`, or the engine within this program.
     Ringmx,
+    /// The same, and each message is written before it is discarded.
+    Written,
+    /// ringmx as a public MX: durable, with a sink that throws away what is delivered to it.
+    Mx,
     /// This program's `floor`.
     Floor,
     /// This program's `byte-sink`.
     ByteSink,
     /// Postfix's smtp-sink.
     SmtpSink,
+    /// The disk alone: [`Traffic::Blocks`].
+    Disk,
 }
 
 impl Program {
@@ -48,10 +67,23 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ringmx => "ringmx",
+            Self::Written => "ringmx with disk",
+            Self::Mx => "durable MX",
             Self::Floor => "floor",
             Self::ByteSink => "byte sink",
             Self::SmtpSink => "smtp-sink",
+            Self::Disk => "disk ceiling",
         }
+    }
+
+    /// Whether it is ours, and is told what it counted.
+    pub fn is_ringmx(self) -> bool {
+        matches!(self, Self::Ringmx | Self::Written | Self::Mx)
+    }
+
+    /// Whether it writes what it takes.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Written | Self::Mx)
     }
 }
 
@@ -91,8 +123,10 @@ impl Contestant {
     }
 
     /// Messages that its server gets before the account is opened, so that memory is touched.
-    pub fn messages_before(&self) -> u64 {
-        (self.messages_small / 5).max(CONNECTIONS / 2)
+    pub fn messages_before(&self, messages: u64) -> u64 {
+        let few = (self.messages_small / 5).max(CONNECTIONS / 2);
+        // Segments go round only when some were filled and are free again.
+        if self.program.writes() { few.max(messages / 4) } else { few }
     }
 
     /// Messages of a run of the round that does not count.
@@ -122,8 +156,14 @@ impl Contestant {
 pub enum Figure {
     /// Server CPU per message: less is better.
     Cpu,
+    /// The same, and not divided: by how many µs one contestant's is above the other's. Less is better.
+    CpuMore,
     /// Messages per second: more is better.
     Rate,
+    /// Octets per second, of content or of blocks: more is better.
+    Octets,
+    /// Half of the times from the end of data to its reply, or of one write: less is better.
+    Median,
     /// 99.9 % of the times from the end of data to its reply: less is better.
     Tail,
 }
@@ -133,7 +173,10 @@ impl Figure {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "CPU/message",
+            Self::CpuMore => "CPU µs/message",
             Self::Rate => "messages/s",
+            Self::Octets => "octets/s",
+            Self::Median => "p50 of the reply to the end of data",
             Self::Tail => "p99.9 of the reply to the end of data",
         }
     }
@@ -158,9 +201,14 @@ impl Goal {
     /// Whether a ratio is as good as the bound.
     pub fn is_met(&self, ratio: f64, bound: f64) -> bool {
         match self.figure {
-            Figure::Cpu | Figure::Tail => ratio <= bound,
-            Figure::Rate => ratio >= bound,
+            Figure::Cpu | Figure::CpuMore | Figure::Tail | Figure::Median => ratio <= bound,
+            Figure::Rate | Figure::Octets => ratio >= bound,
         }
+    }
+
+    /// Between the names of the two.
+    pub fn sign(&self) -> char {
+        if self.figure == Figure::CpuMore { '−' } else { '÷' }
     }
 }
 
@@ -185,6 +233,15 @@ pub const CHUNKS: &str = "--depth 32 --bdat --size 4096 --threads 20";
 pub const ROUND_TRIP: &str = "--depth 2 --size 4096";
 /// Every command is a round trip.
 pub const NO_PIPELINING: &str = "--no-pipelining --size 4096";
+/// The same as `smtp-source -d -s 200` does it.
+const CROWD: &str = "--no-pipelining --size 4096 --connections 200";
+/// Chunks that are as large as a block of the spool at least must be.
+const LARGE_CHUNKS: &str = "--depth 8 --bdat --size 65536 --threads 20";
+
+/// The largest blocks of a spool, as many as two shards have in flight: no log can do better.
+const BLOCKS: Shape = Shape { block_octets: limits::BLOCK_OCTETS as u64, depth: 2 * limits::GROUPS_UNDER_WAY as u16 };
+/// A message of 4 KiB alone in its block, with all that stands around it.
+const ONE_BLOCK: Shape = Shape { block_octets: 8 << 10, depth: 1 };
 
 impl Scenario {
     /// As PERFORMANCE.md numbers it.
@@ -194,18 +251,23 @@ impl Scenario {
             Self::P2 => "P2",
             Self::P3 => "P3",
             Self::P4 => "P4",
+            Self::P5 => "P5",
+            Self::P6 => "P6",
+            Self::P7 => "P7",
+            Self::P8 => "P8",
             Self::P9 => "P9",
             Self::P10 => "P10",
             Self::P11 => "P11",
             Self::P17 => "P17",
             Self::P18 => "P18",
             Self::P20 => "P20",
+            Self::P21 => "P21",
         }
     }
 
     /// Who is measured, in this order.
     pub fn contestants(self) -> Vec<Contestant> {
-        use Program::{ByteSink, Floor, Ringmx, SmtpSink};
+        use Program::{ByteSink, Disk, Floor, Mx, Ringmx, SmtpSink, Written};
         let closed = |words: &str| Traffic::Run { load: Load::new(words), pace: Pace::Closed };
         let open = |words: &str, share, lag_most| {
             let pace = Pace::OfHighest { share, lag_most };
@@ -221,6 +283,27 @@ impl Scenario {
             Self::P3 | Self::P4 => {
                 let (traffic, small) = if self == Self::P3 { (source(false), 1_000) } else { (source(true), 250) };
                 [Ringmx, Floor, SmtpSink].map(|program| Contestant::new(program, &traffic, small)).to_vec()
+            }
+            Self::P5 => [Mx, Ringmx].map(|program| Contestant::new(program, &closed(CROWD), 2_000)).to_vec(),
+            Self::P6 => {
+                let rows = [("BDAT of 4 KiB", CHUNKS, 6_400), ("BDAT of 64 KiB", LARGE_CHUNKS, 400)];
+                let mx = |(remark, words, small)| Contestant::new(Mx, &closed(words), small).called(remark);
+                let mut rows = rows.map(mx).to_vec();
+                rows.push(Contestant::new(Disk, &Traffic::Blocks(BLOCKS), 1));
+                rows
+            }
+            Self::P7 => {
+                let one = closed("--connections 1 --threads 1 --size 4096");
+                vec![Contestant::new(Mx, &one, 200), Contestant::new(Disk, &Traffic::Blocks(ONE_BLOCK), 1)]
+            }
+            Self::P8 => [Written, Ringmx].map(|program| Contestant::new(program, &closed(CHUNKS), 6_400)).to_vec(),
+            Self::P21 => {
+                let many = closed("--depth 32 --bdat --size 4096 --connections 64 --threads 2");
+                let row = |(shards, remark)| Contestant {
+                    shards: Some(shards),
+                    ..Contestant::new(Mx, &many, 6_400).called(remark)
+                };
+                [(16, "16 shards"), (2, "2 shards")].map(row).to_vec()
             }
             Self::P9 => {
                 let loads = [
@@ -278,6 +361,14 @@ impl Scenario {
                 let rate = Goal { figure: Figure::Rate, above: 0, below: 2, goal: 1.0, stretch: 1.1 };
                 vec![cpu(0, 1, 1.25, 1.10), cpu(0, 2, 0.65, 0.56), rate]
             }
+            Self::P5 => vec![Goal { figure: Figure::Rate, above: 0, below: 1, goal: 0.75, stretch: 0.9 }],
+            Self::P6 => {
+                let octets = |above| Goal { figure: Figure::Octets, above, below: 2, goal: 0.7, stretch: 0.9 };
+                vec![octets(0), octets(1)]
+            }
+            Self::P7 => vec![Goal { figure: Figure::Median, above: 0, below: 1, goal: 1.5, stretch: 1.2 }],
+            Self::P8 => vec![Goal { figure: Figure::CpuMore, above: 0, below: 1, goal: 1.0, stretch: 0.5 }],
+            Self::P21 => vec![Goal { figure: Figure::Rate, above: 0, below: 1, goal: 0.9, stretch: 1.0 }],
             // As many octets on both sides: what holds for each message holds for each octet.
             Self::P9 => {
                 vec![cpu(0, 1, 1.10, 1.03), cpu(2, 3, 1.25, 1.15), cpu(4, 5, 1.10, 1.03), cpu(6, 7, 1.25, 1.15)]
@@ -296,6 +387,7 @@ impl Scenario {
             None => String::new(),
         };
         match self {
+            Self::P6 => format!("20 connections, messages of 4 KiB and of 64 KiB, {load} and --size 65536"),
             Self::P9 => "20 connections, messages of 100 KiB and of 10 MiB, BDAT and DATA".to_owned(),
             Self::P10 => "100,000 idle connections".to_owned(),
             Self::P18 => "open loops at equal rates, two shards and one".to_owned(),
@@ -314,7 +406,7 @@ mod tests {
         for scenario in Scenario::value_variants() {
             let contestants = scenario.contestants();
             for goal in scenario.goals() {
-                assert_eq!(contestants[goal.above].program, Program::Ringmx, "{scenario:?}");
+                assert!(contestants[goal.above].program.is_ringmx(), "{scenario:?}");
                 assert!(goal.below < contestants.len() && goal.above != goal.below, "{scenario:?}");
                 assert!(goal.is_met(goal.stretch, goal.goal), "{scenario:?}: a stretch goes farther than the goal");
             }

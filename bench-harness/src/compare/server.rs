@@ -10,16 +10,32 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 
+use super::home::Home;
 use super::process::Process;
+use super::round::Spooled;
 use super::scenario::{Contestant, Program};
 use super::stats::Stats;
 use super::traffic::postfix_tool;
 use crate::ceiling::byte_sink::Answer;
+use crate::ceiling::disk::place::Place;
 use crate::failure::Failure;
 use crate::generate::load::Load;
 
 /// How long a server may take to start, or to stop.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long an MX may take to deliver what it has.
+const PATIENCE_AT_END: Duration = Duration::from_secs(60);
+
+/// What ringmx must not have counted.
+pub const NEVER: [&str; 6] = [
+    "messages_void",
+    "connections_lost_in_transaction",
+    "stale_completions",
+    "accept_failures",
+    "spool_failures",
+    "spool_messages_doubtful",
+];
 
 /// Connections of a shard of ringmx where many are held: 100,000 spread over eight shards as chance has it, and some.
 const MANY_CONNECTIONS: &str = "14000";
@@ -61,6 +77,22 @@ impl Engine {
         command.arg(word);
         Ok(command)
     }
+
+    /// Serves a configuration; its file is to follow, and options.
+    fn serving(&self) -> Result<Command, Failure> {
+        match self {
+            Self::Own => {
+                let mut command = this_program()?;
+                command.args(["engine", "127.0.0.1:0", "--config"]);
+                Ok(command)
+            }
+            Self::Program(path) => {
+                let mut command = Command::new(path);
+                command.arg("--config");
+                Ok(command)
+            }
+        }
+    }
 }
 
 /// What a server says that it got.
@@ -74,6 +106,8 @@ pub struct Counted {
     pub octets: Option<u64>,
     /// What must not be.
     pub complaints: Vec<String>,
+    /// What it has written, if it does.
+    pub spool: Option<Spooled>,
 }
 
 /// See the module.
@@ -84,6 +118,8 @@ pub struct Server {
     address: SocketAddr,
     /// Where ringmx writes its counters.
     stats: StatsFile,
+    /// Where it writes mail. It goes after the process.
+    home: Option<Home>,
 }
 
 /// A file that goes when the server does, whatever happened.
@@ -98,8 +134,13 @@ impl Drop for StatsFile {
 }
 
 impl Server {
-    /// Starts one that will get so many messages in all.
-    pub fn start(engine: &Engine, contestant: &Contestant, shards: u16, messages: u64) -> Result<Self, Failure> {
+    /// Starts one that will get so many messages in all, and writes there if it does.
+    pub fn start(
+        engine: &Engine,
+        contestant: &Contestant,
+        place: Option<&Place>,
+        (shards, messages): (u16, u64),
+    ) -> Result<Self, Failure> {
         let program = contestant.program;
         let (process, address) = match program {
             Program::Ringmx => return Self::ringmx(engine, shards, contestant.held > 0),
@@ -118,8 +159,14 @@ impl Server {
                 announced(Process::start("byte-sink", &mut command)?)?
             }
             Program::SmtpSink => start_smtp_sink(messages)?,
+            Program::Written | Program::Mx => {
+                let home =
+                    place.map(Home::new).ok_or_else(|| Failure::System("no place to write was said".to_owned()))?;
+                return Self::writing(engine, program, shards, home?);
+            }
+            Program::Disk => return Err(Failure::System("a disk is no server".to_owned())),
         };
-        Ok(Self { program, process, address, stats: StatsFile(stats_path()) })
+        Ok(Self { program, process, address, stats: StatsFile(stats_path()), home: None })
     }
 
     /// Starts ringmx, with room for many connections or for the usual number.
@@ -130,7 +177,38 @@ impl Server {
         command.args(if has_many { &["--connections", MANY_CONNECTIONS][..] } else { &[] });
         command.arg("--stats-json").arg(&stats.0);
         let (process, address) = announced(Process::start("ringmx", &mut command)?)?;
-        Ok(Self { program: Program::Ringmx, process, address, stats })
+        Ok(Self { program: Program::Ringmx, process, address, stats, home: None })
+    }
+
+    /// Starts a ringmx that writes: as a blackhole, or as an MX with a sink that throws away what is delivered to it.
+    fn writing(engine: &Engine, program: Program, shards: u16, home: Home) -> Result<Self, Failure> {
+        if program == Program::Mx {
+            let text = mx(shards, home.path());
+            return Self::configured(engine, home, &text);
+        }
+        let mut command = engine.command()?;
+        command.args(["127.0.0.1:0", "--shards", &shards.to_string(), "--disk", "--data-dir"]);
+        command.arg(home.path().join("data"));
+        Self::with_home(program, command, home)
+    }
+
+    /// Starts an MX with this configuration, which has one listener.
+    pub fn configured(engine: &Engine, home: Home, text: &str) -> Result<Self, Failure> {
+        let mut command = engine.serving()?;
+        command.arg(home.write("mx.toml", text)?);
+        Self::with_home(Program::Mx, command, home)
+    }
+
+    fn with_home(program: Program, mut command: Command, home: Home) -> Result<Self, Failure> {
+        let stats = StatsFile(stats_path());
+        command.arg("--stats-json").arg(&stats.0);
+        let (process, address) = announced(Process::start("ringmx", &mut command)?)?;
+        Ok(Self { program, process, address, stats, home: Some(home) })
+    }
+
+    /// Where it writes, if it does.
+    pub fn home(&self) -> Option<&Path> {
+        self.home.as_ref().map(Home::path)
     }
 
     /// Where it listens.
@@ -148,14 +226,41 @@ impl Server {
         Stats::ask(&self.stats.0, self.pid())
     }
 
+    /// Waits until an MX has delivered to so many recipients. Gives the share that it had delivered when this was asked.
+    pub fn settle(&self, recipients: u64) -> Result<f64, Failure> {
+        if self.program != Program::Mx {
+            return Ok(1.0);
+        }
+        let deadline = Instant::now() + PATIENCE_AT_END;
+        let mut first = None;
+        loop {
+            let delivered = self.look()?.of_sinks("delivered")?;
+            let share = *first.get_or_insert(delivered as f64 / recipients.max(1) as f64);
+            // More than there were is for the ledger.
+            if delivered >= recipients {
+                return Ok(share);
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::Disagreement(format!(
+                    "{recipients} recipients were accepted, and {delivered} delivered {} s later",
+                    PATIENCE_AT_END.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops a ringmx and takes what it counted.
+    pub fn end(self) -> Result<Stats, Failure> {
+        self.process.signal(Signal::TERM);
+        self.process.finish(PATIENCE_AT_END)?;
+        Stats::read(&self.stats.0)
+    }
+
     /// Stops it and takes its ledger.
     pub fn stop(mut self, messages: u64) -> Result<Counted, Failure> {
         match self.program {
-            Program::Ringmx => {
-                self.process.signal(Signal::TERM);
-                self.process.finish(PATIENCE)?;
-                ringmx_ledger(&Stats::read(&self.stats.0)?)
-            }
+            program @ (Program::Ringmx | Program::Written | Program::Mx) => ringmx_ledger(&self.end()?, program),
             Program::Floor | Program::ByteSink => {
                 self.process.end_input();
                 let lines = self.process.finish(PATIENCE)?;
@@ -174,23 +279,50 @@ impl Server {
                     Err(_) => Ok(refused("smtp-sink has counted fewer messages than were sent")),
                 }
             }
+            Program::Disk => Err(Failure::System("a disk is no server".to_owned())),
         }
     }
 }
 
-fn ringmx_ledger(stats: &Stats) -> Result<Counted, Failure> {
+/// A public MX for everybody. What it delivers is thrown away.
+fn mx(shards: u16, home: &Path) -> String {
+    format!(
+        "[server]\ndata_dir = {:?}\nshards = {shards}\n\
+         [listener.mx]\nkind = 'public'\nbind = '127.0.0.1:0'\nmessages_per_connection = 0\nrecipients = 'ALL'\nsink = 'away'\n\
+         [sink.away]\nkind = 'blackhole'\n",
+        home.join("data")
+    )
+}
+
+fn ringmx_ledger(stats: &Stats, program: Program) -> Result<Counted, Failure> {
     let mut complaints = Vec::new();
-    for name in ["messages_void", "connections_lost_in_transaction", "stale_completions", "accept_failures"] {
+    for name in NEVER {
         let count = stats.total(name)?;
         if count > 0 {
             complaints.push(format!("ringmx counted {name} {count}"));
         }
     }
+    let (messages, written) = (stats.total("messages")?, stats.total("spool_messages")?);
+    if written != if program.writes() { messages } else { 0 } {
+        complaints.push(format!("{messages} messages were accepted, and the spool has {written}"));
+    }
+    let (octets, of_spool) = (stats.total("message_octets")?, stats.total("spool_octets")?);
+    if program.writes() && of_spool < octets {
+        complaints.push(format!("{octets} octets of content were accepted, and {of_spool} written"));
+    }
+    if program == Program::Mx {
+        let (delivered, recipients) = (stats.of_sinks("delivered")?, stats.total("recipients")?);
+        if delivered != recipients {
+            complaints.push(format!("{recipients} recipients were accepted, and {delivered} delivered"));
+        }
+    }
+    let blocks = stats.total("spool_commits")?;
     Ok(Counted {
-        messages: stats.total("messages")?,
-        content_octets: Some(stats.total("message_octets")?),
+        messages,
+        content_octets: Some(octets),
         octets: Some(stats.total("octets_received")?),
         complaints,
+        spool: program.writes().then_some(Spooled { blocks, octets: of_spool, messages: written }),
     })
 }
 
@@ -208,6 +340,7 @@ fn ceiling_ledger(lines: &[String], program: Program) -> Result<Counted, Failure
             0 => Vec::new(),
             _ => vec![format!("{mismatches} connections did not end as the byte sink was told")],
         },
+        spool: None,
     })
 }
 
@@ -267,6 +400,29 @@ fn stats_path() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Who writes has written all that it accepted; who does not, nothing.
+    #[test]
+    fn the_spool_must_agree() {
+        let stats = |spooled: u64, octets: u64| {
+            let counted = [("messages", 5), ("message_octets", 500), ("octets_received", 900), ("recipients", 5)];
+            let never = NEVER.map(|name| (name, 0));
+            let spool = [("spool_messages", spooled), ("spool_octets", octets), ("spool_commits", 1)];
+            Stats::of_all(counted.iter().chain(&never).chain(&spool).copied(), [("delivered", 4)])
+        };
+        for (program, spooled, octets, expected) in [
+            (Program::Ringmx, 0, 0, 0),
+            (Program::Ringmx, 5, 700, 1),
+            (Program::Written, 5, 700, 0),
+            (Program::Written, 4, 700, 1),
+            (Program::Written, 5, 400, 1),
+            // Of what it was to deliver one is missing.
+            (Program::Mx, 5, 700, 1),
+        ] {
+            let counted = ringmx_ledger(&stats(spooled, octets), program).unwrap();
+            assert_eq!(counted.complaints.len(), expected, "{program:?}: {:?}", counted.complaints);
+        }
+    }
 
     #[test]
     fn ledgers_of_ceilings_are_read() {

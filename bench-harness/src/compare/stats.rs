@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     totals: BTreeMap<String, u64>,
+    /// Of all sinks together.
+    sinks: BTreeMap<String, u64>,
     /// What each shard took over.
     messages: Vec<u64>,
 }
@@ -49,8 +51,18 @@ impl Stats {
     /// From counters and their values.
     #[cfg(test)]
     pub fn of<const N: usize>(counters: [(&str, u64); N]) -> Self {
-        let totals = counters.map(|(name, value)| (name.to_owned(), value)).into();
-        Self { totals, messages: Vec::new() }
+        Self::of_all(counters, [])
+    }
+
+    /// From those of the shards, and of the sinks.
+    #[cfg(test)]
+    pub fn of_all<'n>(
+        counters: impl IntoIterator<Item = (&'n str, u64)>,
+        sinks: impl IntoIterator<Item = (&'n str, u64)>,
+    ) -> Self {
+        let named = |(name, value): (&str, u64)| (name.to_owned(), value);
+        let sinks = sinks.into_iter().map(named).collect();
+        Self { totals: counters.into_iter().map(named).collect(), sinks, ..Self::default() }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -59,7 +71,14 @@ impl Stats {
         let totals = json["totals"].as_array()?;
         let place = totals.iter().position(|total| total["name"] == "messages");
         let messages = json["shards"].as_array().into_iter().flatten().filter_map(|shard| shard[place?].as_u64());
-        Some(Self { messages: messages.collect(), totals: totals.iter().map(number).collect::<Option<_>>()? })
+        let mut sinks = BTreeMap::new();
+        for total in json["sinks"].as_array().into_iter().flatten().flat_map(|sink| sink["totals"].as_array()).flatten()
+        {
+            let (name, value) = number(total)?;
+            *sinks.entry(name).or_default() += value;
+        }
+        let totals = totals.iter().map(number).collect::<Option<_>>()?;
+        Some(Self { messages: messages.collect(), sinks, totals })
     }
 
     /// A counter, which must be there: a wrong name would otherwise be a good figure.
@@ -68,19 +87,29 @@ impl Stats {
         self.totals.get(name).copied().ok_or_else(missing)
     }
 
+    /// What all sinks together have counted.
+    pub fn of_sinks(&self, name: &str) -> Result<u64, Failure> {
+        let missing = || Failure::Disagreement(format!("ringmx's sinks have no counter {name}"));
+        self.sinks.get(name).copied().ok_or_else(missing)
+    }
+
     /// What was counted since an earlier look.
     pub fn since(&self, earlier: &Self) -> Self {
-        let before = |name: &str| earlier.totals.get(name).copied().unwrap_or(0);
         // A sum of checksums wraps.
-        let more = |name: &str, now: u64| match name.ends_with("_checksum_sum") {
-            true => now.wrapping_sub(before(name)),
-            false => now.saturating_sub(before(name)),
+        let more = |name: &str, now: u64, before: u64| match name.ends_with("_checksum_sum") {
+            true => now.wrapping_sub(before),
+            false => now.saturating_sub(before),
+        };
+        let since = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
+            let before = |name: &String| before.get(name).copied().unwrap_or(0);
+            now.iter().map(|(name, now)| (name.clone(), more(name, *now, before(name)))).collect()
         };
         let shard = |number: usize| earlier.messages.get(number).copied().unwrap_or(0);
         let messages = self.messages.iter().enumerate();
         Self {
-            totals: self.totals.iter().map(|(name, now)| (name.clone(), more(name, *now))).collect(),
+            totals: since(&self.totals, &earlier.totals),
             messages: messages.map(|(number, now)| now.saturating_sub(shard(number))).collect(),
+            sinks: since(&self.sinks, &earlier.sinks),
         }
     }
 
@@ -97,13 +126,15 @@ mod tests {
     use super::*;
 
     const TEXT: &str = r#"{"uptime_s": 1.5, "totals": [{"name": "messages", "value": 25000},
-        {"name": "message_octets", "value": 105200104}], "shards": [[1, 2], [1, 3]], "replies": [], "histograms": []}"#;
+        {"name": "message_octets", "value": 105200104}], "shards": [[1, 2], [1, 3]], "replies": [], "histograms": [],
+        "sinks": [{"totals": [{"name": "delivered", "value": 3}]}, {"totals": [{"name": "delivered", "value": 4}]}]}"#;
 
     #[test]
     fn counters_are_read_by_name() {
         let stats = Stats::parse(TEXT).unwrap();
         assert_eq!(stats.total("messages"), Ok(25_000));
-        assert!(stats.total("massages").is_err());
+        assert_eq!(stats.of_sinks("delivered"), Ok(7));
+        assert!(stats.total("massages").is_err() && stats.of_sinks("messages").is_err());
         let later = Stats { messages: vec![3, 1], ..Stats::of([("messages", 25_007)]) };
         assert_eq!(later.since(&stats).total("messages"), Ok(7));
         assert_eq!((later.unevenness(), stats.unevenness()), (1.5, 1.0));

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::round::{Bench, Run};
-use super::scenario::{Contestant, Figure, Goal, Scenario};
+use ringmx::metrics::report::size;
+
+use super::round::{Bench, Run, Spooled};
+use super::scenario::{Contestant, Figure, Goal, Program, Scenario};
 use crate::failure::Failure;
 use crate::measure::machine;
 use crate::measure::statistics::Spread;
@@ -19,11 +21,24 @@ pub fn heading(title: &str, bench: &Bench, contestants: &[Contestant]) -> String
         shards => shards.to_string(),
     };
     format!(
-        "{title}\ndurability none: mail is discarded, no disk; shards {shards}\nmachine {}\ncommit {}, {}\n",
+        "{title}\n{}; shards {shards}\nmachine {}\ncommit {}, {}\n",
+        durability(bench, contestants),
         machine::describe(),
         machine::commit(),
         bench.engine.describe(),
     )
+}
+
+/// What a 250 means, and on what.
+fn durability(bench: &Bench, contestants: &[Contestant]) -> String {
+    const NONE: &str = "durability none: mail is discarded, no disk";
+    let Some(place) = &bench.place else { return NONE.to_owned() };
+    let one_is = |program: Program| contestants.iter().any(|contestant| contestant.program == program);
+    let mut text = "durability durable: what had its 250 is on the disk (O_DIRECT and RWF_DSYNC)".to_owned();
+    if one_is(Program::Ringmx) {
+        text.push_str("; of ringmx without disk none");
+    }
+    format!("{text}\ndisk {} ({})", place.directory.display(), place.file_system)
 }
 
 /// The figures: each contestant's runs, in their order.
@@ -72,24 +87,77 @@ fn turns(contestants: &[Contestant], runs: &[Vec<Run>]) -> Result<String, Failur
 fn absolute(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
     let mut text =
         format!("{:<40} {:>26} {:>28} {:>26}", "server", "CPU µs/message", "messages/s", "machine CPU µs/message");
-    let has_tail = scenario.goals().iter().any(|goal| goal.figure == Figure::Tail);
-    if has_tail {
-        text.push_str(&format!(" {:>26}", "p99.9 end of data, µs"));
+    let columns = columns(scenario);
+    for (name, _) in &columns {
+        let _ = write!(text, " {name:>26}");
     }
     text.push('\n');
     for (contestant, runs) in contestants.iter().zip(runs) {
         let spread = |of: fn(&Run) -> f64| Spread::of(runs.iter().map(of));
-        let (Some(cpu), Some(rate), Some(machine), Some(tail)) =
-            (spread(|run| run.cpu_us), spread(|run| run.rate), spread(|run| run.machine_us), spread(|run| run.tail_us))
+        let (Some(cpu), Some(rate), Some(machine)) =
+            (spread(|run| run.cpu_us), spread(|run| run.rate), spread(|run| run.machine_us))
         else {
             continue;
         };
         let (cpu, rate, machine) = (format!("{cpu:.2}"), format!("{rate:.0}"), format!("{machine:.2}"));
         // Writing to a string cannot fail.
         let _ = write!(text, "{:<40} {cpu:>26} {rate:>28} {machine:>26}", contestant.name());
-        let _ = if has_tail { writeln!(text, " {:>26}", format!("{tail:.0}")) } else { writeln!(text) };
+        for (_, of) in &columns {
+            let column = spread(*of).map_or(String::new(), |spread| format!("{spread:.0}"));
+            let _ = write!(text, " {column:>26}");
+        }
+        text.push('\n');
     }
+    text.push_str(&blocks(contestants, runs));
     text.push_str(&footing(runs));
+    text
+}
+
+/// A name, and what it is of a run.
+type Column = (&'static str, fn(&Run) -> f64);
+
+/// What a scenario's goals are about beside what every table has.
+fn columns(scenario: Scenario) -> Vec<Column> {
+    let goals = scenario.goals();
+    let has = |figure| goals.iter().any(|goal| goal.figure == figure);
+    let mut columns: Vec<Column> = Vec::new();
+    if has(Figure::Tail) {
+        columns.push(("p99.9 end of data, µs", |run| run.tail_us));
+    }
+    if has(Figure::Median) {
+        columns.push(("p50 end of data, µs", |run| run.median_us));
+    }
+    if has(Figure::Octets) {
+        columns.push(("MB/s", |run| run.octets / 1e6));
+    }
+    columns
+}
+
+/// What those that write have written: a figure of the disk is good as far as its blocks are like these.
+fn blocks(contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
+    let mut text = String::new();
+    for (contestant, runs) in contestants.iter().zip(runs) {
+        let spread = |of: fn(&Spooled) -> f64| {
+            Spread::of(runs.iter().filter_map(|run| run.spool.as_ref()).map(of)).map(|spread| spread.median)
+        };
+        let (Some(octets), Some(messages)) = (
+            spread(|spool| spool.octets as f64 / spool.blocks.max(1) as f64),
+            spread(|spool| spool.messages as f64 / spool.blocks.max(1) as f64),
+        ) else {
+            continue;
+        };
+        let octets = size(octets as u64);
+        let _ = write!(text, "{}: a block has {octets} and {messages:.1} messages", contestant.name());
+        if let Some(delivered) = Spread::of(runs.iter().map(|run| 100.0 * run.delivered))
+            && contestant.program == Program::Mx
+        {
+            let _ = write!(text, "; its sink had {delivered:.0} % of them when the last 250 came");
+        }
+        text.push('\n');
+    }
+    if contestants.iter().any(|contestant| contestant.program == Program::Disk) {
+        text.push_str("disk ceiling: what is said of messages is said of blocks, and of the time of one write\n");
+    }
     text
 }
 
@@ -112,12 +180,18 @@ pub fn footing(runs: &[Vec<Run>]) -> String {
 /// The ratio of pairs that a goal is about.
 pub fn ratio(goal: &Goal, runs: &[Vec<Run>]) -> Option<Spread> {
     let figure = |run: &Run| match goal.figure {
-        Figure::Cpu => run.cpu_us,
+        Figure::Cpu | Figure::CpuMore => run.cpu_us,
         Figure::Rate => run.rate,
+        Figure::Octets => run.octets,
+        Figure::Median => run.median_us,
         Figure::Tail => run.tail_us,
     };
     let values = |at: usize| runs[at].iter().map(figure).collect::<Vec<_>>();
-    Spread::of_ratios(&values(goal.above), &values(goal.below))
+    let (above, below) = (values(goal.above), values(goal.below));
+    match goal.figure {
+        Figure::CpuMore => Spread::of(above.iter().zip(&below).map(|(above, below)| above - below)),
+        _ => Spread::of_ratios(&above, &below),
+    }
 }
 
 fn ratios(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> String {
@@ -127,7 +201,7 @@ fn ratios(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> 
         let (above, below) = (&contestants[goal.above], &contestants[goal.below]);
         // What is said of both is said once.
         let above = if above.remark == below.remark { above.program.name().to_owned() } else { above.name() };
-        let name = format!("{above} ÷ {}: {}", below.name(), goal.figure.name());
+        let name = format!("{above} {} {}: {}", goal.sign(), below.name(), goal.figure.name());
         let median = format!("{ratio:.2}");
         let _ = writeln!(
             text,
@@ -141,8 +215,8 @@ fn ratios(scenario: Scenario, contestants: &[Contestant], runs: &[Vec<Run>]) -> 
 
 fn verdict(goal: &Goal, ratio: f64, bound: f64) -> String {
     let sign = match goal.figure {
-        Figure::Cpu | Figure::Tail => '≤',
-        Figure::Rate => '≥',
+        Figure::Cpu | Figure::CpuMore | Figure::Tail | Figure::Median => '≤',
+        Figure::Rate | Figure::Octets => '≥',
     };
     format!("{sign} {bound:.2} {}", if goal.is_met(ratio, bound) { "met" } else { "missed" })
 }
@@ -186,8 +260,23 @@ mod tests {
             machine_us: 2.0 * cpu_us,
             others: 0.25,
             rate,
+            octets: 4096.0 * rate,
             tail_us: 0.0,
+            median_us: 0.0,
+            spool: None,
+            delivered: 1.0,
             steady: None,
+        }
+    }
+
+    #[test]
+    fn what_the_disk_costs_is_a_difference() {
+        let runs =
+            [vec![run(1.5, 1.0), run(1.7, 1.0), run(1.2, 1.0)], vec![run(0.5, 1.0), run(1.1, 1.0), run(0.5, 1.0)]];
+        let text = figures(Scenario::P8, &Scenario::P8.contestants(), &runs);
+        for expected in ["ringmx with disk − ringmx: CPU µs/message", "0.70 (0.60–1.00)", "≤ 1.00 met", "≤ 0.50 missed"]
+        {
+            assert!(text.contains(expected), "{expected} in\n{text}");
         }
     }
 

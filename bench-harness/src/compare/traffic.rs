@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::process::Process;
+use crate::ceiling::disk::{Shape, binary};
 use crate::failure::Failure;
 use crate::generate::load::Load;
 use crate::generate::rehearsal::Script;
@@ -60,6 +61,8 @@ pub enum Traffic {
         /// Whether each message has a connection of its own.
         connection_each: bool,
     },
+    /// None: blocks are written.
+    Blocks(Shape),
 }
 
 /// What a client says that it sent.
@@ -75,6 +78,8 @@ pub struct Sent {
     pub rate: f64,
     /// 99.9 % of the times from the end of data to its reply, in ns, if it knows them.
     pub tail_ns: Option<u64>,
+    /// Half of them.
+    pub median_ns: Option<u64>,
 }
 
 impl Sent {
@@ -105,6 +110,9 @@ impl Traffic {
                     }
                 }
             }
+            Self::Blocks(Shape { block_octets, depth }) => {
+                format!("blocks of {}, {depth} in flight", binary(*block_octets))
+            }
             Self::Source { sessions, size, connection_each } => {
                 format!("smtp-source{} -s {sessions} -l {size}", if *connection_each { "" } else { " -d" })
             }
@@ -115,7 +123,7 @@ impl Traffic {
     pub fn script(&self) -> Result<Script, Failure> {
         match self {
             Self::Run { load, .. } => load.script(),
-            Self::Source { .. } => {
+            Self::Source { .. } | Self::Blocks(_) => {
                 Err(Failure::Usage("the byte sink answers only loads whose octets are known".to_owned()))
             }
         }
@@ -138,6 +146,7 @@ impl Traffic {
                     octets: Some(sent.counts.octets_sent),
                     rate: sent.rate,
                     tail_ns: Some(sent.tail_ns),
+                    median_ns: Some(sent.median_ns),
                 })
             }
             Self::Source { sessions, size, connection_each } => {
@@ -156,8 +165,10 @@ impl Traffic {
                     octets: None,
                     rate: messages as f64 / began.elapsed().as_secs_f64(),
                     tail_ns: None,
+                    median_ns: None,
                 })
             }
+            Self::Blocks(_) => Err(Failure::Usage("no server takes blocks".to_owned())),
         }
     }
 }

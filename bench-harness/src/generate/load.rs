@@ -41,6 +41,8 @@ pub struct Sent {
     pub rate: f64,
     /// 99.9 % of the times from the end of data to its reply, from the intended time, in ns.
     pub tail_ns: u64,
+    /// Half of them.
+    pub median_ns: u64,
 }
 
 impl Load {
@@ -73,13 +75,19 @@ impl Load {
             return Err(Failure::Saturated(why));
         }
         if (counts.attempted, counts.accepted) != (messages, messages) || counts.connects_failed > 0 {
+            let replies = figures.tally.replies().into_iter().filter(|(_, code, _)| *code >= 400);
+            let said = replies.map(|(command, code, count)| format!(", {code} to {command} {count} times"));
             return Err(Failure::Disagreement(format!(
-                "of {messages} messages {} were begun and {} accepted by {target}; {} connections failed",
-                counts.attempted, counts.accepted, counts.connects_failed
+                "of {messages} messages {} were begun and {} accepted by {target}; {} connections failed{}",
+                counts.attempted,
+                counts.accepted,
+                counts.connects_failed,
+                said.collect::<String>()
             )));
         }
-        let tail_ns = figures.tally.histogram(Timed::EndOfDataCorrected).value_at_quantile(0.999);
-        Ok(Sent { counts, rate: figures.rate(), tail_ns })
+        let times = figures.tally.histogram(Timed::EndOfDataCorrected);
+        let (tail_ns, median_ns) = (times.value_at_quantile(0.999), times.value_at_quantile(0.5));
+        Ok(Sent { counts, rate: figures.rate(), tail_ns, median_ns })
     }
 
     fn arguments(&self, target: &str) -> Result<RunArguments, Failure> {

@@ -1,10 +1,10 @@
 //! The disk ceiling: the blocks that a durable spool writes, with no mail in them (PERFORMANCE.md).
 //!
-//! Synced writes of whole blocks from registered buffers, several in flight, one behind the other into a file that was
+//! Synced writes of whole blocks by the engine's own ring, several in flight, one behind the other into a file that was
 //! allocated and zeroed before, and again from its beginning when it is full: no block is new to the file system, which then has
-//! nothing of its own to write. `writer` is the ring, `place` says what a directory lies on.
+//! nothing of its own to write. `writer` writes, `place` says what a directory lies on.
 
-mod place;
+pub mod place;
 mod writer;
 
 use std::fs::{self, File, OpenOptions};
@@ -20,12 +20,13 @@ use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate};
 use crate::arguments::DiskArguments;
 use crate::failure::Failure;
 use crate::measure::machine;
+use crate::measure::processor::ProcessTime;
 use crate::measure::progress::Progress;
 use place::Place;
 use writer::{ALIGNMENT, Writer};
 
 /// What is measured when nothing is asked for.
-const BLOCKS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
+const BLOCKS: [u64; 4] = [4 << 10, 64 << 10, 256 << 10, 1 << 20];
 const DEPTHS: [u16; 4] = [1, 2, 4, 8];
 
 /// Octets of the file: more than what a disk's controller takes in at once, little enough to be zeroed in a moment.
@@ -58,6 +59,10 @@ pub struct Speed {
     pub p50_ns: u64,
     /// Of one write, in ns.
     pub p99_ns: u64,
+    /// Processor time of one write, in ns.
+    pub cpu_ns: u64,
+    /// Writes from memory that the kernel did not know before.
+    pub plain: u64,
 }
 
 /// The command `disk-ceiling`.
@@ -65,7 +70,7 @@ pub fn run(options: &DiskArguments) -> Result<(), Failure> {
     let octets = if options.small { FILE_OCTETS_SMALL } else { FILE_OCTETS };
     let bed = Bed::prepare(&options.directory, octets, !options.buffered)?;
     println!("disk ceiling of {} ({})", bed.place.directory.display(), bed.place.file_system);
-    println!("{}, registered buffers; a zeroed file of {} is written again and again", bed.way(), binary(octets));
+    println!("{}, by the engine's ring; a zeroed file of {} is written again and again", bed.way(), binary(octets));
     println!("machine {}\ncommit {}\n", machine::describe(), machine::commit());
     let blocks = options.block.map_or(BLOCKS.to_vec(), |block| vec![block]);
     let depths = options.depth.map_or(DEPTHS.to_vec(), |depth| vec![depth]);
@@ -82,16 +87,27 @@ pub fn run(options: &DiskArguments) -> Result<(), Failure> {
         rows.push((shape, bed.write(shape, span)?));
     }
     progress.clear();
-    println!("{:>12} {:>10} {:>14} {:>12} {:>12} {:>12}", "block", "in flight", "octets/s", "writes/s", "p50", "p99");
+    println!(
+        "{:>12} {:>10} {:>14} {:>12} {:>12} {:>12} {:>12}",
+        "block", "in flight", "octets/s", "writes/s", "p50", "p99", "CPU/write"
+    );
+    let plain: u64 = rows.iter().map(|(_, speed)| speed.plain).sum();
     for (shape, speed) in rows {
         println!(
-            "{:>12} {:>10} {:>14} {:>12} {:>12} {:>12}",
+            "{:>12} {:>10} {:>14} {:>12} {:>12} {:>12} {:>12}",
             binary(shape.block_octets),
             shape.depth,
             size(speed.octets as u64),
             grouped(speed.writes as u64),
             time(speed.p50_ns),
-            time(speed.p99_ns)
+            time(speed.p99_ns),
+            time(speed.cpu_ns)
+        );
+    }
+    if plain > 0 {
+        println!(
+            "{} writes were not from registered buffers: the limit of locked memory (ulimit -l) is too low.",
+            grouped(plain)
         );
     }
     println!(
@@ -163,10 +179,12 @@ impl Bed {
             next = if next + 2 * block_octets > self.octets { 0 } else { next + block_octets };
             offset
         };
+        let used = || ProcessTime::of(std::process::id()).map_err(failed);
+        let before = used()?;
         let start = Instant::now();
         for slot in 0..depth {
             begun[usize::from(slot)] = Instant::now();
-            writer.start(slot, place()).map_err(failed)?;
+            writer.start(slot, place());
         }
         let mut in_flight = depth;
         while in_flight > 0 {
@@ -180,15 +198,18 @@ impl Bed {
                     continue;
                 }
                 begun[usize::from(slot)] = now;
-                writer.start(slot, place()).map_err(failed)?;
+                writer.start(slot, place());
             }
         }
         let writes = times.len() as f64 / start.elapsed().as_secs_f64();
+        let (cpu_ns, _) = used()?.since_ns(before);
         Ok(Speed {
             octets: writes * block_octets as f64,
             writes,
             p50_ns: times.value_at_quantile(0.5),
             p99_ns: times.value_at_quantile(0.99),
+            cpu_ns: cpu_ns / times.len().max(1),
+            plain: writer.counts().plain_writes,
         })
     }
 }
