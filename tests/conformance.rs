@@ -387,7 +387,7 @@ fn listener(name: &str, variant: &Variant) -> String {
     let protocol = if terms.dialect == Dialect::Smtp { "smtp" } else { "lmtp" };
     let kind = match variant.has_list {
         false => "kind = \"blackhole\"".to_owned(),
-        true => format!("kind = \"public\"\nsink = \"none\"\nrecipients = {RECIPIENTS}"),
+        true => format!("kind = \"public\"\ndurability = \"delivered\"\nsink = \"none\"\nrecipients = {RECIPIENTS}"),
     };
     let extensions: Vec<_> = terms.extensions.iter().map(|extension| extension.keyword()).collect();
     format!(
