@@ -346,7 +346,7 @@ fn compare(name: &str, default_cases: u64, strategy: impl Strategy<Value = Case>
 
 /// Replies that no client comes to without the engine, without a deferred answer, without a list of recipients or a sink, or in
 /// another protocol.
-const NEVER_HERE: [&str; 26] = [
+const NEVER_HERE: [&str; 27] = [
     "IdleTimeout",
     "TransactionTimeout",
     "ShuttingDown",
@@ -358,6 +358,7 @@ const NEVER_HERE: [&str; 26] = [
     "TlsNotAvailable",
     "AuthTemporaryFailure",
     "NoMemory",
+    "SpoolFailed",
     "ReadyForTls",
     "BadNetstring",
     "EarlyTalker",
