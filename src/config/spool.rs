@@ -145,6 +145,17 @@ pub(super) fn rows(options: &SpoolOptions, chains: Chains) -> Vec<(&'static str,
             ("retries of deferred mail", format!("after {} s; then as after the last", retries.join(", "))),
             ("lifetime of deferred mail", format!("{}, then it is dead", seconds(options.lifetime_s))),
             (
+                "memory of a log that is read",
+                format!(
+                    "{} for each sink, which has mail from there when it does not keep up",
+                    bytes((limits::LOG_READ_RUNS * limits::LOG_READ_OCTETS) as u64)
+                ),
+            ),
+            (
+                "deliveries without a word",
+                format!("{} in a row, then the message is quarantined", limits::DEFERRED_MISHAPS),
+            ),
+            (
                 "held, quarantined and dead mail",
                 format!(
                     "{} each for each thread of a sink; beyond that it is tried again with deferred mail",
@@ -225,6 +236,8 @@ mod tests {
                 "delivered mail is kept for: none",
                 "retries of deferred mail: after 300, 600, 1,200, 2,400, 4,800, 9,600, 14,400 s; then as after the last",
                 "lifetime of deferred mail: 432,000 s, then it is dead",
+                "memory of a log that is read: 8 MiB for each sink, which has mail from there when it does not keep up",
+                "deliveries without a word: 3 in a row, then the message is quarantined",
                 "held, quarantined and dead mail: 1 GiB each for each thread of a sink; beyond that it is tried again with \
                  deferred mail",
             ]

@@ -127,7 +127,8 @@ const _: () = assert!(LOG_LETTERS >= 2 * DELIVERY_BATCH);
 pub const LOG_READ_OCTETS: usize = 512 * 1024;
 const _: () = assert!(LOG_READ_OCTETS >= 2 * BLOCK_OCTETS);
 
-/// So many such runs of octets have the readers of one thread of a sink in memory, letters that point into them included: 8 MiB.
+/// So many such runs of octets has the reader of a log in memory, for each sink that does not keep up: 8 MiB, letters that point into
+/// them included. Readers that share their memory have a quarter of it more for each.
 pub const LOG_READ_RUNS: usize = 16;
 const _: () = assert!(LOG_READ_RUNS.is_multiple_of(4));
 

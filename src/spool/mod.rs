@@ -1,4 +1,11 @@
 //! What makes a 250 durable: a log for each shard, which sinks read.
+//!
+//! | on the shard | on the steward's thread | at a start | on a sink's threads | at any time |
+//! |---|---|---|---|---|
+//! | [`intake`], [`writer`] | [`steward`], which makes and frees [`segment`]s | [`recovery`], over [`scan`] | [`reader`], [`settlement`], [`deferred`], [`cursor`] | [`tools`] |
+//!
+//! [`format`](mod@format) is what stands in all logs, pure; [`storage`] the cut to the disk below all but the writer, whose writes go by the
+//! shard's ring; [`findings`] what readers came upon that should not be. *Does not* know sessions, nor what a sink does with mail.
 
 #![forbid(unsafe_code)]
 
