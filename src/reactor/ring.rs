@@ -351,7 +351,7 @@ impl Ring {
                 Payload::None
             }
             Kind::Write => {
-                self.writing.complete(token);
+                self.writing.complete(token, result.is_ok());
                 Payload::None
             }
             Kind::Shutdown | Kind::Close | Kind::Cancel | Kind::Wake => Payload::None,

@@ -8,11 +8,13 @@
 //! writes took 13 µs of CPU of 64 KiB each and 19 µs of 256 KiB with it unknown, and 10 µs and 11 µs with it known, eight in flight; as many
 //! of them were written in a second. Where the kernel takes no more (RLIMIT_MEMLOCK), writes are plain.
 //!
-//! *By a worker of the kernel, always*: asked not to wait, ext4 waits all the same, for its journal, when it notes that the file has changed
-//! (6.18: `ext4_file_write_iter` → `file_update_time` → `do_get_write_access`). A shard that submitted a write itself stood still with all
-//! its sessions for as long as a commit of the journal took, and on a disk that does not answer, for ever. Workers are as many as
-//! writes may be under way, which is bounded for each log.
+//! *By a worker of the kernel, where it may wait*: asked not to wait, ext4 waits all the same, for its journal, when it notes that the file
+//! has changed (6.18: `ext4_file_write_iter` → `file_update_time` → `do_get_write_access`). A shard that submitted such a write itself
+//! stood still with all its sessions for as long as a commit of the journal took, and on a disk that does not answer, for ever. So a
+//! worker takes the first write of each tick to a file, and those behind it, which note nothing ([`stamps`]), are begun by the shard.
+//! Workers are as many as writes may be under way, which is bounded for each log.
 
+mod stamps;
 #[cfg(test)]
 mod tests;
 
@@ -28,12 +30,14 @@ use crate::limits;
 use crate::memory::slab::{self, Lasting, Lease};
 use crate::memory::write::{File, Write};
 use crate::reactor::io::Token;
+use crate::reactor::writing::stamps::{Stamps, Tick};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Writing {
-    /// They are few, and found by looking at each.
-    under_way: Vec<(Token, Write)>,
+    /// They are few, and found by looking at each. With each the tick in which it was begun.
+    under_way: Vec<(Token, Write, Tick)>,
+    stamps: Stamps,
     known: Known,
 }
 
@@ -50,7 +54,7 @@ impl Writing {
         write: Write,
     ) -> Result<(squeue::Entry, bool), Errno> {
         let File::Open(file) = &*write.file else { return Err(Errno::BADF) };
-        assert!(self.under_way.iter().all(|(other, _)| *other != token), "{token:?}: two writes with one number");
+        assert!(self.under_way.iter().all(|(other, ..)| *other != token), "{token:?}: two writes with one number");
         let place = self.known.place(submitter, &write.octets);
         let octets = write.octets.octets();
         let (file, start, length) = (Fd(file.as_raw_fd()), octets.as_ptr(), octets.len() as u32);
@@ -59,14 +63,20 @@ impl Writing {
             Some(place) => opcode::WriteFixed::new(file, start, length, place).offset(write.at).rw_flags(flags).build(),
             None => opcode::Write::new(file, start, length).offset(write.at).rw_flags(flags).build(),
         };
-        self.under_way.push((token, write));
-        Ok((entry.flags(squeue::Flags::ASYNC).user_data(token.to_user_data()), place.is_some()))
+        let tick = Tick::now();
+        let may_wait = !self.stamps.has(&write.file, tick);
+        let who = if may_wait { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        self.under_way.push((token, write, tick));
+        Ok((entry.flags(who).user_data(token.to_user_data()), place.is_some()))
     }
 
     /// The write's completion has come: the kernel is done with what it names.
-    pub fn complete(&mut self, token: Token) {
-        if let Some(at) = self.under_way.iter().position(|(other, _)| *other == token) {
-            self.under_way.swap_remove(at);
+    pub fn complete(&mut self, token: Token, is_written: bool) {
+        if let Some(at) = self.under_way.iter().position(|(other, ..)| *other == token) {
+            let (_, write, began) = self.under_way.swap_remove(at);
+            if is_written {
+                self.stamps.note(&write.file, began, Tick::now());
+            }
         }
     }
 

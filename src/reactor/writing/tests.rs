@@ -89,6 +89,29 @@ fn octets_arrive_where_they_were_meant_to() {
     assert_eq!((read(&back, 5, 0), read(&back, 20_000, 200_000)), (b"apart".to_vec(), vec![7; 20_000]));
 }
 
+/// Within a tick, that is: where the first is done in the next one, another tick will do.
+#[test]
+fn the_shard_begins_writes_itself_to_a_file_that_has_its_stamp() {
+    let (mut writing, ring) = (Writing::default(), io_uring::IoUring::new(8).unwrap());
+    let (mut slab, (target, _back)) = (Slab::with_blocks_of(4096, 4), file("stamps"));
+    let mut is_by_worker = |writing: &mut Writing, slot: u32| {
+        let octets = slab.append_whole(&[1; 512]).unwrap();
+        let write = Write { file: Arc::clone(&target), octets, at: 0, is_synced: true };
+        let (entry, _) = writing.begin(&ring.submitter(), token(slot), write).unwrap();
+        format!("{entry:?}").contains(&format!("flags: {}", squeue::Flags::ASYNC.bits()))
+    };
+    assert!(is_by_worker(&mut writing, 1), "nothing is known of it");
+    writing.complete(token(1), false);
+    assert!(is_by_worker(&mut writing, 2), "what failed has no stamp");
+    writing.complete(token(2), false);
+    let mut by_shard = 0;
+    for slot in 3..10_000 {
+        by_shard += usize::from(!is_by_worker(&mut writing, slot));
+        writing.complete(token(slot), true);
+    }
+    assert!(by_shard > 0, "10,000 writes, and no two in one tick");
+}
+
 #[test]
 fn a_write_that_fails_is_told_and_lets_go() {
     let (mut ring, mut slab) = (ring(), Slab::with_blocks_of(4096, 4));
