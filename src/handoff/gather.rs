@@ -477,6 +477,15 @@ impl Intake for Gather {
         self.slab.trim(limits::BLOCKS_KEPT);
     }
 
+    fn owes_wakes(&mut self) -> bool {
+        // Each is asked: who is awake is forgotten by that.
+        self.outlets.iter_mut().fold(false, |owes, outlet| outlet.owes_wake() || owes)
+    }
+
+    fn wake_consumers(&mut self) {
+        self.outlets.iter_mut().for_each(Outlet::wake);
+    }
+
     fn outcome(&mut self) -> Option<(Ticket, Outcome)> {
         for at in 0..self.outlets.len() {
             // BOUND: letters that are not acknowledged.

@@ -106,6 +106,15 @@ pub trait Intake {
     /// The turn is over: what was collected in it goes on its way. The time is in ms from an arbitrary start, and only grows.
     fn hand_on(&mut self, _now_ms: u64) {}
 
+    /// Whether somebody sleeps for whom there was something in [`Intake::hand_on`].
+    fn owes_wakes(&mut self) -> bool {
+        false
+    }
+
+    /// Wakes them: a wake is a system call, and takes a processor from those whose replies are not on their way yet. To be called in each
+    /// turn in which [`Intake::owes_wakes`], before the shard sleeps.
+    fn wake_consumers(&mut self) {}
+
     /// A write that is to be started, and its number; to be asked after [`Intake::hand_on`] until there is none.
     fn write(&mut self) -> Option<(u32, Write)> {
         None

@@ -27,6 +27,8 @@ pub(super) struct Outlet {
     posted_awaited: u64,
     /// Something was put there in this turn.
     is_news: bool,
+    /// Something was published, and the consumer was not woken for it.
+    owes_wake: bool,
     /// Letters for which there is no room, some of which nobody waits for any more.
     pub(super) parked: VecDeque<Letter>,
     /// How many those are, at most.
@@ -43,6 +45,7 @@ impl Outlet {
             posted: 0,
             posted_awaited: 0,
             is_news: false,
+            owes_wake: false,
             parked: VecDeque::new(),
             dead: 0,
         }
@@ -126,9 +129,7 @@ impl Outlet {
         let posting = &mut self.posting[log.kind.index()];
         let was_behind = posting.is_behind();
         posting.pass(watermark, has_room);
-        if was_behind {
-            self.link.consumer.wake();
-        }
+        self.owes_wake |= was_behind;
     }
 
     /// Posts the first that was parked, if there is room by now; gives whose sender waits for no more than that.
@@ -178,7 +179,7 @@ impl Outlet {
         std::mem::take(&mut self.parked)
     }
 
-    /// The turn is over.
+    /// What was posted in this turn can be seen. Who sleeps does not see it before [`Outlet::wake`].
     pub(super) fn publish(&mut self) {
         if std::mem::take(&mut self.is_news)
             && !Mutant::ForgetsToPublish.is_on()
@@ -186,6 +187,19 @@ impl Outlet {
         {
             self.link.set_posted(self.posted, self.posted_awaited);
             letters.publish();
+            self.owes_wake = true;
+        }
+    }
+
+    /// Whether the consumer sleeps, and something was published.
+    pub(super) fn owes_wake(&mut self) -> bool {
+        self.owes_wake = self.owes_wake && self.link.consumer.is_wanted();
+        self.owes_wake
+    }
+
+    /// Wakes the consumer, if something was published and it sleeps.
+    pub(super) fn wake(&mut self) {
+        if std::mem::take(&mut self.owes_wake) {
             self.link.consumer.wake();
         }
     }

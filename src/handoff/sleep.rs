@@ -67,12 +67,19 @@ impl Sleeper {
 }
 
 impl Waker {
+    /// Whether the sleeper sleeps, and does not see what is published. To be called after that is: who is awake then looks at it
+    /// before it sleeps.
+    #[inline]
+    pub fn is_wanted(&self) -> bool {
+        // With its like in `announce`: see the head.
+        fence(Ordering::SeqCst);
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// Wakes the sleeper, if it sleeps. To be called after what it shall see is published.
     #[inline]
     pub fn wake(&self) {
-        // With its like in `announce`: see the head.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        if self.is_wanted() && self.asleep.swap(false, Ordering::Relaxed) {
             self.bell.wake();
         }
     }

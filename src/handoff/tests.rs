@@ -89,6 +89,7 @@ impl Way {
 
     fn take(&mut self, consumer: usize) -> Vec<Delivery> {
         self.gather.hand_on(0);
+        self.gather.wake_consumers();
         let mut all = Vec::new();
         self.consumers[consumer].take_batch(&mut all, usize::MAX);
         all
@@ -201,6 +202,7 @@ fn what_nobody_waits_for_any_more_is_not_delivered() {
     let (_, given_up) = way.send(Promise::Delivered, b"a", &[0]);
     let (_, kept) = way.send(Promise::Delivered, b"b", &[0]);
     way.gather.hand_on(0);
+    way.gather.wake_consumers();
     way.gather.give_up(given_up);
     let all = way.take(0);
     assert_eq!((all.len(), text(&all[0])), (1, b"b".to_vec()));
@@ -282,6 +284,7 @@ fn a_shard_does_not_sleep_over_what_it_has_to_say() {
     assert_eq!((decision, way.outcome()), (Decision::Elsewhere, None));
     way.take(0).pop().unwrap().accept();
     way.gather.hand_on(0);
+    way.gather.wake_consumers();
     assert!(way.gather.announce_sleep(), "a sender waits to hear that its message is posted");
     way.gather.withdraw_sleep();
     assert_eq!(way.outcome(), Some((ticket, Outcome::AcceptAs(id(2)))));
@@ -332,12 +335,14 @@ fn a_consumer_that_goes_gives_back_what_it_had() {
     let out_still = way.take(0);
     let (_, there) = way.send(Promise::Delivered, b"there", &[0, 0]);
     way.gather.hand_on(0);
+    way.gather.wake_consumers();
     let (_, parked) = way.send(Promise::Memory, b"parked", &[0, 1]);
     assert!(!way.gather.announce_sleep());
     way.consumers.remove(0);
     assert!(way.gather.announce_sleep());
     way.gather.withdraw_sleep();
     way.gather.hand_on(0);
+    way.gather.wake_consumers();
     let mut heard = [way.outcome().unwrap(), way.outcome().unwrap()];
     heard.sort_by_key(|(ticket, _)| ticket.question);
     assert_eq!(heard, [(there, failed(2, 2)), (parked, Outcome::Refuse(Reply::DeliveryFailed))]);
@@ -390,6 +395,7 @@ fn what_comes_again_is_not_starved_by_what_is_fresh() {
     drop(way.take(0));
     (0..10).for_each(|_| _ = way.send(Promise::Memory, b"fresh", &[0]));
     way.gather.hand_on(0);
+    way.gather.wake_consumers();
     let mut came = Vec::new();
     for most in [1, 1, 4] {
         let mut all = Vec::new();
@@ -437,6 +443,7 @@ fn nothing_is_lost_between_threads() {
         }
         if number % 16 == 0 {
             way.gather.hand_on(0);
+            way.gather.wake_consumers();
         }
         while let Some((_, outcome)) = way.outcome() {
             assert!(matches!(outcome, Outcome::AcceptAs(_)));
@@ -446,6 +453,7 @@ fn nothing_is_lost_between_threads() {
     }
     while waiting > 0 {
         way.gather.hand_on(0);
+        way.gather.wake_consumers();
         while let Some((_, outcome)) = way.outcome() {
             assert!(matches!(outcome, Outcome::AcceptAs(_)));
             waiting -= 1;

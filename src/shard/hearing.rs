@@ -52,6 +52,15 @@ impl<I: Io, T: Intake> Shard<I, T> {
         }
     }
 
+    /// Wakes those for whom there is something, once replies and writes are on their way.
+    pub(super) fn wake_consumers(&mut self) -> Result<(), Errno> {
+        if self.desk.intake.owes_wakes() {
+            self.io.wait(None)?;
+            self.desk.intake.wake_consumers();
+        }
+        Ok(())
+    }
+
     /// A write of the intake's has come to its end.
     pub(super) fn on_written(&mut self, number: u32, result: Result<u32, Errno>) {
         if let Some(index) = self.writes.iter().position(|(other, _)| *other == number) {

@@ -152,6 +152,7 @@ impl<I: Io, T: Intake> Shard<I, T> {
         self.keep_receiving();
         self.keep_accepting();
         self.dispatch_replies();
+        self.wake_consumers()?;
         self.count();
         Ok(if self.is_drained() { Turn::Done } else { Turn::More })
     }

@@ -174,6 +174,14 @@ impl Intake for Spooler {
         self.gather.hand_on(now_ms);
     }
 
+    fn owes_wakes(&mut self) -> bool {
+        self.gather.owes_wakes()
+    }
+
+    fn wake_consumers(&mut self) {
+        self.gather.wake_consumers();
+    }
+
     fn write(&mut self) -> Option<(u32, Write)> {
         self.logs.iter_mut().zip(0..).find_map(|(log, index)| {
             let (number, write) = log.as_mut()?.write()?;

@@ -129,6 +129,16 @@ impl Intake for Ledger {
         }
     }
 
+    fn owes_wakes(&mut self) -> bool {
+        self.watched.as_mut().is_some_and(|watched| watched.gather.owes_wakes())
+    }
+
+    fn wake_consumers(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.gather.wake_consumers();
+        }
+    }
+
     fn outcome(&mut self) -> Option<(Ticket, Outcome)> {
         let watched = self.watched.as_mut()?;
         let next = watched.gather.outcome();

@@ -157,6 +157,7 @@ impl Spool {
             self.way.gather.publish_watermark(log, self.next[at], self.next[at]);
         }
         self.way.gather.hand_on(0);
+        self.way.gather.wake_consumers();
     }
 
     /// The process ends, or is killed, and begins anew.
@@ -189,6 +190,7 @@ impl Spool {
             self.way.gather.publish_watermark(log, self.next[at], self.next[at]);
         }
         self.way.gather.hand_on(0);
+        self.way.gather.wake_consumers();
     }
 
     /// All that a consumer must get, log by log.
@@ -339,6 +341,7 @@ proptest! {
                 let count = got.take(&mut spool.way.consumers[route], 64);
                 (0..got.out.len()).rev().for_each(|at| got.settle(at, true));
                 spool.way.gather.hand_on(0);
+                spool.way.gather.wake_consumers();
                 idle = if count == 0 { idle + 1 } else { 0 };
             }
             let due = spool.due(route as u16);

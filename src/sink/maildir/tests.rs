@@ -466,6 +466,7 @@ fn a_delivery_is_kept_and_acknowledged_for_each_recipient() {
     let decision = gather.end(&Arrived { ticket, scope: &scope, ended: &ended, origin: Origin::Unknown, at_ms: 1_000 });
     assert!(matches!(decision, Decision::Now(Outcome::AcceptAs(_))), "{decision:?}");
     gather.hand_on(0);
+    gather.wake_consumers();
 
     let mut batch = Vec::new();
     deliveries.take_batch(&mut batch, usize::MAX);

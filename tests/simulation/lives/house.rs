@@ -220,6 +220,7 @@ impl<'p> House<'p> {
             self.client(ledger, now_ms)?;
         }
         self.spooler.hand_on(now_ms);
+        self.spooler.wake_consumers();
         while let Some((number, write)) = self.spooler.write() {
             let File::Numbered(file) = *write.file else { return Err("a file of another disk".to_owned()) };
             let hangs = self.chance.percent(self.plan.hangs);
