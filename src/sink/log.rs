@@ -5,7 +5,8 @@
 //! lost, from the end of the log on. Lines of one batch stay together, and in order.
 //!
 //! *Why this way*: a worker formats the lines of a batch into one text and hands it over once, so the queue moves a pointer and
-//! the thread makes one write of many lines. Several workers log, so the queue is an `ArrayQueue`.
+//! the thread makes one write of many lines. Several workers log, so the queue is an `ArrayQueue`. The first line after a quiet time is
+//! written at once; then the thread lets lines come together for a moment, and nobody wakes it.
 //!
 //! *Does not* know what a delivery is.
 
@@ -102,6 +103,8 @@ struct Shared {
     lines_written: AtomicU64,
     lines_lost: AtomicU64,
     write_errors: AtomicU64,
+    /// The thread has just written, and wants to be woken only when much has come together.
+    lingering: AtomicBool,
     /// The thread shall end.
     closing: AtomicBool,
     /// Nobody writes any more.
@@ -113,6 +116,12 @@ impl Shared {
         let batch = self.queue.pop()?;
         self.queued_octets.fetch_sub(batch.text.len(), Ordering::Relaxed);
         Some(batch)
+    }
+
+    /// Much waits: it shall not be kept waiting for more.
+    fn has_much(&self) -> bool {
+        self.queue.len() >= limits::DELIVERY_LOG_QUEUE_BATCHES / 4
+            || self.queued_octets.load(Ordering::Relaxed) >= limits::DELIVERY_LOG_QUEUE_OCTETS / 4
     }
 
     /// Takes lines in, or counts them as lost where there is no room.
@@ -170,9 +179,11 @@ impl LogHandle {
         if !rest.is_empty() {
             self.shared.push(rest);
         }
-        // Wakes if it must; and with the like in the thread's end: it finds what was pushed, or this finds that it ended.
-        self.waker.wake();
+        // With its like in the thread: it finds what was pushed, or this finds that it lingers no more, or has ended.
         fence(Ordering::SeqCst);
+        if !self.shared.lingering.load(Ordering::Relaxed) || self.shared.has_much() {
+            self.waker.wake();
+        }
         if self.shared.ended.load(Ordering::Relaxed) {
             self.shared.lose_all();
         }
@@ -216,6 +227,7 @@ impl DeliveryLog {
             lines_written: AtomicU64::new(0),
             lines_lost: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
+            lingering: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -271,22 +283,48 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            while let Some(batch) = self.shared.pop() {
-                self.say_lost(batch.lost_before);
-                self.write(&batch.text);
-            }
+            let has_written = self.write_queue();
             let lost = self.shared.unsaid.swap(0, Ordering::Relaxed);
             self.say_lost(lost);
             let shared = &self.shared;
             if shared.closing.load(Ordering::Acquire) && shared.queue.is_empty() {
                 break;
             }
-            self.sleeper.sleep_unless(|| !shared.queue.is_empty() || shared.closing.load(Ordering::Acquire), None);
+            let ends = || shared.closing.load(Ordering::Acquire);
+            if has_written {
+                shared.lingering.store(true, Ordering::Relaxed);
+                let most = Duration::from_millis(limits::DELIVERY_LOG_LINGER_MS);
+                self.sleeper.sleep_unless(|| shared.has_much() || ends(), Some(most));
+                shared.lingering.store(false, Ordering::Relaxed);
+                // With its like in `LogHandle::write`.
+                fence(Ordering::SeqCst);
+            } else {
+                self.sleeper.sleep_unless(|| !shared.queue.is_empty() || ends(), None);
+            }
         }
         self.shared.ended.store(true, Ordering::Relaxed);
         // With its like in `LogHandle::write`.
         fence(Ordering::SeqCst);
         self.shared.lose_all();
+    }
+
+    /// Writes what waits, as much at once as may be handed over at once. Says whether there was any.
+    fn write_queue(&mut self) -> bool {
+        let mut next = None;
+        let mut has_any = false;
+        while let Some(Batch { lost_before, mut text }) = next.take().or_else(|| self.shared.pop()) {
+            has_any = true;
+            self.say_lost(lost_before);
+            next = self.shared.pop();
+            while let Some(batch) = next.take_if(|batch| {
+                batch.lost_before == 0 && text.len() + batch.text.len() <= limits::DELIVERY_LOG_BATCH_OCTETS
+            }) {
+                text.push_str(&batch.text);
+                next = self.shared.pop();
+            }
+            self.write(&text);
+        }
+        has_any
     }
 
     fn say_lost(&mut self, lines: u64) {
