@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::handoff::place::{LogId, LogKind, Position};
+use crate::mail::checksum;
 use crate::memory::region::AlignedBuffer;
 use crate::spool::format::ALIGNMENT;
 use crate::spool::storage::{Access, Cause, Storage, StorageError, StoredFile};
@@ -92,7 +93,7 @@ impl CursorFile {
         let crc = u32::from_le_bytes(*self.buffer[SUMMED..].first_chunk()?);
         let is_ours = self.buffer[..8] == MAGIC && number(8) == Some(self.tag()) && number(40) == Some(0);
         let position = Position { address: number(24)?, from: number(32)? };
-        (is_ours && crc32c::crc32c(&self.buffer[..SUMMED]) == crc).then_some((number(16)?, position))
+        (is_ours && checksum::crc32c(&self.buffer[..SUMMED]) == crc).then_some((number(16)?, position))
     }
 
     /// Of which log it is.
@@ -119,7 +120,7 @@ impl CursorFile {
         for (number, place) in numbers.into_iter().zip(self.buffer[8..SUMMED].chunks_exact_mut(8)) {
             place.copy_from_slice(&number.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&self.buffer[..SUMMED]);
+        let crc = checksum::crc32c(&self.buffer[..SUMMED]);
         self.buffer[SUMMED..SUMMED + 4].copy_from_slice(&crc.to_le_bytes());
         // A write that failed may have spoilt its place: the next goes to the same one.
         self.file.write_at(&self.buffer, sequence % 2 * ALIGNMENT as u64, true)?;

@@ -23,6 +23,7 @@ pub use atlas::{SegmentAt, Source};
 use crate::handoff::backlog::{Backlog, Reading};
 use crate::handoff::place::{LogId, Place, Position, Spooled};
 use crate::limits;
+use crate::mail::checksum;
 use crate::mail::envelope::Route;
 use crate::mail::manifest::Manifest;
 use crate::memory::slab::{Lease, Leases, Slab};
@@ -363,7 +364,7 @@ impl fmt::Debug for Reader {
 }
 
 fn crc_of(content: &Leases) -> u32 {
-    content.pieces().fold(0, crc32c::crc32c_append)
+    content.pieces().fold(0, checksum::crc32c_append)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use super::ProxyError;
 use crate::limits::PROXY_UNIQUE_ID_OCTETS;
+use crate::mail::checksum;
 
 const ALPN: u8 = 0x01;
 const AUTHORITY: u8 = 0x02;
@@ -177,9 +178,9 @@ pub(super) fn check<'a>(header: &[u8], tlvs: &'a [u8]) -> Result<Tlvs<'a>, Proxy
 
 /// The checksum of a header as if it were zero where it stands, at `at` (§2.2.3).
 fn checksum_of(header: &[u8], at: usize) -> [u8; CHECKSUM_OCTETS] {
-    let before = crc32c::crc32c(&header[..at]);
-    let own = crc32c::crc32c_append(before, &[0; CHECKSUM_OCTETS]);
-    crc32c::crc32c_append(own, &header[at + CHECKSUM_OCTETS..]).to_be_bytes()
+    let before = checksum::crc32c(&header[..at]);
+    let own = checksum::crc32c_append(before, &[0; CHECKSUM_OCTETS]);
+    checksum::crc32c_append(own, &header[at + CHECKSUM_OCTETS..]).to_be_bytes()
 }
 
 /// Appends a checksum of zero.

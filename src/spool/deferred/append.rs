@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::mail::checksum;
 use crate::spool::deferred::error::DeferredError;
 use crate::spool::deferred::log::{ClassLog, Tail};
 use crate::spool::deferred::yard::Yard;
@@ -152,7 +153,7 @@ impl Batch<'_> {
         let mut small = Vec::new();
         for piece in parcel.content {
             octets += piece.len() as u64;
-            crc = crc32c::crc32c_append(crc, piece);
+            crc = checksum::crc32c_append(crc, piece);
             if small.len() + piece.len() < SMALL_PIECE_OCTETS as usize {
                 small.extend_from_slice(piece);
                 continue;

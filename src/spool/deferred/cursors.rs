@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::limits::{self, PAGE_OCTETS};
+use crate::mail::checksum;
 use crate::memory::region::AlignedBuffer;
 use crate::spool::deferred::class::Class;
 use crate::spool::deferred::error::DeferredError;
@@ -95,7 +96,7 @@ impl Cursors {
                 octets.copy_from_slice(&number.to_le_bytes());
             }
         }
-        let checksum = crc32c::crc32c(&self.buffer);
+        let checksum = checksum::crc32c(&self.buffer);
         self.buffer[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         let at = generation % 2 * PAGE_OCTETS as u64;
         self.file.write_at(&self.buffer, at, true)?;
@@ -133,7 +134,7 @@ fn read(slot: &[u8], node: u32) -> Option<(u64, Written)> {
     let mut unsealed = slot.to_vec();
     unsealed.get_mut(CHECKSUM)?.fill(0);
     let is_whole = slot.starts_with(&MAGIC)
-        && slot.get(CHECKSUM)? == crc32c::crc32c(&unsealed).to_le_bytes()
+        && slot.get(CHECKSUM)? == checksum::crc32c(&unsealed).to_le_bytes()
         && slot.get(12..16)? == node.to_le_bytes();
     if !is_whole {
         return None;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::limits;
+use crate::mail::checksum;
 use crate::memory::slab::{Lease, Leases, Slab, SlabFull};
 use crate::spool::deferred::error::DeferredError;
 use crate::spool::deferred::log::Position;
@@ -474,7 +475,7 @@ impl Collected {
             }
             Record::Part { content, .. } => {
                 slab.append(&mut self.content, content)?;
-                self.crc = crc32c::crc32c_append(self.crc, content);
+                self.crc = checksum::crc32c_append(self.crc, content);
                 (self.octets, self.parts) = (self.octets + content.len() as u64, self.parts + 1);
             }
             Record::Manifest { octets, .. } => {

@@ -3,6 +3,7 @@
 use super::record::Records;
 use super::{ALIGNMENT, Chain, HEADER_OCTETS, RECORD_ALIGNMENT, number};
 use crate::limits;
+use crate::mail::checksum;
 
 /// How every block begins.
 const MAGIC: [u8; 8] = *b"ringmxS1";
@@ -74,7 +75,7 @@ impl Header {
         octets[32..40].copy_from_slice(&self.address.to_le_bytes());
         octets[40..48].copy_from_slice(&self.durable_upto.to_le_bytes());
         octets[48..52].copy_from_slice(&(length as u32).to_le_bytes());
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&octets), body);
+        let checksum = checksum::crc32c_append(checksum::crc32c(&octets), body);
         octets[CHECKSUM_AT..CHECKSUM_END].copy_from_slice(&checksum.to_le_bytes());
         octets
     }
@@ -151,7 +152,7 @@ pub fn open(octets: &[u8]) -> Result<Block<'_>, BlockError> {
     let body = octets.get(HEADER_OCTETS..whole).ok_or(BlockError::Cut)?;
     let mut unsealed = *header;
     unsealed[CHECKSUM_AT..CHECKSUM_END].fill(0);
-    if crc32c::crc32c_append(crc32c::crc32c(&unsealed), body) != checksum {
+    if checksum::crc32c_append(checksum::crc32c(&unsealed), body) != checksum {
         return Err(BlockError::Checksum);
     }
     match u16::from_le_bytes([header[8], header[9]]) {

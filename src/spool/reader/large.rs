@@ -6,6 +6,7 @@ use super::Far;
 use super::atlas::Atlas;
 use super::walk::{Stuck, Walk};
 use crate::limits;
+use crate::mail::checksum;
 use crate::memory::slab::{Lease, Leases, Slab, SlabFull};
 use crate::spool::format::{Block, HEADER_OCTETS, Record};
 
@@ -69,7 +70,7 @@ impl Large {
                             break;
                         }
                         slab.append(&mut content, part)?;
-                        (parts, crc) = (parts + 1, crc32c::crc32c_append(crc, part));
+                        (parts, crc) = (parts + 1, checksum::crc32c_append(crc, part));
                     }
                     Record::Manifest { message, octets } if message == far.message => {
                         parts += 1;

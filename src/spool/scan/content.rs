@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::limits;
+use crate::mail::checksum;
 use crate::memory::region::AlignedBuffer;
 use crate::spool::format::{ALIGNMENT, Record};
 use crate::spool::scan::assembly::Message;
@@ -56,7 +57,7 @@ impl ContentReader {
         let (mut octets, mut checksum) = (0, 0);
         let mut give = |piece: &[u8]| {
             octets += piece.len() as u64;
-            checksum = crc32c::crc32c_append(checksum, piece);
+            checksum = checksum::crc32c_append(checksum, piece);
             each(piece);
         };
         match &message.extents {

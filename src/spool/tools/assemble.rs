@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::mail::checksum;
 use crate::spool::format::{Block, Located, Record, Wait};
 use crate::spool::tools::log::Segment;
 use crate::spool::tools::message::{Attempts, Message, Place, State};
@@ -105,7 +106,7 @@ impl Assembler {
                 open.parts += 1;
                 open.octets += content.len() as u64;
                 if sums {
-                    open.crc = crc32c::crc32c_append(open.crc, content);
+                    open.crc = checksum::crc32c_append(open.crc, content);
                 }
             }
             Record::Manifest { message, octets } => {

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::limits;
+use crate::mail::checksum;
 use crate::spool::deferred::Copier;
 use crate::spool::format::{
     ALIGNMENT, Chain, End, HEADER_OCTETS, Header, Kind, encode_end, encode_segment, put_record, record_octets,
@@ -117,7 +118,7 @@ impl<'s> Replay<'s> {
             parts += 1;
             self.put(Kind::Manifest, piece);
         }
-        let content_crc = crc32c::crc32c(content);
+        let content_crc = checksum::crc32c(content);
         let end =
             End { first, retain: first, content_octets: content.len() as u64, content_crc, parts, manifest: last };
         let mut payload = Vec::new();

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::handoff::place::{LogId, LogKind};
+use crate::mail::checksum;
 use crate::spool::cursor;
 use crate::spool::deferred::{self, Class};
 use crate::spool::format::{Block, Chain, Record};
@@ -227,7 +228,7 @@ impl Survey<'_> {
         if content.len() as u64 != message.content_octets {
             return Err(ContentError::Damaged("a part of it is missing"));
         }
-        if crc32c::crc32c(&content) != message.content_crc {
+        if checksum::crc32c(&content) != message.content_crc {
             return Err(ContentError::Damaged("its checksum is another"));
         }
         Ok(content)

@@ -2,6 +2,7 @@
 
 use crate::handoff::gather::Described;
 use crate::limits;
+use crate::mail::checksum;
 use crate::memory::slab::{Lease, Leases, SlabFull};
 use crate::mutant::Mutant;
 use crate::policy::decision::Ticket;
@@ -66,7 +67,7 @@ impl Log {
             open.parts += 1;
             gathering.touch(slot, open);
         }
-        open.checksum = crc32c::crc32c_append(open.checksum, &piece[..added]);
+        open.checksum = checksum::crc32c_append(open.checksum, &piece[..added]);
         open.octets += added as u64;
         if open.octets > limits::LETTER_CONTENT_OCTETS {
             // Whoever wants it reads it from the disk.
