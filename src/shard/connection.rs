@@ -94,6 +94,8 @@ pub struct Deferred {
     pub at: Time,
     /// Of the message that it is about, where its content is summed.
     pub checksum: u32,
+    /// It is about a message that is complete.
+    pub is_ending: bool,
 }
 
 /// Plain text that a session could not take yet.
@@ -248,11 +250,10 @@ impl Connection {
         }
     }
 
-    /// Forgets questions that are answered.
-    pub fn note_answers(&mut self) {
-        while self.asked.front().is_some_and(|deferred| !self.session.is_awaiting(deferred.question)) {
-            self.asked.pop_front();
-        }
+    /// Forgets the first question, if it is answered.
+    #[inline]
+    pub fn take_answered(&mut self) -> Option<Deferred> {
+        self.asked.pop_front_if(|deferred| !self.session.is_awaiting(deferred.question))
     }
 
     /// When it must be looked at again: the earliest of the times that run.

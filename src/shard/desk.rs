@@ -11,6 +11,7 @@ use crossbeam::utils::CachePadded;
 
 use crate::handoff::intake::{Arrived, Intake};
 use crate::limits;
+use crate::mail::checksum;
 use crate::mail::manifest::Origin;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
@@ -136,7 +137,11 @@ impl<T: Intake> Desk<T> {
         let mut replies = self.replies.take().unwrap_or_default();
         replies.octets = octets;
         let result = work(self, connection, &mut replies);
-        connection.note_answers();
+        while let Some(deferred) = connection.take_answered() {
+            if deferred.is_ending {
+                self.histograms.end_to_reply.saturating_record(self.now.since_ns(deferred.at));
+            }
+        }
         let octets = std::mem::take(&mut replies.octets);
         self.replies = Some(replies);
         self.pressure.take(octets.len() - before);
@@ -201,7 +206,7 @@ impl<T: Intake> Desk<T> {
                 Effect::Blocked => return Progress::Blocked { taken: input.len() - rest.len() },
                 Effect::Content(piece) => {
                     if scope.sums_content {
-                        connection.checksum = crc32c::crc32c_append(connection.checksum, piece);
+                        connection.checksum = checksum::crc32c_append(connection.checksum, piece);
                     }
                     let copied = self.intake.content(scope, slot, piece);
                     if copied > 0 {
@@ -353,7 +358,8 @@ impl<T: Intake> Desk<T> {
         match point {
             Point::Connect => moments.is_greeting = true,
             Point::Mail => moments.mail = Some(self.now),
-            Point::EndOfData => {
+            // Behind an answer that is waited for, a reply goes out with that one: nobody knows when.
+            Point::EndOfData if matches!(decision, Decision::Now(_)) && !connection.session.is_waiting() => {
                 moments.ended.get_or_insert(self.now);
                 moments.endings += 1;
             }
@@ -379,7 +385,7 @@ impl<T: Intake> Desk<T> {
         };
         self.counters.answers_awaited.one();
         let question = connection.session.question_number();
-        connection.asked.push_back(Deferred { question, at: self.now, checksum: 0 });
+        connection.asked.push_back(Deferred { question, at: self.now, checksum: 0, is_ending: point == Point::EndOfData });
         if let Some((delay_ms, outcome)) = wait {
             let ticket = Ticket { shard: self.shard, slot, generation: connection.generation, question };
             self.delayed.push(Reverse(Delayed { at: self.now.plus_ms(delay_ms), ticket, outcome }));

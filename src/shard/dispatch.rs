@@ -103,9 +103,7 @@ fn record_latencies(histograms: &mut Histograms, connection: &mut Connection, no
     if let Some(mail) = moments.data.take() {
         histograms.mail_to_data.saturating_record(now.since_ns(mail));
     }
-    if !connection.session.is_waiting()
-        && let Some(ended) = moments.ended.take()
-    {
+    if let Some(ended) = moments.ended.take() {
         let endings = u64::from(std::mem::take(&mut moments.endings));
         histograms.end_to_reply.saturating_record_n(now.since_ns(ended), endings);
     }

@@ -1,5 +1,7 @@
 //! Answers that come late, out of order, or never.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 #[test]
@@ -50,6 +52,29 @@ fn answers_that_never_come_end_in_451() {
     house.tell(Control::Outcome { ticket, outcome: Outcome::Refuse(Reply::Scripted554) });
     assert_eq!((house.hear(other).as_str(), house.counters.answers_late.get()), ("", 2));
     house.network.end(other);
+    house.is_clean(16);
+}
+
+/// A connection on which some answer is always waited for.
+#[test]
+fn each_message_of_a_pipeline_has_the_time_of_its_own_answer() {
+    let policy = Elsewhere::at(&[Point::EndOfData]);
+    let mut house = House::with(scope(policy.clone()), 100, 16, 4096);
+    let client = house.greeted();
+    let message = "MAIL FROM:<>\r\nRCPT TO:<a@x.test>\r\nBDAT 1 LAST\r\nx";
+    house.say(client, message);
+    let mut tickets = VecDeque::new();
+    for _ in 0..10 {
+        house.say(client, message);
+        house.pass_ms(1_000);
+        tickets.extend(policy.take());
+        let ticket = tickets.pop_front().unwrap();
+        house.tell(Control::Outcome { ticket, outcome: Outcome::Accept });
+    }
+    let times = &house.shard.desk.histograms.end_to_reply;
+    assert_eq!(times.len(), 10);
+    assert!(times.min() > 990_000_000 && times.max() < 2_100_000_000, "{} to {}", times.min(), times.max());
+    house.network.reset(client);
     house.is_clean(16);
 }
 
