@@ -10,8 +10,9 @@ const _: () = assert!(BLOCK_LEAST_OCTETS.is_multiple_of(PAGE_OCTETS) && BLOCK_LE
 /// has without waiting for more: more than its sinks may hold, less than what makes clients wait.
 pub const LOG_SHORT_PERCENT: u64 = 70;
 
-/// Octets of a block that is written while another is under way; a smaller one waits for company until none is.
-pub const GROUP_OCTETS: usize = 64 * 1024;
+/// Octets of a block that is written while another is under way; a smaller one waits for company until none is. Nearly all that it can
+/// have: with 64 KiB, 16 shards on two cores took 12 % more CPU of a message, and nobody had its answer sooner.
+pub const GROUP_OCTETS: usize = BLOCK_OCTETS / 8 * 7;
 
 /// Blocks of a log that are under way at once.
 pub const GROUPS_UNDER_WAY: usize = 4;

@@ -385,7 +385,12 @@ impl<T: Intake> Desk<T> {
         };
         self.counters.answers_awaited.one();
         let question = connection.session.question_number();
-        connection.asked.push_back(Deferred { question, at: self.now, checksum: 0, is_ending: point == Point::EndOfData });
+        connection.asked.push_back(Deferred {
+            question,
+            at: self.now,
+            checksum: 0,
+            is_ending: point == Point::EndOfData,
+        });
         if let Some((delay_ms, outcome)) = wait {
             let ticket = Ticket { shard: self.shard, slot, generation: connection.generation, question };
             self.delayed.push(Reverse(Delayed { at: self.now.plus_ms(delay_ms), ticket, outcome }));
