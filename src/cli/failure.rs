@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use ringmx::config::Errors;
 use ringmx::engine::EngineError;
 use ringmx::engine::data_dir::DataDirError;
+use ringmx::spool::scan::content::ContentError;
 use ringmx::spool::storage::StorageError;
-use ringmx::spool::tools::survey::ContentError;
 
 use super::say;
 

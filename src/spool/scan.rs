@@ -356,8 +356,13 @@ impl Voids {
 
     /// Whether this one does.
     pub fn has(&self, sequence: u64) -> bool {
-        let first = self.0.partition_point(|(_, last)| *last < sequence);
-        self.0.get(first).is_some_and(|(from, _)| *from <= sequence)
+        self.has_any(sequence, sequence)
+    }
+
+    /// Whether any of these does, both included.
+    pub fn has_any(&self, from: u64, to: u64) -> bool {
+        let first = self.0.partition_point(|(_, last)| *last < from);
+        self.0.get(first).is_some_and(|(begin, _)| *begin <= to)
     }
 
     /// What is left of a range without them, in order.

@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use ringmx::mail::id::MessageId;
+use ringmx::spool::scan::content::ContentError;
 use ringmx::spool::tools::export;
 use ringmx::spool::tools::message::Message;
-use ringmx::spool::tools::survey::ContentError;
 
 use super::arguments::ExportArguments;
 use super::ls::{is_closed, printing};

@@ -30,7 +30,7 @@ pub fn ls(place: &Place, options: &LsArguments) -> Result<(), Failure> {
     }
     let listed = place.each(&filter, |_, message, progress| {
         let (count, octets) = sums.entry(message.state).or_default();
-        (*count, *octets) = (*count + 1, *octets + message.content_octets);
+        (*count, *octets) = (*count + 1, *octets + message.content_octets());
         progress.wipe();
         let line = if options.json { object(&message) } else { line(&message, now_ms, is_coloured) };
         write(&mut out, &line)
@@ -69,8 +69,8 @@ fn line(message: &Message, now_ms: u64, is_coloured: bool) -> String {
     let manifest = message.manifest();
     let state = format!("{:<11}", message.state.name());
     let state = if is_coloured { coloured(message.state, &state) } else { state };
-    let attempts = message.attempts.as_ref();
-    let next = match attempts.map(|attempts| attempts.next_ms) {
+    let wait = message.wait();
+    let next = match wait.map(|wait| wait.next_ms) {
         _ if message.state.is_aside() || !message.state.waits() => "-".to_owned(),
         Some(next) if next > now_ms => span(next - now_ms),
         _ => "now".to_owned(),
@@ -80,17 +80,17 @@ fn line(message: &Message, now_ms: u64, is_coloured: bool) -> String {
     let others = recipients.count();
     let first = first.map_or(String::new(), |(recipient, sink)| format!("<{}> ({sink})", ShownPath(recipient.path)));
     let others = if others == 0 { String::new() } else { format!(" and {} more", grouped(others as u64)) };
-    let said = attempts.filter(|attempts| attempts.code > 0 || !attempts.reply.is_empty());
-    let said = said.map_or(String::new(), |attempts| {
-        let reply = Shown { octets: &attempts.reply, most: REPLY_OCTETS, spaces: true };
-        format!(": {} {reply}", attempts.code)
+    let said = wait.filter(|wait| wait.code > 0 || !wait.reply.is_empty());
+    let said = said.map_or(String::new(), |wait| {
+        let reply = Shown { octets: wait.reply, most: REPLY_OCTETS, spaces: true };
+        format!(": {} {reply}", wait.code)
     });
     format!(
         "{} {state} {:>9} {:>5} {:>5} {next:>5} <{}> -> {first}{others}{said}\n",
         manifest.id,
-        size(message.content_octets),
+        size(message.content_octets()),
         span(now_ms.saturating_sub(manifest.received_at_ms)),
-        attempts.map_or(0, |attempts| attempts.count),
+        wait.map_or(0, |wait| wait.attempts),
         ShownPath(manifest.envelope.sender().0),
     )
 }
@@ -124,21 +124,21 @@ fn object(message: &Message) -> String {
         .recipients()
         .map(|(recipient, sink)| json!({ "recipient": ShownPath(recipient.path).to_string(), "sink": sink }))
         .collect();
-    let attempts = message.attempts.as_ref();
-    let reply = attempts
-        .filter(|attempts| attempts.code > 0)
-        .map(|attempts| json!({ "code": attempts.code, "text": String::from_utf8_lossy(&attempts.reply) }));
+    let wait = message.wait();
+    let reply = wait
+        .filter(|wait| wait.code > 0)
+        .map(|wait| json!({ "code": wait.code, "text": String::from_utf8_lossy(wait.reply) }));
     let object = json!({
         "id": manifest.id.to_string(),
         "state": message.state.name(),
-        "size_bytes": message.content_octets,
+        "size_bytes": message.content_octets(),
         "received_at_ms": manifest.received_at_ms,
         "listener": manifest.listener,
         "sender": ShownPath(manifest.envelope.sender().0).to_string(),
         "recipients": recipients,
-        "attempts": attempts.map_or(0, |attempts| attempts.count),
-        "deferred_since_ms": attempts.map(|attempts| attempts.since_ms),
-        "next_attempt_ms": attempts.map(|attempts| attempts.next_ms).filter(|next| *next > 0),
+        "attempts": wait.map_or(0, |wait| wait.attempts),
+        "deferred_since_ms": wait.map(|wait| wait.since_ms),
+        "next_attempt_ms": wait.map(|wait| wait.next_ms).filter(|next| *next > 0),
         "last_reply": reply,
         "log": &*message.place.log,
         "segment": message.place.segment,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ringmx::spool::scan::content::ContentError;
 use ringmx::spool::tools::message::State;
 use ringmx::spool::tools::replay::{Hand, Replay, ReplayError};
-use ringmx::spool::tools::survey::ContentError;
 
 use super::arguments::{ReplayArguments, now_ms};
 use super::{Place, all_found, counted};

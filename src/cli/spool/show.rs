@@ -50,8 +50,8 @@ fn text(message: &Message) -> String {
     let time = |ms: u64| Timestamp::from_unix_milliseconds(ms).to_string();
     row("state", message.state.name());
     row("received", &time(manifest.received_at_ms));
-    row("size", &format!("{} bytes", grouped(message.content_octets)));
-    row("checksum", &format!("CRC32C {:08x}", message.content_crc));
+    row("size", &format!("{} bytes", grouped(message.content_octets())));
+    row("checksum", &format!("CRC32C {:08x}", message.content_crc()));
     row("listener", manifest.listener);
     row("sender", &format!("<{}>", ShownPath(manifest.envelope.sender().0)));
     let parameters = manifest.envelope.sender().1;
@@ -71,14 +71,15 @@ fn text(message: &Message) -> String {
         let what = if message.state.waits() { "waits for" } else { "went to" };
         row(what, &format!("{sink}: <{}>", ShownPath(recipient.path)));
     }
-    if let Some(attempts) = &message.attempts {
-        row("attempts", &grouped(attempts.count.into()));
-        row("deferred since", &time(attempts.since_ms));
-        row("next attempt", &if attempts.next_ms == 0 { "none by itself".to_owned() } else { time(attempts.next_ms) });
-        let reply = Shown { octets: &attempts.reply, most: usize::MAX, spaces: true };
-        row("last reply", &if attempts.code == 0 { reply.to_string() } else { format!("{} {reply}", attempts.code) });
+    if let Some(wait) = message.wait() {
+        row("attempts", &grouped(wait.attempts.into()));
+        row("deferred since", &time(wait.since_ms));
+        row("next attempt", &if wait.next_ms == 0 { "none by itself".to_owned() } else { time(wait.next_ms) });
+        let reply = Shown { octets: wait.reply, most: usize::MAX, spaces: true };
+        row("last reply", &if wait.code == 0 { reply.to_string() } else { format!("{} {reply}", wait.code) });
     }
+    let record = &place.record;
     row("lies in", &format!("{}/{}", place.log, place.segment));
-    row("at", &format!("{} to {}, message {} of start {}", place.first, place.end, place.message, place.epoch));
+    row("at", &format!("{} to {}, message {} of start {}", record.first, record.place, record.number, record.epoch));
     format!("{}\n{text}", manifest.id)
 }

@@ -52,7 +52,7 @@ fn text(finding: &Finding) -> String {
         Finding::Message(message, why) => format!("DAMAGED message {}: {why}; {}", message.id(), whose(message)),
         Finding::Unreadable(place) => format!(
             "DAMAGED {}/{}: the end of message {} of start {} says nothing that can be read",
-            place.log, place.segment, place.message, place.epoch
+            place.log, place.segment, place.record.number, place.record.epoch
         ),
         Finding::Records { log, blocks } => {
             format!("DAMAGED {log}: {} with records that this version cannot read", counted(*blocks, "sound block"))

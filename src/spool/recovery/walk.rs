@@ -7,10 +7,12 @@ use super::{
     Corruption, Lost, Progress, Recovered, RecoveryError, RouteFound, SegmentFound, Spare, Wanted, base_after,
 };
 use crate::limits;
+use crate::mail::id::MessageId;
+use crate::mail::manifest::Manifest;
 use crate::memory::region::AlignedBuffer;
 use crate::mutant::Mutant;
 use crate::spool::format::{self, ALIGNMENT, Block, BlockError, Opening, Record};
-use crate::spool::scan::assembly::{Assembler, Damaged, Event, Unfinished};
+use crate::spool::scan::assembly::{Assembler, Event, Unfinished};
 use crate::spool::scan::{Found, LogFile, LogFiles, Owner, SegmentScan, Strange, Voids};
 use crate::spool::storage::{Access, EntryKind, Storage, StoredFile};
 
@@ -52,6 +54,15 @@ impl Hole {
     fn touches(&self, first: u64, last: u64) -> bool {
         self.address <= last && self.until >= first
     }
+}
+
+/// A message that was ended, and of which not everything is there.
+struct Damaged {
+    id: Option<MessageId>,
+    /// Of the block with its end.
+    sequence: u64,
+    first: u64,
+    place: u64,
 }
 
 pub(super) struct Walk<'w> {
@@ -301,8 +312,12 @@ impl<'w> Walk<'w> {
         }
         let Self { assembler, damaged, unended, strange, unnamed, holes, recovered, behind, .. } = self;
         assembler.block(block, |event| match event {
-            Event::Message(..) => {}
-            Event::Damaged(one) => keep(damaged, one, unnamed),
+            Event::Message(..) | Event::Aborted(_) => {}
+            Event::Damaged(one, manifest, _) => {
+                let id = Manifest::decode(&manifest).ok().map(|manifest| manifest.id);
+                let (sequence, first, place) = (one.sequence, one.first, one.place);
+                keep(damaged, Damaged { id, sequence, first, place }, unnamed);
+            }
             Event::Strange(address, _) => strange.push((header.sequence, address)),
             Event::Unfinished(one) => {
                 note_unfinished((one, *behind), holes, unended, unnamed, &mut recovered.unfinished)

@@ -2,6 +2,7 @@
 //!
 //! Whoever has the blocks gives them in the order of the log: those that count by [`Assembler::block`], those that are void by
 //! [`Assembler::void`], and what is no block by [`Assembler::bad`]. A message comes out when its end was seen and every piece before it.
+//! Recovery, the tools and the tests all read by this one.
 //!
 //! *Invariant*: what comes out as a message has all of its records, in blocks that were given as counting; its content is still to be read
 //! and checked ([`content`](super::content)). Memory is bounded for each message that is open. *Does not* know sequences: which
@@ -11,8 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::limits;
-use crate::mail::id::MessageId;
-use crate::mail::manifest::Manifest;
+use crate::mail::checksum;
 use crate::spool::format::{Block, End, Record, RecordError, Wait};
 
 /// A piece of content in a log.
@@ -77,17 +77,13 @@ pub struct Message {
     pub waiting: Option<Waiting>,
 }
 
-/// A message that was ended, and of which not everything is there.
+/// What is wrong with a message that was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damaged {
-    /// Its name, where its manifest is whole.
-    pub id: Option<MessageId>,
-    /// Of the block with its end.
-    pub sequence: u64,
-    /// The address of the block with its first record.
-    pub first: u64,
-    /// The address of its end.
-    pub place: u64,
+pub enum Damage {
+    /// Not all of its records are there.
+    Part,
+    /// They are, and say something else than what was summed. Only who asked for it is told ([`Assembler::summing`]).
+    Content,
 }
 
 /// A message without an end.
@@ -104,10 +100,13 @@ pub struct Unfinished {
 /// What comes of blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A message, with what is known of it.
+    /// A message, with its manifest.
     Message(Message, Cow<'a, [u8]>),
-    /// A message that cannot be delivered as it was taken.
-    Damaged(Damaged),
+    /// A message that cannot be delivered as it was taken, with what there is of its manifest.
+    Damaged(Message, Cow<'a, [u8]>, Damage),
+    /// The message with this number is void, though its end was given, if it was: something of it was lost before anybody was told
+    /// that it is kept.
+    Aborted(u64),
     /// A message that no start ended, or that is still coming.
     Unfinished(Unfinished),
     /// A good block at this address has something that is no record. What is behind it in the block is not known.
@@ -119,6 +118,7 @@ struct Partial {
     first: u64,
     parts: u32,
     octets: u64,
+    crc: u32,
     extents: Option<Vec<Extent>>,
     manifest: Vec<u8>,
     waiting: Option<Waiting>,
@@ -129,6 +129,8 @@ struct Partial {
 pub struct Assembler {
     /// Nothing is known of what lies before.
     start: u64,
+    /// Content is held against its checksum as it goes by.
+    is_summing: bool,
     open: BTreeMap<u64, Partial>,
     epoch: u32,
     /// The address of the last block that was void, and of the last stretch that was none.
@@ -140,7 +142,12 @@ impl Assembler {
     /// For blocks from this address on. A message that began before it is not seen: whoever may leave out the beginning of a log has no
     /// need of what began there.
     pub fn new(start: u64) -> Self {
-        Self { start, open: BTreeMap::new(), epoch: 0, void_at: None, bad_at: None }
+        Self { start, is_summing: false, open: BTreeMap::new(), epoch: 0, void_at: None, bad_at: None }
+    }
+
+    /// The same, for whoever wants to know that contents are what they were, and reads none of them.
+    pub fn summing(self) -> Self {
+        Self { is_summing: true, ..self }
     }
 
     /// A block counts for nothing, whatever is in it.
@@ -183,13 +190,22 @@ impl Assembler {
                 Record::Segment(_) | Record::Void { .. } => {}
                 Record::Part { message, content } => {
                     let place = address + located.payload_at() as u64;
-                    self.partial(message, address).add(Extent { address: place, octets: content.len() as u32 });
+                    let is_summing = self.is_summing;
+                    let partial = self.partial(message, address);
+                    partial.add(Extent { address: place, octets: content.len() as u32 });
+                    if is_summing {
+                        partial.crc = checksum::crc32c_append(partial.crc, content);
+                    }
                 }
                 Record::Manifest { message, octets } => self.partial(message, address).add_manifest(octets),
                 Record::Wait { message, wait } => {
                     self.partial(message, address).waiting = Some(Waiting::of(&wait));
                 }
-                Record::Abort { message } => _ = self.open.remove(&message),
+                Record::Abort { message } => {
+                    if self.open.remove(&message).is_none() {
+                        each(Event::Aborted(message));
+                    }
+                }
                 Record::End { message, end } => {
                     self.end(block, message, address + located.at as u64, end).into_iter().for_each(&mut each);
                 }
@@ -215,16 +231,18 @@ impl Assembler {
         if end.first < self.start {
             return None;
         }
-        let sequence = block.header.sequence;
         let is_whole = (partial.first, partial.parts, partial.octets) == (end.first, end.parts, end.content_octets);
-        if !is_whole {
+        let damage = if !is_whole {
             let is_void = self.void_at.is_some_and(|at| at >= end.first);
             let is_bad = self.bad_at.is_some_and(|at| at >= end.first);
-            let id = Manifest::decode(end.manifest).ok().map(|manifest| manifest.id);
-            let damaged = Damaged { id, sequence, first: end.first, place };
-            // It was refused when its block was, and its end was under way then.
-            return (is_bad || !is_void).then_some(Event::Damaged(damaged));
-        }
+            if is_void && !is_bad {
+                // It was refused when its block was, and its end was under way then.
+                return None;
+            }
+            Some(Damage::Part)
+        } else {
+            (self.is_summing && partial.crc != end.content_crc).then_some(Damage::Content)
+        };
         let manifest = if partial.manifest.is_empty() {
             Cow::Borrowed(end.manifest)
         } else {
@@ -233,7 +251,7 @@ impl Assembler {
         let message = Message {
             number,
             epoch: block.header.epoch,
-            sequence,
+            sequence: block.header.sequence,
             first: end.first,
             block: address,
             behind: address + block.span() as u64,
@@ -244,13 +262,16 @@ impl Assembler {
             extents: partial.extents,
             waiting: partial.waiting,
         };
-        Some(Event::Message(message, manifest))
+        Some(match damage {
+            None => Event::Message(message, manifest),
+            Some(damage) => Event::Damaged(message, manifest, damage),
+        })
     }
 }
 
 impl Partial {
     fn new(first: u64) -> Self {
-        Self { first, parts: 0, octets: 0, extents: Some(Vec::new()), manifest: Vec::new(), waiting: None }
+        Self { first, parts: 0, octets: 0, crc: 0, extents: Some(Vec::new()), manifest: Vec::new(), waiting: None }
     }
 
     fn add(&mut self, extent: Extent) {

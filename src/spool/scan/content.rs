@@ -19,10 +19,10 @@ pub enum ContentError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// It lies where the log has no segment any more.
-    #[error("nothing of the log lies at address {0} any more")]
+    #[error("it is not there any more: nothing of its log lies at address {0}")]
     Gone(u64),
     /// It is not what was written.
-    #[error("the content that begins at address {0} is not what was written: its length or its checksum is wrong")]
+    #[error("its content is not what was written: from address {0} on its length or its checksum is another")]
     Checksum(u64),
 }
 
@@ -117,6 +117,7 @@ fn scattered(
     message: &Message,
     give: &mut impl FnMut(&[u8]),
 ) -> Result<(), ContentError> {
+    files.at(message.first).ok_or(ContentError::Gone(message.first))?;
     let mut scan = LogScan::new(files, owner, message.first, message.behind);
     while let Some(found) = scan.next_found()? {
         let Found::Block(block) = found else { continue };

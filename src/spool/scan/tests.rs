@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::assembly::{Assembler, Event, Message};
+use super::assembly::{Assembler, Damage, Event, Message};
 use super::content::{ContentError, ContentReader};
 use super::*;
 use crate::simulation::disk::{Fate, SimDisk, What};
@@ -220,7 +220,10 @@ fn messages(files: &LogFiles, voids: &Voids, start: u64) -> (Vec<(u64, Vec<u8>)>
             assert_eq!(&*manifest, b"none");
             found.push(message);
         }
-        Event::Damaged(damaged) => others.push(Event::Damaged(damaged)),
+        Event::Damaged(damaged, manifest, why) => {
+            others.push(Event::Damaged(damaged, manifest.into_owned().into(), why));
+        }
+        Event::Aborted(_) => {}
         Event::Unfinished(unfinished) => others.push(Event::Unfinished(unfinished)),
         Event::Strange(address, error) => others.push(Event::Strange(address, error)),
     };
@@ -261,7 +264,7 @@ fn messages_come_whole_or_not_at_all() {
     let (found, others) = messages(&files, &none, BASE);
     assert_eq!(found, [(2, b"short".to_vec()), (1, long.clone()), (5, vec![])]);
     // That with an end behind its abort cannot be; it is damaged, not delivered.
-    assert!(matches!(others[..], [Event::Damaged(three), Event::Unfinished(four)]
+    assert!(matches!(&others[..], [Event::Damaged(three, _, Damage::Part), Event::Unfinished(four)]
         if three.first == BASE && four.number == 4 && four.first == second && four.content_octets == 1));
 
     // Without a block that is void: what had a part in it was refused.
@@ -281,7 +284,7 @@ fn messages_come_whole_or_not_at_all() {
     let (found, others) = messages(&files, &none, BASE);
     assert_eq!(found.len(), 2);
     assert!(
-        matches!(others[..], [Event::Damaged(one), Event::Unfinished(_)] if one.first == BASE && one.sequence == 3),
+        matches!(&others[..], [Event::Damaged(one, _, Damage::Part), Event::Unfinished(_)] if one.first == BASE && one.sequence == 3),
         "{others:?}"
     );
 }

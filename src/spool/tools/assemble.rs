@@ -1,25 +1,16 @@
-//! Messages out of blocks: parts of many, between each other, until each has its end.
+//! Messages of a log as a tool is told of them.
 //!
 //! *Invariant*: a message is given when its end is on stable storage, as far as the log says; one that is void by then never is. At the
-//! end of the log the rest is given, as recovery would find it.
+//! end of the log the rest is given, as recovery would find it. *Does not* know how messages come of blocks: that is
+//! [`assembly`](crate::spool::scan::assembly)'s matter.
 
-use std::collections::{HashMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::mail::checksum;
-use crate::spool::format::{Block, Located, Record, Wait};
-use crate::spool::tools::log::Segment;
-use crate::spool::tools::message::{Attempts, Message, Place, State};
-
-/// What is known of a message before its end.
-#[derive(Debug, Default)]
-struct Open {
-    parts: u32,
-    octets: u64,
-    crc: u32,
-    manifest: Vec<u8>,
-    attempts: Option<Attempts>,
-}
+use crate::spool::scan::assembly::{self, Damage, Event};
+use crate::spool::tools::log::{Met, Segment};
+use crate::spool::tools::message::{Message, Place, State};
 
 /// A message, or what is left of one.
 #[derive(Debug)]
@@ -36,13 +27,9 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Assembler {
     log: Arc<str>,
-    /// Messages that begin before it had their end dealt with: their parts are gone.
-    begins_at: u64,
-    /// Whether content is summed.
-    sums: bool,
+    messages: assembly::Assembler,
     epoch: u32,
-    open: HashMap<u64, Open>,
-    /// With the sequence of the block of its end, and its number among the open ones.
+    /// Those that have ended, with the sequence of the block of the end, and their number among the open ones.
     ended: VecDeque<(u64, u64, Found)>,
     /// Blocks of which some records could not be read, though their octets are what was written.
     pub unreadable_records: u64,
@@ -51,36 +38,38 @@ pub struct Assembler {
 impl Assembler {
     /// For a log that begins at this address. `sums`: content is held against its checksum.
     pub fn new(log: &Arc<str>, begins_at: u64, sums: bool) -> Self {
-        Self {
-            log: Arc::clone(log),
-            begins_at,
-            sums,
-            epoch: 0,
-            open: HashMap::new(),
-            ended: VecDeque::new(),
-            unreadable_records: 0,
-        }
+        let messages = assembly::Assembler::new(begins_at);
+        let messages = if sums { messages.summing() } else { messages };
+        Self { log: Arc::clone(log), messages, epoch: 0, ended: VecDeque::new(), unreadable_records: 0 }
     }
 
-    /// The next block; gives each message that is known to be on stable storage.
-    pub fn block(&mut self, segment: &Segment, block: &Block<'_>, found: &mut dyn FnMut(Found)) {
+    /// What is met next; gives each message that is known to be on stable storage.
+    pub fn met(&mut self, segment: &Segment, met: &Met<'_>, found: &mut dyn FnMut(Found)) {
+        let block = match met {
+            Met::Block(block) => block,
+            Met::Void { before } => return self.messages.void(before.saturating_sub(1)),
+            Met::Damage { before, .. } => return self.messages.bad(before.saturating_sub(1)),
+            Met::Tail { .. } => return,
+        };
         let header = block.header;
         if header.epoch != self.epoch {
-            self.ended.drain(..).for_each(|(.., message)| found(message));
-            // What was open when its writer ended never ends.
-            self.open.clear();
+            self.end(found);
             self.epoch = header.epoch;
         }
         while self.ended.front().is_some_and(|(sequence, ..)| *sequence < header.durable_upto) {
             self.ended.pop_front().into_iter().for_each(|(.., message)| found(message));
         }
-        for located in block.records() {
-            let Ok(located) = located else {
-                self.unreadable_records += 1;
-                return;
+        let Self { log, messages, ended, unreadable_records, .. } = self;
+        messages.block(block, |event| {
+            let (message, manifest, damage) = match event {
+                Event::Message(message, manifest) => (message, manifest, None),
+                Event::Damaged(message, manifest, damage) => (message, manifest, Some(damage)),
+                Event::Aborted(number) => return ended.retain(|(_, ended, _)| *ended != number),
+                Event::Strange(..) => return *unreadable_records += 1,
+                Event::Unfinished(_) => return,
             };
-            self.record(segment, block, located);
-        }
+            ended.push_back((message.sequence, message.number, told(log, segment, message, manifest, damage)));
+        });
     }
 
     /// Nothing follows.
@@ -90,73 +79,25 @@ impl Assembler {
 
     /// Messages that have begun and have no end so far.
     pub fn unfinished(&self) -> usize {
-        self.open.len()
-    }
-
-    fn record(&mut self, segment: &Segment, block: &Block<'_>, located: Located<Record<'_>>) {
-        match located.record {
-            Record::Segment(_) | Record::Void { .. } => {}
-            Record::Abort { message } => {
-                self.open.remove(&message);
-                self.ended.retain(|(_, ended, _)| *ended != message);
-            }
-            Record::Part { message, content } => {
-                let sums = self.sums;
-                let open = self.opened(message);
-                open.parts += 1;
-                open.octets += content.len() as u64;
-                if sums {
-                    open.crc = checksum::crc32c_append(open.crc, content);
-                }
-            }
-            Record::Manifest { message, octets } => {
-                let open = self.opened(message);
-                open.parts += 1;
-                open.manifest.extend_from_slice(octets);
-            }
-            Record::Wait { message, wait } => self.opened(message).attempts = Some(attempts(&wait)),
-            Record::End { message, end } => {
-                let open = self.open.remove(&message).unwrap_or_default();
-                let place = Place {
-                    log: Arc::clone(&self.log),
-                    segment: segment.name.clone(),
-                    first: end.first,
-                    end: block.header.address + located.at as u64,
-                    epoch: block.header.epoch,
-                    message,
-                };
-                // Who dealt with it gave its parts away.
-                if end.first < self.begins_at {
-                    return;
-                }
-                let broken = if open.parts != end.parts || open.octets != end.content_octets {
-                    Some("a part of it is missing")
-                } else if self.sums && open.crc != end.content_crc {
-                    Some("its content is not what it was")
-                } else {
-                    None
-                };
-                let (mut manifest, content) = (open.manifest, (end.content_octets, end.content_crc));
-                manifest.extend_from_slice(end.manifest);
-                let sinks = Arc::clone(&segment.sinks);
-                let made = Message::new(State::Active, place.clone(), content, manifest, sinks);
-                let made = made.map(|made| made.attempted(open.attempts));
-                let found = match (made, broken) {
-                    (None, _) => Found::Unreadable(place),
-                    (Some(made), Some(why)) => Found::Broken(made, why),
-                    (Some(made), None) => Found::Whole(made),
-                };
-                self.ended.push_back((block.header.sequence, message, found));
-            }
-        }
-    }
-
-    fn opened(&mut self, message: u64) -> &mut Open {
-        self.open.entry(message).or_default()
+        self.messages.open()
     }
 }
 
-fn attempts(wait: &Wait<'_>) -> Attempts {
-    let Wait { attempts, since_ms, next_ms, code, reply, .. } = *wait;
-    Attempts { count: attempts, since_ms, next_ms, code, reply: reply.to_vec() }
+fn told(
+    log: &Arc<str>,
+    segment: &Segment,
+    message: assembly::Message,
+    manifest: Cow<'_, [u8]>,
+    damage: Option<Damage>,
+) -> Found {
+    let (log, segment, sinks) = (Arc::clone(log), segment.name.clone(), Arc::clone(&segment.sinks));
+    let place = Place { log, segment, record: message };
+    let Some(message) = Message::new(State::Active, place.clone(), manifest.into_owned(), sinks) else {
+        return Found::Unreadable(place);
+    };
+    match damage {
+        None => Found::Whole(message),
+        Some(Damage::Part) => Found::Broken(message, "a part of it is missing"),
+        Some(Damage::Content) => Found::Broken(message, "its content is not what it was"),
+    }
 }

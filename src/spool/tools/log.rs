@@ -2,7 +2,7 @@
 //!
 //! *Invariants*: blocks come in the order of their addresses. What is missing below the highest `durable_upto` that follows, and that
 //! no `Void` names, was promised to somebody: it is damage, and its neighbours are read. What is missing above it is where a writer
-//! was cut short, or is at work: it and everything behind it counts for nothing. A log that is being written is read like any
+//! was cut short, or is at work: it and everything behind it counts for nothing; so does what is void, though it is there. A log that is being written is read like any
 //! other: what is missing is looked at once more, since it may have been half there, and a segment that is used anew ends.
 //!
 //! *Does not* know messages, nor which of them wait.
@@ -14,6 +14,8 @@ use std::sync::Arc;
 use crate::limits;
 use crate::memory::region::AlignedBuffer;
 use crate::spool::format::{self, ALIGNMENT, Block, BlockError, Record, segment_number};
+use crate::spool::scan::assembly;
+use crate::spool::scan::content::{ContentError, ContentReader};
 use crate::spool::scan::{Found, LogFile, LogFiles, LogScan, Owner, Voids};
 use crate::spool::storage::{Access, Cause, EntryKind, Storage, StorageError, StoredFile};
 
@@ -55,6 +57,13 @@ pub enum Met<'a> {
         sequences: Range<u64>,
         /// Where they lay, or those before them: in the file.
         offset: u64,
+        /// They lay before this address.
+        before: u64,
+    },
+    /// Blocks that count for nothing, whatever is in them: what had a part in them was never acknowledged.
+    Void {
+        /// They lie, or lay, before this address.
+        before: u64,
     },
     /// A writer was cut short here, or is at work.
     Tail {
@@ -181,18 +190,24 @@ impl Log {
         &self.segments[behind.saturating_sub(1)]
     }
 
-    /// Goes through it, from the block at an address on, until the visitor breaks off.
-    pub fn read(
-        &self,
-        from: u64,
-        visit: &mut dyn FnMut(&Segment, Met<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
-        let mut scan = LogScan::new(&self.files, self.owner, from, u64::MAX);
+    /// Gives the content of one of its messages, piece by piece.
+    pub fn content(&self, message: &assembly::Message, each: impl FnMut(&[u8])) -> Result<(), ContentError> {
+        ContentReader::new()?.read(&self.files, self.owner, message, each)
+    }
+
+    /// Goes through it, until the visitor breaks off.
+    pub fn read(&self, visit: &mut dyn FnMut(&Segment, Met<'_>) -> ControlFlow<()>) -> Result<(), StorageError> {
+        let mut scan = LogScan::new(&self.files, self.owner, 0, u64::MAX);
         let (mut expected, mut durable_upto) = (None, None);
         while let Some(found) = scan.next_found()? {
             let Found::Block(block) = found else { continue };
             let header = block.header;
             if let Some(expected) = expected.filter(|expected: &Expected| header.sequence > expected.sequence) {
+                let is_void = self.void.has_any(expected.sequence, header.sequence - 1);
+                let segment = self.segment(expected.address);
+                if is_void && visit(segment, Met::Void { before: header.address }).is_break() {
+                    return Ok(());
+                }
                 let missing = self.look_again(expected, header.address, header.sequence, visit)?;
                 let Some(missing) = missing else { return Ok(()) };
                 if !missing.is_empty() {
@@ -200,22 +215,25 @@ impl Log {
                         Some(durable) => durable,
                         None => *durable_upto.insert(self.behind(header.address)?.0),
                     };
-                    let segment = self.segment(expected.address);
                     // What an earlier start left unfinished, its successor declares void.
                     if header.epoch == expected.epoch && header.sequence >= durable {
                         let _ = visit(segment, Met::Tail { ignored: self.behind(header.address)?.1 });
                         return Ok(());
                     }
-                    let offset = expected.address - segment.base;
+                    let (offset, before) = (expected.address - segment.base, header.address);
                     for (from, to) in missing {
-                        if visit(segment, Met::Damage { sequences: from..to.saturating_add(1), offset }).is_break() {
+                        let sequences = from..to.saturating_add(1);
+                        if visit(segment, Met::Damage { sequences, offset, before }).is_break() {
                             return Ok(());
                         }
                     }
                 }
             }
-            expected = Some(Expected::behind(&block));
-            if visit(self.segment(header.address), Met::Block(block)).is_break() {
+            let behind = Expected::behind(&block);
+            expected = Some(behind);
+            let is_void = self.void.has(header.sequence);
+            let met = if is_void { Met::Void { before: behind.address } } else { Met::Block(block) };
+            if visit(self.segment(header.address), met).is_break() {
                 return Ok(());
             }
         }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::mail::envelope::Recipient;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
+use crate::spool::format::Wait;
+use crate::spool::scan::assembly::{self, Waiting};
 
 /// How a message waits, or that it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,21 +53,6 @@ impl State {
     }
 }
 
-/// What is known of its attempts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempts {
-    /// How many there were.
-    pub count: u32,
-    /// When it was deferred first, in ms since 1970.
-    pub since_ms: u64,
-    /// When it is tried next, in ms since 1970; 0: not by itself.
-    pub next_ms: u64,
-    /// Of the last reply; 0: there was none.
-    pub code: u16,
-    /// What the last reply said.
-    pub reply: Vec<u8>,
-}
-
 /// Where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -73,14 +60,8 @@ pub struct Place {
     pub log: Arc<str>,
     /// The file with its end.
     pub segment: String,
-    /// The address of the block with its first record.
-    pub first: u64,
-    /// The address of its end.
-    pub end: u64,
-    /// The start of the server that wrote it.
-    pub epoch: u32,
-    /// Among those of that start in that log.
-    pub message: u64,
+    /// What its log says of it.
+    pub record: assembly::Message,
 }
 
 /// See the module.
@@ -90,35 +71,34 @@ pub struct Message {
     pub state: State,
     /// Where it lies.
     pub place: Place,
-    /// Octets of its content.
-    pub content_octets: u64,
-    /// Their CRC32C.
-    pub content_crc: u32,
     /// Its manifest, which was read once without a fault.
     manifest: Vec<u8>,
     /// The sinks of its log, by the index of the route.
     sinks: Arc<[String]>,
     /// Routes by which it is still to go, in any order; `None`: by all that it has.
     pub(super) left: Option<Vec<u16>>,
-    /// `None`: it was not deferred.
-    pub attempts: Option<Attempts>,
 }
 
 impl Message {
     /// `None`: that is no manifest.
-    pub(super) fn new(
-        state: State,
-        place: Place,
-        (content_octets, content_crc): (u64, u32),
-        manifest: Vec<u8>,
-        sinks: Arc<[String]>,
-    ) -> Option<Self> {
+    pub(super) fn new(state: State, place: Place, manifest: Vec<u8>, sinks: Arc<[String]>) -> Option<Self> {
         Manifest::decode(&manifest).ok()?;
-        Some(Self { state, place, content_octets, content_crc, manifest, sinks, left: None, attempts: None })
+        Some(Self { state, place, manifest, sinks, left: None })
     }
 
-    pub(super) fn attempted(self, attempts: Option<Attempts>) -> Self {
-        Self { attempts, ..self }
+    /// Octets of its content.
+    pub fn content_octets(&self) -> u64 {
+        self.place.record.content_octets
+    }
+
+    /// Their CRC32C.
+    pub fn content_crc(&self) -> u32 {
+        self.place.record.content_crc
+    }
+
+    /// How it waits to be tried again; `None`: it was not deferred.
+    pub fn wait(&self) -> Option<Wait<'_>> {
+        self.place.record.waiting.as_ref().map(Waiting::wait)
     }
 
     /// What is known of it.
@@ -190,16 +170,23 @@ pub(super) mod tests {
 
     /// A message of two sinks, `store` and `hop`.
     pub fn message(state: State, from: &str, to: &[(&str, u16)], received_at_ms: u64) -> Message {
-        let place = Place {
-            log: "durable-0000".into(),
-            segment: "0000.segment".into(),
-            first: 0,
-            end: 0,
+        let record = assembly::Message {
+            number: 1,
             epoch: 1,
-            message: 1,
+            sequence: 0,
+            first: 0,
+            block: 0,
+            behind: 0,
+            place: 0,
+            retain: 0,
+            content_octets: 5,
+            content_crc: 0,
+            extents: None,
+            waiting: None,
         };
+        let place = Place { log: "durable-0000".into(), segment: "0000.segment".into(), record };
         let sinks = ["store".to_owned(), "hop".to_owned()].into();
-        Message::new(state, place, (5, 0), manifest(7, from, to, received_at_ms), sinks).unwrap()
+        Message::new(state, place, manifest(7, from, to, received_at_ms), sinks).unwrap()
     }
 
     #[test]
@@ -213,7 +200,7 @@ pub(super) mod tests {
         message.left = Some(vec![1]);
         assert_eq!(named(&message), [(1, "hop".into())]);
         let Message { place, sinks, .. } = message;
-        assert_eq!(Message::new(State::Dead, place, (0, 0), b"none".to_vec(), sinks), None);
+        assert_eq!(Message::new(State::Dead, place, b"none".to_vec(), sinks), None);
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::handoff::place::{LogId, LogKind};
-use crate::mail::checksum;
 use crate::spool::cursor;
 use crate::spool::deferred::{self, Class};
-use crate::spool::format::{Block, Chain, Record};
+use crate::spool::format::Chain;
 use crate::spool::scan::Owner;
+use crate::spool::scan::content::ContentError;
 use crate::spool::storage::{Entry, EntryKind, Storage, StorageError};
 use crate::spool::tools::assemble::{Assembler, Found};
 use crate::spool::tools::filter::Filter;
@@ -52,20 +52,6 @@ pub struct Survey<'s> {
     pub spool: PathBuf,
     /// The random number of its data directory: what has another is not looked at.
     pub node: u32,
-}
-
-/// Why the content of a message cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ContentError {
-    /// It cannot be read.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// It was dealt with while it was looked for.
-    #[error("it is not there any more")]
-    Gone,
-    /// It is not what was taken over.
-    #[error("its content is not what it was: {0}")]
-    Damaged(&'static str),
 }
 
 /// Where mail of a sink waits to be handed to it anew, as a tool writes it. What the sink has taken up is a class.
@@ -177,12 +163,12 @@ impl Survey<'_> {
     ) -> Result<(), StorageError> {
         let log = self.open(named)?;
         let (mut assembler, mut octets) = (Assembler::new(&log.name, log.begins_at(), false), 0);
-        log.read(0, &mut |segment, met| {
-            if let Met::Block(block) = met {
+        log.read(&mut |segment, met| {
+            if let Met::Block(block) = &met {
                 octets += block.span() as u64;
                 watch(octets);
-                assembler.block(segment, &block, found);
             }
+            assembler.met(segment, &met, found);
             ControlFlow::Continue(())
         })?;
         assembler.end(found);
@@ -212,39 +198,10 @@ impl Survey<'_> {
         let place = &message.place;
         let file = place.log.ends_with(&format!("/{INBOX}")).then(|| place.segment.clone());
         let log = self.open_log(&place.log, file.as_deref())?;
-        let mut content = Vec::with_capacity(usize::try_from(message.content_octets).unwrap_or_default());
-        let mut is_ended = false;
-        log.read(place.first, &mut |_, met| {
-            let Met::Block(block) = met else { return ControlFlow::Continue(()) };
-            if block.header.epoch == place.epoch {
-                is_ended |= take(&block, place.message, &mut content);
-            }
-            let is_behind = block.header.address >= place.end;
-            if is_ended || is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if !is_ended {
-            return Err(ContentError::Gone);
-        }
-        if content.len() as u64 != message.content_octets {
-            return Err(ContentError::Damaged("a part of it is missing"));
-        }
-        if checksum::crc32c(&content) != message.content_crc {
-            return Err(ContentError::Damaged("its checksum is another"));
-        }
+        let mut content = Vec::with_capacity(usize::try_from(message.content_octets()).unwrap_or_default());
+        log.content(&place.record, |piece| content.extend_from_slice(piece))?;
         Ok(content)
     }
-}
-
-/// Appends what a block has of a message's content, and says whether it ends there.
-fn take(block: &Block<'_>, of: u64, content: &mut Vec<u8>) -> bool {
-    for located in block.records().flatten() {
-        match located.record {
-            Record::Part { message, content: piece } if message == of => content.extend_from_slice(piece),
-            Record::End { message, .. } if message == of => return true,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// Which messages of a log are done with.
@@ -260,7 +217,7 @@ impl Done {
     fn state(&self, mut message: Message) -> Option<Message> {
         match self {
             Self::Main(sinks) => {
-                let is_left = |sink: &str| sinks.get(sink).is_none_or(|done| message.place.end >= *done);
+                let is_left = |sink: &str| sinks.get(sink).is_none_or(|done| message.place.record.place >= *done);
                 let mut left: Vec<u16> =
                     message.recipients().filter(|(_, sink)| is_left(sink)).map(|(one, _)| one.route.0).collect();
                 left.dedup();
@@ -270,7 +227,7 @@ impl Done {
                     message.left = Some(left);
                 }
             }
-            Self::Class(_, done) if message.place.message < *done => return None,
+            Self::Class(_, done) if message.place.record.number < *done => return None,
             Self::Class(state, _) => message.state = *state,
         }
         Some(message)

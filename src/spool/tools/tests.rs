@@ -7,10 +7,11 @@ use super::filter::Filter;
 use super::fixture::{LogMaker, NODE, id, manifest, spoil};
 use super::message::{Message, State};
 use super::replay::{Hand, Replay, ReplayError};
-use super::survey::{ContentError, Survey};
+use super::survey::Survey;
 use super::verify::{Finding, Verified};
 use crate::limits;
 use crate::spool::format::{Chain, Wait};
+use crate::spool::scan::content::ContentError;
 use crate::spool::storage::disk::Disk;
 
 struct Place(PathBuf);
@@ -55,7 +56,7 @@ impl Place {
                     format!("{log}/{segment} at {offset}: {sequences:?}")
                 }
                 Finding::Message(message, why) => format!("{}: {why}", message.id().sequence()),
-                Finding::Unreadable(place) => format!("{}: unreadable", place.message),
+                Finding::Unreadable(place) => format!("{}: unreadable", place.record.number),
                 Finding::Records { log, blocks } => format!("{log}: {blocks} blocks of other records"),
                 Finding::Tail { log, ignored } => format!("{log}: tail, {ignored} ignored"),
                 Finding::Strange(strange) => strange.clone(),
@@ -137,9 +138,7 @@ fn deferred_mail_is_found_in_its_state() {
     found.sort();
     assert_eq!(found, [(1, State::Deferred), (2, State::Held), (3, State::Quarantined), (4, State::Dead)]);
     let deferred = place.messages(&Filter { states: vec![State::Deferred], ..Filter::default() });
-    let attempts = deferred[0].attempts.as_ref().unwrap();
-    assert_eq!((attempts.count, attempts.since_ms, attempts.next_ms, attempts.code), (3, 7, 9, 451));
-    assert_eq!((deferred.len(), &attempts.reply[..]), (1, &b"4.3.0 later"[..]));
+    assert_eq!((deferred.len(), deferred[0].wait()), (1, Some(wait)));
     assert_eq!(place.content(&deferred[0]).unwrap(), text(1));
 }
 
@@ -165,7 +164,7 @@ fn what_was_promised_and_is_broken_is_named_and_its_neighbours_are_kept() {
     let (verified, findings) = place.verify();
     assert_eq!(findings, ["! durable-0000/0000.segment at 8192: 2..3", "! 2: a part of it is missing"]);
     assert_eq!(verified.messages, 3);
-    assert!(matches!(place.content(&lost[0]), Err(ContentError::Damaged(_))));
+    assert!(matches!(place.content(&lost[0]), Err(ContentError::Checksum(_))));
 }
 
 #[test]
@@ -192,8 +191,49 @@ fn where_a_writer_was_cut_short_nothing_is_lost() {
     add(&mut log, 5);
     log.write();
     assert_eq!(place.verify().1, [""; 0]);
-    let waiting: Vec<u64> = place.waiting().into_iter().map(|(sequence, _)| sequence).collect();
-    assert!(waiting.starts_with(&[1]) && waiting.ends_with(&[5]), "{waiting:?}");
+    assert_eq!(place.waiting(), [(1, State::Active), (5, State::Active)], "what is void stays so");
+}
+
+/// Its client was told that the message with a part there is not kept, and the word of that (its abort) is not written any more.
+#[test]
+fn what_is_void_is_neither_shown_nor_missed() {
+    let place = Place::new("void");
+    let mut log = LogMaker::new(&place.0, "durable-0000", Chain::Durable, &["store"]);
+    add(&mut log, 1);
+    let (first, content, void) = (log.address(), text(2), log.sequence);
+    log.part(20, &content[..5]);
+    add(&mut log, 3);
+    log.part(20, &content[5..]);
+    log.end(20, first, 2, &content, &manifest(2, "s@x.test", &[("r@ok.test", 0)], 0, &content));
+    add(&mut log, 4);
+    let path = log.write();
+    log.begin(&[(void, void)]);
+    add(&mut log, 5);
+    log.write();
+    let kept = [(1, State::Active), (4, State::Active), (5, State::Active)];
+    for is_there in [true, false] {
+        if !is_there {
+            spoil(&path, (first - (1 << 20)) as usize + 82);
+        }
+        assert_eq!(place.waiting(), kept);
+        let (verified, findings) = place.verify();
+        assert_eq!((verified.messages, findings), (3, Vec::new()));
+    }
+}
+
+#[test]
+fn what_is_taken_back_before_it_was_durable_is_not_shown() {
+    let place = Place::new("aborted");
+    let mut log = LogMaker::new(&place.0, "durable-0000", Chain::Durable, &["store"]);
+    add(&mut log, 1);
+    log.tells_durable = false;
+    let number = log.message;
+    add(&mut log, 2);
+    add(&mut log, 3);
+    log.abort(number);
+    log.block();
+    log.write();
+    assert_eq!(place.waiting(), [(1, State::Active), (3, State::Active)]);
 }
 
 /// A segment that is used anew has blocks of its earlier use behind its last one.
@@ -278,7 +318,7 @@ fn what_is_handed_over_is_what_lay_there() {
     let octets = manifest(9, "s@x.test", &many, 0, b"");
     assert!(octets.len() > limits::BLOCK_OCTETS);
     let sinks: std::sync::Arc<[String]> = ["store".to_owned(), "hop".to_owned()].into();
-    let wide = Message::new(State::Dead, found[0].place.clone(), (0, 0), octets, sinks).unwrap();
+    let wide = Message::new(State::Dead, found[0].place.clone(), octets, sinks).unwrap();
     replay.add(&wide, b"", false).unwrap();
     let mut nobody = found[0].clone();
     nobody.left = Some(vec![0]);

@@ -111,14 +111,15 @@ impl Survey<'_> {
             Found::Unreadable(place) => report(Finding::Unreadable(place)),
         };
         let mut blocks = 0;
-        log.read(0, &mut |segment, met| {
+        log.read(&mut |segment, met| {
+            assembler.met(segment, &met, &mut |found| judge(found, report));
             match met {
                 Met::Block(block) => {
                     (blocks, octets) = (blocks + 1, octets + block.span() as u64);
                     watch(octets);
-                    assembler.block(segment, &block, &mut |found| judge(found, report));
                 }
-                Met::Damage { sequences, offset } => report(Finding::Blocks {
+                Met::Void { .. } => {}
+                Met::Damage { sequences, offset, .. } => report(Finding::Blocks {
                     log: named.name.clone(),
                     segment: segment.name.clone(),
                     offset,

@@ -246,10 +246,10 @@ impl Ledger {
         let mut wrong = None;
         let mut each = |event: Event<'_>| match event {
             Event::Message(message, manifest) => messages.push((message, manifest.into_owned())),
-            Event::Unfinished(_) => {}
+            Event::Unfinished(_) | Event::Aborted(_) => {}
             // What it had was never acknowledged, or it is seen to be lost.
-            Event::Damaged(_) if is_damaged || self.doubtful != Voids::default() => {}
-            Event::Damaged(_) | Event::Strange(..) => wrong = Some(format!("{event:?}")),
+            Event::Damaged(..) if is_damaged || self.doubtful != Voids::default() => {}
+            Event::Damaged(..) | Event::Strange(..) => wrong = Some(format!("{event:?}")),
         };
         let mut last = None;
         while let Some(found) = scan.next_found().map_err(|error| error.to_string())? {
