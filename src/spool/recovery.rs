@@ -19,7 +19,8 @@
 //!
 //! *A segment is in use* when its first block says so, or when that is bad and good blocks follow it: then its base is theirs. What is
 //! in the second kind may be left from a use before, when the power went while the file was to be used again; nobody needs that, and cursors know.
-//! Any other file is spare. A file that was half made is short, and no segment.
+//! Any other file is spare. A file that was half made is short, and no segment. Segments of one log may have different lengths, each
+//! that which it says: what is configured may change while mail waits.
 //!
 //! *Invariants*: nothing is written, renamed or removed. What cannot be ours (another version, node, log, owner; a file that is no segment; a
 //! symbolic link; two files with one address) is refused with its name, and left as it is. Each file is read once, a mebioctet and more at
@@ -151,8 +152,6 @@ pub struct Recovered {
     pub in_use: Vec<SegmentFound>,
     /// The others.
     pub spare: Vec<Spare>,
-    /// Octets of each segment; `None` when none is in use.
-    pub segment_octets: Option<u64>,
     /// The next block's number.
     pub next_sequence: u64,
     /// The next segment's base.

@@ -71,6 +71,8 @@ pub(super) struct Walk<'w> {
     progress: &'w mut dyn FnMut(Progress),
     read: u64,
     of: u64,
+    /// Octets of the longest file.
+    longest: u64,
     recovered: Recovered,
     assembler: Assembler,
     /// Of the last good block, and the address behind it.
@@ -99,6 +101,7 @@ impl<'w> Walk<'w> {
             progress,
             read: 0,
             of: 0,
+            longest: 0,
             recovered: Recovered::default(),
             assembler: Assembler::new(0),
             last: None,
@@ -137,6 +140,7 @@ impl<'w> Walk<'w> {
             };
             let file = storage.open(&path, Access::Read)?;
             self.of += file.octets();
+            self.longest = self.longest.max(file.octets());
             files.push(OpenFile { number, path, file });
         }
         Ok(files)
@@ -180,8 +184,8 @@ impl<'w> Walk<'w> {
         }
         let Some(opening) = opening_of(&block) else { return Ok(None) };
         let (says, has) = (opening.segment_octets, file.file.octets());
-        if says != has || *self.recovered.segment_octets.get_or_insert(says) != says {
-            return Err(RecoveryError::Size { path: path(), says: self.recovered.segment_octets.unwrap_or(says), has });
+        if says != has {
+            return Err(RecoveryError::Size { path: path(), says, has });
         }
         if opening.base.checked_add(has).is_none() {
             return Err(RecoveryError::Exhausted { path: path() });
@@ -382,10 +386,9 @@ impl<'w> Walk<'w> {
 
         let files = recovered.files();
         let ends = files.as_slice().iter().map(LogFile::end).max().unwrap_or(0);
-        let segment_octets = recovered.segment_octets.unwrap_or(0);
         let above = ends.max(self.wanted.least_base);
         let above = if Mutant::RecoveryUsesAddressesAgain.is_on() { 0 } else { above };
-        recovered.next_base = base_after(above, segment_octets, self.wanted.entropy).ok_or_else(exhausted)?;
+        recovered.next_base = base_after(above, self.longest, self.wanted.entropy).ok_or_else(exhausted)?;
 
         let lost = missing.into_iter().filter(|hole| hole.from < durable_upto).filter(|hole| self.is_needed(hole));
         let lost = lost.map(|hole| Hole { to: hole.to.min(durable_upto - 1), ..hole });
