@@ -143,9 +143,9 @@ impl ClassLog {
 
     /// Reads the last segment: where it ends, and which numbers were used.
     fn find_end(&mut self, yard: &mut Yard, numbers: &[u32], last: u32, cursor: Position) -> Result<(), DeferredError> {
-        let blocks = yard.sizes.segment_octets / ALIGNMENT as u64;
         let path = self.path(last);
         let segment = survey(yard, &path, last)?;
+        let blocks = yard.sizes.segment_octets.max(segment.octets) / ALIGNMENT as u64;
         // A process that was killed may have left there what the kernel alone has.
         yard.storage.open(&path, Access::Write)?.sync()?;
         let mut message = segment.message;
@@ -165,6 +165,17 @@ impl ClassLog {
         };
         self.voids = vec![(first_void, self.next.sequence - 1)];
         self.end = (last, segment.end);
+        Ok(())
+    }
+
+    /// Takes its segments away, all of which are done with, for good.
+    pub(super) fn dismiss(mut self, yard: &mut Yard) -> Result<(), DeferredError> {
+        for number in self.numbers(yard)? {
+            yard.retire(&self.path(number))?;
+        }
+        if self.is_made {
+            yard.storage.sync_directory(&self.directory)?;
+        }
         Ok(())
     }
 

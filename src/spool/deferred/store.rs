@@ -79,11 +79,14 @@ impl Store {
             let class = entry.name.to_str().and_then(Class::of_name).filter(|_| entry.kind == EntryKind::Directory);
             all.extend(class.filter(|class| !all.contains(class)));
         }
-        if all.len() > limits::DEFERRED_CLASSES {
-            return Err(DeferredError::Foreign { path: yard.root, why: "it has too many directories of classes" });
-        }
         let open = |class: &Class| ClassLog::open(&mut yard, *class, cursors.position(*class));
-        let classes = all.iter().map(open).collect::<Result<_, _>>()?;
+        let mut classes: Vec<ClassLog> = all.iter().map(open).collect::<Result<_, _>>()?;
+        let configured = delays_s.len() + Class::ASIDE.len() + 1;
+        dismiss_empty(&mut yard, &mut classes, configured)?;
+        if classes.len() > limits::DEFERRED_CLASSES {
+            let why = "mail waits in too many directories of delays; put back delays that were configured before, until it is delivered";
+            return Err(DeferredError::Foreign { path: yard.root, why });
+        }
         let inbox = Inbox::open(&yard)?;
         let (taken, next_address, opened_ms, incomplete) = (HashMap::new(), 0, now_ms, 0);
         Ok(Self { yard, cursors, classes, inbox, first: 0, taken, next_address, opened_ms, incomplete })
@@ -298,6 +301,20 @@ fn due_ms(class: &ClassLog, message: u64, next_ms: u64, opened_ms: u64) -> u64 {
         Some(_) => next_ms,
         None => 0,
     }
+}
+
+/// Of delays that are configured no more, and in which nothing waits, as many go as are too many. Their segments go first: without a
+/// cursor what is there would come again.
+fn dismiss_empty(yard: &mut Yard, classes: &mut Vec<ClassLog>, configured: usize) -> Result<(), DeferredError> {
+    let mut index = configured;
+    while classes.len() > limits::DEFERRED_CLASSES && index < classes.len() {
+        if classes[index].messages() > 0 {
+            index += 1;
+            continue;
+        }
+        classes.remove(index).dismiss(yard)?;
+    }
+    Ok(())
 }
 
 /// Takes segments away that are done with. What fails is tried after the next start: the cursor is behind them.

@@ -139,10 +139,17 @@ impl Yard {
 
     /// Takes a spare, to be written and then moved to where it belongs.
     pub(super) fn take_spare(&mut self) -> Result<(PathBuf, Arc<dyn StoredFile>), DeferredError> {
-        self.provide(1)?;
-        let path = self.spares.pop().expect("there is one");
-        let file = self.storage.open(&path, Access::Write)?;
-        Ok((path, file))
+        // BOUND: each turn but the last takes one away.
+        loop {
+            self.provide(1)?;
+            let path = self.spares.pop().expect("there is one");
+            let file = self.storage.open(&path, Access::Write)?;
+            if file.octets() == self.sizes.segment_octets {
+                return Ok((path, file));
+            }
+            // It was a segment when they had another size.
+            self.storage.remove(&path)?;
+        }
     }
 
     /// A file that is not needed any more.

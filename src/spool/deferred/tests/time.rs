@@ -1,6 +1,7 @@
 //! Clocks that jump, within a run and between two.
 
 use super::house::{Fate, House, START_MS};
+use crate::limits;
 use crate::spool::deferred::clock::RetryClock;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -105,4 +106,33 @@ fn each_class_is_tried_in_its_order() {
         }
         assert_eq!(order, (0..u64::from(MESSAGES)).collect::<Vec<_>>());
     }
+}
+
+/// What waits in a delay that is configured no more goes on from there; of one that is empty nothing is left to be in the way.
+#[test]
+fn delays_may_be_changed_as_often_as_one_likes() {
+    let mut house = House::new(3, &[5]);
+    house.options.retry.lifetime_s = 1_000_000;
+    let changes = 2 * limits::DEFERRED_CLASSES / limits::RETRY_DELAYS;
+    for change in 0..changes as u32 {
+        let delays = (1..=limits::RETRY_DELAYS as u32).map(|delay| 1_000 * change + delay).collect();
+        house.options.retry.delays_s = delays;
+        let disk = house.disk.clone();
+        house.restart(disk);
+        for _ in 0..3 {
+            house.post(500, &[Fate::TakenAt(1 + limits::RETRY_DELAYS as u32)]);
+        }
+        // One is on its way through the delays when they change.
+        let late = house.post(500, &[Fate::TakenAt(20)]);
+        while house.posted[&late].attempts < 9 {
+            if house.turn(16, 16) == 0 {
+                house.now_ms = house.settlement.deferred().next_due_ms().expect("some wait");
+            }
+        }
+        if change % 2 == 0 {
+            house.run_dry();
+        }
+    }
+    house.run_dry();
+    house.check();
 }
