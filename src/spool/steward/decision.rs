@@ -97,8 +97,12 @@ pub(super) fn decide(log: &LogView, disk: &DiskView, now_ms: u64) -> (Vec<Action
     let mut actions = Vec::new();
     let mut ready = log.ready;
     let may_try = log.trouble.is_none_or(|(_, again_ms)| now_ms >= again_ms);
-    for segment in &log.segments {
-        let Some(base) = segment.base else { continue };
+    // What is used again first is what was written first: a crash then leaves of what is free the end, without a gap, and nobody who is
+    // new to the log, or whose cursor is lost, takes one for damage.
+    let mut in_use: Vec<(u64, &SegmentView)> =
+        log.segments.iter().filter_map(|segment| Some((segment.base?, segment))).collect();
+    in_use.sort_by_key(|(base, _)| *base);
+    for (base, segment) in in_use {
         if !is_left(log, segment, base) {
             continue;
         }

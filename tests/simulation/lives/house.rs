@@ -48,7 +48,7 @@ use super::ledger::{Ledger, State};
 use super::sinks::Sink;
 
 pub const NODE: u32 = 7;
-const SPOOL: &str = "/spool";
+pub const SPOOL: &str = "/spool";
 const LOG: LogId = LogId { kind: LogKind::Durable, shard: 0 };
 pub const SINKS: [&str; 2] = ["store", "hop"];
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::handoff::delivery::Delivery;
+use crate::mail::address::Path;
 use crate::mail::id::MessageId;
 
 /// What a sink has had of a message, for one recipient.
@@ -12,6 +13,8 @@ pub struct Had {
     pub taken: u32,
     /// It was refused for good, and that is noted.
     pub refused: bool,
+    /// It lies where such mail is kept.
+    pub is_dead: bool,
     /// The life of the process in which it came first, and that in which the last final word was settled.
     pub came_in: Option<u32>,
     pub settled_in: Option<u32>,
@@ -120,10 +123,9 @@ impl Ledger {
         life: u32,
     ) -> Result<(usize, Vec<u32>), String> {
         let content: Vec<u8> = delivery.content().collect::<Vec<_>>().concat();
-        let number = content.first_chunk().map_or(usize::MAX, |number| u64::from_le_bytes(*number) as usize);
-        if number >= self.entries.len() || content != self.content(number, text) {
+        let Some(number) = self.number_of(&content, text) else {
             return Err(format!("what came as {} was never sent, or is altered", delivery.id()));
-        }
+        };
         let entry = &mut self.entries[number];
         if entry.state == State::Nothing {
             return Err(format!("message {number} was not sent to its end, and came"));
@@ -140,9 +142,7 @@ impl Ledger {
         }
         let mut places = Vec::new();
         for to in delivery.recipients() {
-            let crate::mail::address::Path::Mailbox(mailbox) = to.path else { return Err("to nobody".to_owned()) };
-            let place: u32 =
-                str::from_utf8(mailbox.local_part).ok().and_then(|part| part.parse().ok()).unwrap_or(u32::MAX);
+            let place = place_of(to.path).ok_or("to nobody")?;
             let Some(had) = entry.had.get_mut(&(route, place)) else {
                 return Err(format!("message {number} came to {place} of sink {route}, who is no recipient of it"));
             };
@@ -156,13 +156,44 @@ impl Ledger {
         Ok((number, places))
     }
 
-    /// What was acknowledged and is not dealt with.
+    /// Mail of a sink that was refused for good was found where it is kept, for these recipients.
+    pub fn lies_dead<'a>(
+        &mut self,
+        route: u16,
+        (id, content): (MessageId, &[u8]),
+        text: &[u8],
+        recipients: impl Iterator<Item = Path<'a>>,
+    ) -> Result<(), String> {
+        let number =
+            self.number_of(content, text).ok_or_else(|| format!("{id} is dead, and was never sent, or altered"))?;
+        for path in recipients {
+            let had = place_of(path).and_then(|place| self.entries[number].had.get_mut(&(route, place)));
+            had.ok_or_else(|| format!("message {number} is dead for who is no recipient of it"))?.is_dead = true;
+        }
+        Ok(())
+    }
+
+    /// What was acknowledged and is not dealt with. What a sink took it has; what it refused must lie there. That a word of it is noted is
+    /// not asked for: the write that notes it may have failed, and be there all the same.
     pub fn missing(&self) -> Option<String> {
+        let is_open = |had: &Had| !had.is_dead && (had.taken == 0 || had.refused);
         self.entries.iter().enumerate().filter(|(_, entry)| entry.state == State::Accepted).find_map(
             |(number, entry)| {
-                let open = entry.had.iter().find(|(_, had)| had.taken == 0 && !had.refused)?;
+                let open = entry.had.iter().find(|(_, had)| is_open(had))?;
                 Some(format!("message {number} is lost for {open:?}: {entry:?}"))
             },
         )
     }
+
+    /// The message with this content.
+    fn number_of(&self, content: &[u8], text: &[u8]) -> Option<usize> {
+        let number = u64::from_le_bytes(*content.first_chunk()?) as usize;
+        (number < self.entries.len() && content == self.content(number, text)).then_some(number)
+    }
+}
+
+/// The place in the ledger of a recipient: its local-part.
+fn place_of(path: Path<'_>) -> Option<u32> {
+    let Path::Mailbox(mailbox) = path else { return None };
+    str::from_utf8(mailbox.local_part).ok()?.parse().ok()
 }

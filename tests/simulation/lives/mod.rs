@@ -4,14 +4,17 @@
 //! reader, cursor, settlement and deferred mail, on a disk in memory that fails and loses power ([`crate::simulation::disk`]). A life ends in order, by a kill
 //! or a power cut, at any turn; the next begins with recovery. In the last nothing fails, and sinks take all.
 //!
-//! Held against a ledger outside: each message that was acknowledged came to each of its recipients, or was refused by the sink for good; octet for
-//! octet, with its manifest; none that was never sent to its end; none twice within a life. Duplicates after a crash are counted. Memory
+//! What is configured may be another in each life: the length of segments, and the delays of what is tried again.
+//!
+//! Held against a ledger outside: each message that was acknowledged came to each of its recipients, or was refused by the sink for good and
+//! lies there still, as the tools find it; octet for octet, with its manifest; none that was never sent to its end; none twice within a life. Duplicates after a crash are counted. Memory
 //! stays in its bound and comes back, and so do segments.
 
 mod house;
 mod ledger;
 mod sinks;
 
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use super::quietly::quietly;
@@ -19,6 +22,9 @@ use super::{TOLD_MOST, setting};
 use crate::mutant::Mutant;
 use crate::simulation::chance::Chance;
 use crate::simulation::disk::{DiskFaults, SimDisk};
+use crate::spool::tools::filter::Filter;
+use crate::spool::tools::message::State;
+use crate::spool::tools::survey::Survey;
 use house::{End, House};
 use ledger::{Ledger, Tally};
 use sinks::SinkPlan;
@@ -63,7 +69,7 @@ impl Plan {
             batch: *chance.pick(&[1, 8, 64]),
         };
         Self {
-            segment_octets: *chance.pick(&[320 << 10, 512 << 10, 1 << 20]),
+            segment_octets: *chance.pick(&SEGMENTS),
             blocks: *chance.pick(&[8, 16, 40]),
             letters: *chance.pick(&[2, 8, 64]),
             slots: *chance.pick(&[1, 4, 12]),
@@ -73,11 +79,26 @@ impl Plan {
             aborts: *chance.pick(&[0, 10]),
             is_large: *chance.pick(&[0, 30]),
             clients: *chance.pick(&[2, 6, 20]),
-            delays_s: chance.pick(&[vec![5, 20, 60], vec![1], vec![30, 600]]).clone(),
+            delays_s: chance.pick(&DELAYS_S).to_vec(),
             sinks: [sink(chance), sink(chance)],
         }
     }
+
+    /// As it is configured for another life: mostly as before.
+    fn changed(&self, chance: &mut Chance) -> Self {
+        let mut plan = self.clone();
+        if chance.percent(30) {
+            plan.segment_octets = *chance.pick(&SEGMENTS);
+        }
+        if chance.percent(30) {
+            plan.delays_s = chance.pick(&DELAYS_S).to_vec();
+        }
+        plan
+    }
 }
+
+const SEGMENTS: [u64; 3] = [320 << 10, 512 << 10, 1 << 20];
+const DELAYS_S: [&[u32]; 3] = [&[5, 20, 60], &[1], &[30, 600]];
 
 /// All contents are pieces of it.
 fn text() -> &'static [u8] {
@@ -100,6 +121,7 @@ fn live(seed: u64) -> Result<Tally, String> {
     let mut disk = SimDisk::new(chance.of("disk", 0).draw());
     let mut now_ms = 1_000_000;
     for life in 1..=plan.lives {
+        let plan = plan.changed(&mut chance.of("changes", life.into()));
         let mut house =
             House::start(&plan, life, &chance, &disk, now_ms).map_err(|error| format!("life {life}: {error}"))?;
         disk.set_plan(plan.faults.plan(chance.of("faults", life.into())));
@@ -122,8 +144,9 @@ fn live(seed: u64) -> Result<Tally, String> {
 
 /// Nothing fails any more, and everything that is owed comes.
 fn finish(plan: &Plan, chance: &Chance, disk: &SimDisk, ledger: &mut Ledger, mut now_ms: u64) -> Result<(), String> {
-    let plan = Plan { hangs: 0, aborts: 0, is_large: 0, ..plan.clone() };
     let life = plan.lives + 1;
+    let plan = plan.changed(&mut chance.of("changes", life.into()));
+    let plan = Plan { hangs: 0, aborts: 0, is_large: 0, ..plan };
     let mut house =
         House::start(&plan, life, chance, disk, now_ms).map_err(|error| format!("the last life: {error}"))?;
     house.sinks.iter_mut().for_each(|sink| sink.hurries = true);
@@ -143,6 +166,7 @@ fn finish(plan: &Plan, chance: &Chance, disk: &SimDisk, ledger: &mut Ledger, mut
             break;
         }
     }
+    find_dead(disk, ledger)?;
     if let Some(missing) = ledger.missing() {
         return Err(missing);
     }
@@ -155,6 +179,24 @@ fn finish(plan: &Plan, chance: &Chance, disk: &SimDisk, ledger: &mut Ledger, mut
     // One that is written to by the gather, and two by the log.
     let used = house.used();
     if used > 3 { Err(format!("nobody has anything, and {used} blocks are in use")) } else { Ok(()) }
+}
+
+/// What lies there that was refused for good, as an operator's tools find it.
+fn find_dead(disk: &SimDisk, ledger: &mut Ledger) -> Result<(), String> {
+    let survey = Survey { storage: disk, spool: house::SPOOL.into(), node: house::NODE };
+    let filter = Filter { states: vec![State::Dead], ..Filter::default() };
+    let mut found = Ok(());
+    let looked = survey.messages(&filter, &mut |_, _| (), &mut |message| {
+        let sink = message.recipients().next().map(|(_, sink)| sink.to_owned());
+        let route = (0..).zip(house::SINKS).find(|(_, name)| sink.as_deref() == Some(*name)).map(|(route, _)| route);
+        let recipients = message.recipients().map(|(recipient, _)| recipient.path);
+        found = survey.content(&message).map_err(|error| format!("{}: {error}", message.id())).and_then(|content| {
+            ledger.lies_dead(route.ok_or("of no sink")?, (message.id(), &content), text(), recipients)
+        });
+        if found.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    looked.map_err(|error| error.to_string())?;
+    found
 }
 
 fn run_all(first: u64, count: u64) -> (Tally, Vec<(u64, String)>) {

@@ -79,6 +79,15 @@ fn what_somebody_needs_stays() {
     assert_eq!(actions(&log), [Action::Remove(2)]);
 }
 
+#[test]
+fn what_is_free_goes_in_the_order_in_which_it_was_written() {
+    let mut log = LogView { needed_from: u64::MAX, ..log() };
+    log.segments.swap(0, 1);
+    assert_eq!(actions(&log), [Action::Recycle(0), Action::Recycle(1)]);
+    log.segments.iter_mut().for_each(|segment| segment.has_failed = true);
+    assert_eq!(actions(&log), [Action::Remove(0), Action::Remove(1)]);
+}
+
 /// Who stands at the end of what is in a segment does not say that nothing is missing up to the next.
 #[test]
 fn what_is_left_free_in_a_segment_is_its_own() {
