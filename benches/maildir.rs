@@ -16,14 +16,14 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use ringmx::mail::address::{Mailbox, Path};
-use ringmx::mail::envelope::{Envelope, MailParameters, RcptParameters};
+use ringmx::mail::envelope::Envelope;
 use ringmx::mail::id::MessageId;
-use ringmx::mail::manifest::{Manifest, Origin};
-use ringmx::mail::marks::Marks;
-use ringmx::mail::trace::{self, Transfer, With};
+use ringmx::mail::trace;
 use ringmx::sink::maildir::options::MaildirOptions;
 use ringmx::sink::maildir::{Maildir, Message};
+
+#[path = "../tests/common/letter.rs"]
+mod letter;
 
 const CONTENT_OCTETS: usize = 4096;
 /// Messages that are there at once, as a worker takes them.
@@ -73,29 +73,11 @@ fn content() -> Vec<u8> {
 }
 
 fn envelope(layout: &Layout, number: usize) -> Envelope {
-    let mut envelope = Envelope::default();
-    let sender = Path::Mailbox(Mailbox { local_part: b"sender", domain: b"example.org" });
-    envelope.begin(sender, &MailParameters::default());
-    let local_part = layout.local_part(number);
-    let recipient = Path::Mailbox(Mailbox { local_part: local_part.as_bytes(), domain: b"example.net" });
-    envelope.add(recipient, &RcptParameters::default()).expect("there is room");
-    envelope
+    letter::envelope("sender@example.org", [(&*format!("{}@example.net", layout.local_part(number)), 0)])
 }
 
 fn message<'a>(envelope: &'a Envelope, number: usize, content: &'a [u8]) -> Message<'a> {
-    let manifest = Manifest {
-        id: MessageId::new(7, 3, 1, number as u64),
-        received_at_ms: 1_136_214_245_000,
-        content_octets: content.len() as u64,
-        recipients: 1,
-        marks: Marks::default(),
-        with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
-        origin: Origin::Host("192.0.2.1:25".parse().expect("an address")),
-        listener: "mx",
-        by: "mx.example.net",
-        hello: b"client.example.org",
-        envelope: envelope.view(),
-    };
+    let manifest = letter::manifest(envelope, MessageId::new(7, 3, 1, number as u64), content.len());
     let recipients = (0..).zip(envelope.recipients().map(|recipient| recipient.path)).collect();
     Message { manifest, is_repeat: false, recipients, content: vec![content] }
 }

@@ -99,9 +99,12 @@ pub mod spool;
 pub mod tls;
 
 // The simulation of many seeds is a test of the whole library from outside, which needs what only test builds have. The naive
-// session, which it shares with other tests, names the library as they do.
+// session and the letters, which are shared with other tests, name the library as those do.
 #[cfg(test)]
 extern crate self as ringmx;
+#[cfg(test)]
+#[path = "../tests/common/letter.rs"]
+mod letter;
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]
 mod trials;

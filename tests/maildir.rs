@@ -11,6 +11,9 @@ mod machine;
 #[path = "process/directory.rs"]
 mod directory;
 
+#[path = "common/letter.rs"]
+mod letter;
+
 mod maildir {
     mod namespace;
     mod post;

@@ -3,6 +3,9 @@
 //! Nothing here leans on time: conditions are waited for, and bounds of time only end what would hang. Where a time is
 //! promised, only its lower bound is asserted. `RINGMX_LONG=1` makes 100 rounds of kill and restart instead of 20.
 
+#[path = "common/letter.rs"]
+mod letter;
+
 mod process {
     mod client;
     mod directory;

@@ -5,29 +5,16 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ringmx::mail::address::{Mailbox, Path as Address};
-use ringmx::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
 use ringmx::mail::id::MessageId;
-use ringmx::mail::manifest::{Manifest, Origin};
-use ringmx::mail::marks::Marks;
-use ringmx::mail::trace::{Transfer, With};
+use ringmx::mail::manifest::Manifest;
 use ringmx::spool::format::{
     Chain, End, Header, Kind, Wait, encode_end, encode_segment, encode_void, encode_wait, put_record, segment_name,
 };
 
+use crate::letter;
+
 /// The random number of its data directory.
 pub const NODE: u32 = 0x0FEE_DBED;
-
-/// `local@domain`, a local-part alone, or nothing: the null path.
-fn address(text: &str) -> Address<'_> {
-    match text.split_once('@') {
-        None if text.is_empty() => Address::Null,
-        None => Address::Local(text.as_bytes()),
-        Some((local_part, domain)) => {
-            Address::Mailbox(Mailbox { local_part: local_part.as_bytes(), domain: domain.as_bytes() })
-        }
-    }
-}
 
 /// The id of the message with this number.
 pub fn id(sequence: u64) -> MessageId {
@@ -36,28 +23,9 @@ pub fn id(sequence: u64) -> MessageId {
 
 /// The manifest of a message, of which each recipient has a route.
 pub fn manifest(sequence: u64, from: &str, to: &[(&str, u16)], received_at_ms: u64, content: &[u8]) -> Vec<u8> {
-    let mut envelope = Envelope::default();
-    envelope.begin(address(from), &MailParameters::default());
-    for (to, route) in to {
-        let place = envelope.add(address(to), &RcptParameters::default()).expect("there is room");
-        envelope.set_route(place, Route(*route));
-    }
-    let manifest = Manifest {
-        id: id(sequence),
-        received_at_ms,
-        content_octets: content.len() as u64,
-        recipients: to.len() as u32,
-        marks: Marks::default(),
-        with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
-        origin: Origin::UnixSocket,
-        listener: "mx",
-        by: "host.test",
-        hello: b"client.test",
-        envelope: envelope.view(),
-    };
-    let mut octets = Vec::new();
-    manifest.encode(&mut octets);
-    octets
+    let envelope = letter::envelope(from, to.iter().copied());
+    let plain = letter::manifest(&envelope, id(sequence), content.len());
+    letter::encoded(&Manifest { received_at_ms, by: "host.test", hello: b"client.test", ..plain })
 }
 
 /// A log that is being made.

@@ -7,12 +7,9 @@ use rustix::io::Errno;
 use super::*;
 use crate::handoff::exchange::{ExchangeOptions, connect};
 use crate::handoff::place::{LogId, LogKind, Place, Spooled};
-use crate::mail::address::Mailbox;
-use crate::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
+use crate::letter;
+use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
-use crate::mail::manifest::Origin;
-use crate::mail::marks::Marks;
-use crate::mail::trace::{Transfer, With};
 use crate::memory::slab::{Leases, Slab};
 use crate::simulation::disk::{Fate as DiskFate, SimDisk, What};
 use crate::spool::deferred::{Deferred, DeferredOptions, Owner, RetryOptions, Sizes};
@@ -50,25 +47,10 @@ fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) ->
 fn batch(messages: u64) -> Vec<Delivery> {
     let mut slab = Slab::new(8);
     let delivery = |number| {
-        let mut envelope = Envelope::default();
-        envelope.begin(Path::Null, &MailParameters::default());
-        let to = Path::Mailbox(Mailbox { local_part: b"a", domain: b"ok.test" });
-        envelope.add(to, &RcptParameters::default()).unwrap();
-        let manifest = Manifest {
-            id: MessageId::new(1, 1, 0, number),
-            received_at_ms: now_ms(),
-            content_octets: 4,
-            recipients: 1,
-            marks: Marks::default(),
-            with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
-            origin: Origin::UnixSocket,
-            listener: "mx",
-            by: "host.test",
-            hello: b"client",
-            envelope: envelope.view(),
-        };
-        let mut octets = Vec::new();
-        manifest.encode(&mut octets);
+        let envelope = letter::envelope("", [("a@ok.test", 0)]);
+        let plain = letter::manifest(&envelope, MessageId::new(1, 1, 0, number), 4);
+        let manifest = Manifest { received_at_ms: now_ms(), ..plain };
+        let octets = letter::encoded(&manifest);
         let mut content = Leases::default();
         slab.append(&mut content, b"text").unwrap();
         Delivery::of_log(Spooled {

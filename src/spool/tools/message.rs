@@ -125,48 +125,7 @@ impl Message {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::mail::address::{Mailbox, Path};
-    use crate::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
-    use crate::mail::manifest::Origin;
-    use crate::mail::marks::Marks;
-    use crate::mail::trace::{Transfer, With};
-
-    /// `local@domain`, or the null path.
-    pub fn path(text: &str) -> Path<'_> {
-        match text.split_once('@') {
-            None if text.is_empty() => Path::Null,
-            None => Path::Local(text.as_bytes()),
-            Some((local_part, domain)) => {
-                Path::Mailbox(Mailbox { local_part: local_part.as_bytes(), domain: domain.as_bytes() })
-            }
-        }
-    }
-
-    /// The manifest of a message, of which each recipient has a route.
-    pub fn manifest(sequence: u64, from: &str, to: &[(&str, u16)], received_at_ms: u64) -> Vec<u8> {
-        let mut envelope = Envelope::default();
-        envelope.begin(path(from), &MailParameters::default());
-        for (to, route) in to {
-            let place = envelope.add(path(to), &RcptParameters::default()).unwrap();
-            envelope.set_route(place, Route(*route));
-        }
-        let manifest = Manifest {
-            id: MessageId::new(0xFEED, 1, 0, sequence),
-            received_at_ms,
-            content_octets: 5,
-            recipients: to.len() as u32,
-            marks: Marks::default(),
-            with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
-            origin: Origin::UnixSocket,
-            listener: "mx",
-            by: "host.test",
-            hello: b"client.test",
-            envelope: envelope.view(),
-        };
-        let mut octets = Vec::new();
-        manifest.encode(&mut octets);
-        octets
-    }
+    use crate::spool::tools::fixture::manifest;
 
     /// A message of two sinks, `store` and `hop`.
     pub fn message(state: State, from: &str, to: &[(&str, u16)], received_at_ms: u64) -> Message {
@@ -186,7 +145,7 @@ pub(super) mod tests {
         };
         let place = Place { log: "durable-0000".into(), segment: "0000.segment".into(), record };
         let sinks = ["store".to_owned(), "hop".to_owned()].into();
-        Message::new(state, place, manifest(7, from, to, received_at_ms), sinks).unwrap()
+        Message::new(state, place, manifest(7, from, to, received_at_ms, b"text."), sinks).unwrap()
     }
 
     #[test]

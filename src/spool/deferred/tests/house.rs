@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use crate::handoff::delivery::{Delivery, Refusal};
 use crate::handoff::place::{LogId, LogKind, Place, Spooled};
-use crate::mail::address::{Mailbox, Path};
-use crate::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
+use crate::letter;
+use crate::mail::address::Path;
+use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
-use crate::mail::manifest::{Manifest, Origin};
-use crate::mail::marks::Marks;
-use crate::mail::trace::{Transfer, With};
+use crate::mail::manifest::Manifest;
 use crate::memory::slab::{Leases, Slab};
 use crate::simulation::chance::Chance;
 use crate::simulation::disk::SimDisk;
@@ -119,33 +118,12 @@ impl House {
     /// As the reader of the log has it.
     fn fresh(&mut self, number: u64) -> Delivery {
         let posted = &self.posted[&number];
-        let mut envelope = Envelope::default();
-        fn to(local_part: &[u8]) -> Path<'_> {
-            Path::Mailbox(Mailbox { local_part, domain: b"ok.test" })
-        }
-        envelope.begin(to(b"sender"), &MailParameters::default());
+        let own: Vec<String> = (0..posted.fates.len()).map(|recipient| format!("{recipient}@ok.test")).collect();
         // A recipient of another sink is in it, too.
-        envelope.add(to(b"other"), &RcptParameters::default()).unwrap();
-        for recipient in 0..posted.fates.len() {
-            let local_part = recipient.to_string();
-            let place = envelope.add(to(local_part.as_bytes()), &RcptParameters::default()).unwrap();
-            envelope.set_route(place, Route(3));
-        }
-        let manifest = Manifest {
-            id: id(number),
-            received_at_ms: START_MS - number,
-            content_octets: posted.content.len() as u64,
-            recipients: posted.fates.len() as u32 + 1,
-            marks: Marks::default(),
-            with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
-            origin: Origin::UnixSocket,
-            listener: "mx",
-            by: "host.test",
-            hello: b"client",
-            envelope: envelope.view(),
-        };
-        let mut octets = Vec::new();
-        manifest.encode(&mut octets);
+        let to = [("other@ok.test", 0)].into_iter().chain(own.iter().map(|to| (to.as_str(), 3)));
+        let envelope = letter::envelope("sender@ok.test", to);
+        let plain = letter::manifest(&envelope, id(number), posted.content.len());
+        let octets = letter::encoded(&Manifest { received_at_ms: START_MS - number, by: "host.test", ..plain });
         let mut content = Leases::default();
         self.slab.append(&mut content, &posted.content).unwrap();
         Delivery::of_log(Spooled {
