@@ -18,6 +18,7 @@ use crate::handoff::consumer::{Deliveries, Progress};
 use crate::handoff::gather::Gather;
 use crate::handoff::place::{LogId, LogKind, Position};
 use crate::handoff::sleep::Waker;
+use crate::limits;
 use crate::metrics::report::Number;
 use crate::policy::scope::{Promise, Taking};
 use crate::spool::cursor::{self, CursorFile, Said};
@@ -47,6 +48,8 @@ pub(super) struct Spooling {
     _steward: Steward,
     figures: Arc<Mutex<SpoolFigures>>,
     findings: Arc<Findings>,
+    /// The ways of segments to the shards.
+    supplies: Vec<Supply>,
     /// What was found at the start, and not told yet.
     alarms: Mutex<Vec<String>>,
     /// Troubles that last, and that were told.
@@ -65,8 +68,19 @@ fn trouble(log: &LogFigures) -> Option<String> {
             "the spool has no more room on its disk, or within its size_bytes: mail gets 452 until there is".to_owned(),
         ),
         (None, Some(Lack::Failed)) => Some("the spool's disk does not answer: mail gets 421 until it does".to_owned()),
-        (None, None) => None,
+        (None, Some(Lack::Hung) | None) => None,
     }
+}
+
+/// The same of a log whose shard hears nothing, and so does not who keeps the figures.
+fn silence(supply: &Supply) -> Option<String> {
+    let waited_s = limits::WRITE_HUNG_MS / 1_000;
+    supply.is_hung().then(|| {
+        format!(
+            "no segment for the spool could be made within {waited_s} s: its disk hangs, or is too slow for segment_bytes; \
+             mail gets 421 until one is there"
+        )
+    })
 }
 
 /// Those who read a log, once they are known: until then all of it is needed.
@@ -150,6 +164,7 @@ pub(super) fn start(
         attaching.attach(log, registry, deliveries);
     }
     let routes: Arc<[String]> = plan.sinks().iter().map(|sink| sink.name.clone()).collect();
+    let kept = supplies.clone();
     let mut supplies: Vec<_> = supplies.into_iter().map(Some).collect();
     let spoolers = gathers.into_iter().zip(0..).map(|(gather, shard)| {
         Spooler::new(shard, gather, |taking, slab| {
@@ -173,6 +188,7 @@ pub(super) fn start(
         _steward: Steward::start(keeping)?,
         figures,
         findings,
+        supplies: kept,
         alarms: Mutex::new(alarms),
         told: Mutex::default(),
         storage,
@@ -432,10 +448,11 @@ impl Spooling {
         let mut alarms = std::mem::take(&mut *self.alarms.lock().unwrap_or_else(PoisonError::into_inner));
         alarms.extend(self.findings.take().iter().map(ToString::to_string));
         let logs = self.figures.lock().unwrap_or_else(PoisonError::into_inner).logs.clone();
-        let troubles = logs.iter().filter_map(trouble).collect();
+        let troubles = logs.iter().filter_map(trouble).chain(self.supplies.iter().filter_map(silence)).collect();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let before: BTreeSet<String> = std::mem::replace(&mut told, troubles);
         alarms.extend(told.difference(&before).cloned());
+        alarms.extend(before.difference(&told).map(|over| format!("this is over: {over}")));
         alarms
     }
 

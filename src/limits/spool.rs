@@ -17,7 +17,8 @@ pub const GROUP_OCTETS: usize = BLOCK_OCTETS / 8 * 7;
 /// Blocks of a log that are under way at once.
 pub const GROUPS_UNDER_WAY: usize = 4;
 
-/// After so long without a word of a write it is given up: 451 for those who wait, before their sessions would say it of themselves.
+/// After so long without a word of a write it is given up: 451 for those who wait, before their sessions would say it of themselves. The
+/// same of a segment that was asked for: then mail is refused until one is there.
 pub const WRITE_HUNG_MS: u64 = 20_000;
 const _: () = assert!(WRITE_HUNG_MS < ANSWER_MS);
 

@@ -1,6 +1,7 @@
 //! Segments on a real disk, and one that fails.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use rustix::io::Errno;
@@ -26,6 +27,8 @@ struct Trial {
     /// Files that are made fail.
     creates: AtomicBool,
     removes: AtomicBool,
+    /// While this is held, who makes a file waits.
+    hangs: Mutex<()>,
 }
 
 impl Trial {
@@ -48,6 +51,7 @@ impl Storage for Trial {
         self.disk.open(path, access)
     }
     fn create(&self, path: &Path, octets: u64) -> Result<Arc<dyn StoredFile>, StorageError> {
+        drop(self.hangs.lock());
         self.refuse(path, &self.creates, Errno::IO)?;
         self.disk.create(path, octets)
     }
@@ -93,7 +97,7 @@ fn scene(test: &str) -> Scene {
     let (disk, log) = (Disk::new(&root), root.join("durable-0000"));
     disk.make_directory(&log).unwrap();
     let [creates, removes] = [(); 2].map(|()| AtomicBool::new(false));
-    let trial = Arc::new(Trial { disk, free: AtomicU64::new(PLENTY), creates, removes });
+    let trial = Arc::new(Trial { disk, free: AtomicU64::new(PLENTY), creates, removes, hangs: Mutex::default() });
     Scene { root, log, trial, cursor: Arc::default(), low: Arc::new(AtomicU64::new(u64::MAX)) }
 }
 
@@ -128,7 +132,7 @@ impl Scene {
 
     /// The shard takes one, fills it, and the sink has it.
     fn write(&self, supply: &Supply, base: u64) -> Option<u32> {
-        let segment = supply.take()?;
+        let segment = supply.take(0)?;
         segment.begin(base);
         segment.publish(base + OCTETS);
         self.cursor.store(base + OCTETS, Ordering::Relaxed);
@@ -167,7 +171,7 @@ fn a_segment_is_there_whole_and_zero_or_not_at_all() {
 fn a_log_is_supplied_and_what_is_read_comes_again() {
     let scene = scene("supplied");
     let (mut keeping, supply, registry) = scene.keeping(Vec::new(), None);
-    assert!(supply.take().is_none() && supply.lack().is_none());
+    assert!(supply.take(0).is_none() && supply.lack(0).is_none());
     let mut now_ms = 0;
     let mut step = |keeping: &mut Keeping| {
         now_ms += 200;
@@ -190,7 +194,7 @@ fn a_log_is_supplied_and_what_is_read_comes_again() {
     // A sink that does not come on keeps all that is behind its cursor, and so does a message that is open.
     scene.cursor.store(9 * OCTETS, Ordering::Relaxed);
     for number in 10..14 {
-        let segment = supply.take().unwrap();
+        let segment = supply.take(0).unwrap();
         segment.begin(number * OCTETS);
         segment.publish((number + 1) * OCTETS);
         step(&mut keeping);
@@ -226,7 +230,7 @@ fn a_disk_that_is_full_or_fails_is_told_and_mends() {
         trial.free.store(free, Ordering::Relaxed);
         keeping.step(now_ms);
         keeping.step(now_ms);
-        supply.lack()
+        supply.lack(0)
     };
     assert_eq!((lack(10 * OCTETS), scene.names().len()), (Some(Lack::Full), 0));
     assert_eq!((lack(PLENTY), scene.names().len()), (None, 2));
@@ -238,17 +242,17 @@ fn a_disk_that_is_full_or_fails_is_told_and_mends() {
     assert_eq!((scene.write(&supply, 0), lack(PLENTY)), (Some(0), None));
     assert_eq!((scene.write(&supply, OCTETS), lack(PLENTY)), (Some(1), None), "the first comes back");
     scene.cursor.store(0, Ordering::Relaxed);
-    let last = supply.take().unwrap();
+    let last = supply.take(0).unwrap();
     last.begin(2 * OCTETS);
-    assert_eq!((lack(PLENTY), supply.take().is_none()), (Some(Lack::Failed), true));
+    assert_eq!((lack(PLENTY), supply.take(0).is_none()), (Some(Lack::Failed), true));
     trial.creates.store(false, Ordering::Relaxed);
-    assert_eq!((lack(PLENTY), supply.take().is_some()), (None, true));
+    assert_eq!((lack(PLENTY), supply.take(0).is_some()), (None, true));
     let figures = figures(&keeping);
     assert_eq!((figures.lacks, figures.trouble), (4, None));
     assert!(figures.failures > 0);
     // However it ends: nobody waits for what will not come.
     drop(Abandoned(keeping));
-    assert_eq!(supply.lack(), Some(Lack::Failed));
+    assert_eq!(supply.lack(0), Some(Lack::Failed));
 }
 
 #[test]
@@ -259,16 +263,16 @@ fn what_all_logs_may_have_is_a_bound() {
     let mut taken = 0;
     for now_ms in (0..20_000).step_by(200) {
         keeping.step(now_ms);
-        if let Some(segment) = supply.take() {
+        if let Some(segment) = supply.take(0) {
             segment.begin(taken * OCTETS);
             segment.publish((taken + 1) * OCTETS);
             taken += 1;
         }
     }
-    assert_eq!((taken, registry.segments().len(), supply.lack()), (3, 3, Some(Lack::Full)));
+    assert_eq!((taken, registry.segments().len(), supply.lack(0)), (3, 3, Some(Lack::Full)));
     scene.cursor.store(OCTETS, Ordering::Relaxed);
     keeping.step(20_000);
-    assert_eq!((supply.ready(), supply.lack()), (1, None));
+    assert_eq!((supply.ready(), supply.lack(0)), (1, None));
 }
 
 /// What was there at the start: in use, spare, of another length, failed; and a file that does not go.
@@ -323,7 +327,35 @@ fn the_thread_keeps_a_log_supplied() {
     let figures = figures.lock().unwrap().logs[0].clone();
     assert_eq!(figures.prepared + figures.recycled, 40 + figures.ready as u64, "{figures:?}");
     assert!(figures.recycled > 0 && registry.segments().len() as u64 == figures.prepared);
-    assert_eq!((supply.lack(), figures.failures), (Some(Lack::Failed), 0));
+    assert_eq!((supply.lack(0), figures.failures), (Some(Lack::Failed), 0));
+}
+
+/// A disk that does not answer says nothing, and so does who waits for it: the shard finds out by its own clock, and that it is over.
+#[test]
+fn a_disk_that_does_not_answer_is_found_out_by_the_shard() {
+    let scene = scene("hung");
+    let hung = scene.trial.hangs.lock().unwrap();
+    let (keeping, supply, _) = scene.keeping(Vec::new(), None);
+    let figures = keeping.figures();
+    let steward = Steward::start(keeping).unwrap();
+    assert!(supply.take(0).is_none());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Until it has begun.
+    while figures.lock().unwrap().free_octets.is_none() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(supply.lack(limits::WRITE_HUNG_MS - 1), None);
+    assert_eq!(supply.lack(limits::WRITE_HUNG_MS), Some(Lack::Hung));
+    assert_eq!(figures.lock().unwrap().logs[0].lack, None);
+    drop(hung);
+    while supply.ready() == 0 {
+        assert!(Instant::now() < deadline, "{:?}", figures.lock().unwrap());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!((supply.lack(limits::WRITE_HUNG_MS), supply.is_hung()), (None, false));
+    assert!(supply.take(limits::WRITE_HUNG_MS).is_some());
+    drop(steward);
 }
 
 /// However far it came when everything failed and the power went: what has the name of a segment is one.

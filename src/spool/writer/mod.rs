@@ -269,7 +269,7 @@ impl Log {
         };
         let is_waiting = self.groups.iter().any(|group| group.state == State::Waiting);
         // A segment may come, or memory to open one with.
-        let is_looking = is_waiting && self.segment.is_none() || self.is_unrecorded();
+        let is_looking = is_waiting && self.segment.is_none() || self.supply.is_waited_for() || self.is_unrecorded();
         let look = is_looking.then_some(self.now_ms + limits::SEGMENT_LOOK_MS);
         self.groups.iter().filter_map(since).chain(look).min()
     }
@@ -321,7 +321,7 @@ impl Log {
             self.groups.iter().any(is_it)
         };
         let spent = self.spent.front().filter(|segment| !in_use(segment)).is_some();
-        let next = if spent { self.spent.pop_front() } else { self.supply.take() };
+        let next = if spent { self.spent.pop_front() } else { self.supply.take(self.now_ms) };
         let Some(next) = next else {
             self.counts.starved += 1;
             return None;

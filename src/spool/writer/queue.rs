@@ -278,13 +278,13 @@ impl Log {
         if matches!(self.standing, Standing::Failed { .. }) {
             return;
         }
-        let reply = match self.supply.lack() {
+        let reply = match self.supply.lack(self.now_ms) {
             None => {
                 self.standing = Standing::Open;
                 return;
             }
             Some(Lack::Full) => Reply::InsufficientStorage,
-            Some(Lack::Failed) => Reply::SpoolFailed,
+            Some(Lack::Failed | Lack::Hung) => Reply::SpoolFailed,
         };
         self.standing = Standing::Lacking(reply);
         let Some(from) = self.groups.iter().position(|group| group.state == State::Waiting) else { return };

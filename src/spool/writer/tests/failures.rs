@@ -195,6 +195,48 @@ fn without_room_for_a_segment_who_waits_is_told() {
     assert_eq!(sequences, [97, 98, 99], "numbers that were never written are given again");
 }
 
+/// Nothing is heard of a segment that was asked for: who waits for it is refused, MAIL is, and all is well when it comes.
+#[test]
+fn while_a_segment_does_not_come_mail_is_refused_until_it_does() {
+    let mut house = House::new(Chain::Durable, 1);
+    let large = vec![b'x'; limits::BLOCK_OCTETS / 2];
+    let mut taken = Vec::new();
+    // Until one more segment is wanted than there is.
+    while house.log.next_time_ms().is_none() {
+        taken.push(house.message(0, &large));
+        house.turn();
+        (0..house.under_way.len()).for_each(|_| house.complete(0));
+    }
+    let waits = taken.pop().unwrap();
+    assert_eq!(house.accepted(), taken);
+    house.log.content(1, b"is coming");
+    house.now_ms += limits::WRITE_HUNG_MS - 1;
+    house.turn();
+    assert_eq!((house.log.refuses(), house.answers().len()), (None, 0));
+    house.now_ms += 1;
+    assert!(house.log.next_time_ms().is_some(), "nothing else comes to its mind");
+    house.turn();
+    assert_eq!(house.answers(), [(0, Err(Reply::DeliveryFailed))]);
+    assert_eq!((house.log.refuses(), house.supply.is_hung()), (Some(Reply::SpoolFailed), true));
+    assert!(house.end(1).is_err());
+    house.now_ms += 10 * limits::WRITE_HUNG_MS;
+    assert_eq!((house.turn(), house.log.refuses()), (0, Some(Reply::SpoolFailed)));
+    assert!(
+        house.log.next_time_ms().is_some_and(|at| at <= house.now_ms + limits::SEGMENT_LOOK_MS),
+        "it looks for one"
+    );
+    // There it is.
+    house.prepare();
+    house.turn();
+    assert_eq!((house.log.refuses(), house.supply.is_hung(), house.log.next_time_ms()), (None, false, None));
+    let next = house.message(0, b"comes again");
+    house.settle();
+    assert_eq!(house.accepted(), [next]);
+    let ids = house.ids();
+    assert!(ids.contains(&next) && !ids.contains(&waits) && taken.iter().all(|id| ids.contains(id)));
+    assert_eq!(house.log.counts().failures, 0, "no write failed");
+}
+
 #[test]
 fn without_memory_who_sends_nothing_is_told_like_others() {
     let mut house = House::new(Chain::Durable, 0);
