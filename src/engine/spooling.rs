@@ -443,6 +443,11 @@ impl Spooling {
         numbers.map(|(name, value)| Number { name, value }).into()
     }
 
+    /// Where readers and sinks say what is wrong.
+    pub(super) fn findings(&self) -> Arc<Findings> {
+        Arc::clone(&self.findings)
+    }
+
     /// What an operator must know, since this was asked.
     pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms = std::mem::take(&mut *self.alarms.lock().unwrap_or_else(PoisonError::into_inner));

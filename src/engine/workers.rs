@@ -21,6 +21,7 @@ use crate::sink::Sink;
 use crate::sink::blackhole::Blackhole;
 use crate::sink::log::{Counts, DeliveryLog, Target};
 use crate::sink::maildir::Maildir;
+use crate::sink::trouble::Trouble;
 use crate::sink::worker::Worker;
 use crate::spool::intake::Spooler;
 use crate::spool::recovery::Progress;
@@ -121,6 +122,7 @@ impl Workers {
                 log: self.log.as_ref().map(DeliveryLog::handle),
                 hurry: Arc::clone(&self.hurry),
                 settlement,
+                trouble: Trouble::new(name.clone(), spooling.map(Spooling::findings).unwrap_or_default()),
             };
             let thread = std::thread::Builder::new().name(format!("{name}-{part}"));
             let handle = thread.spawn(|| worker.run())?;

@@ -52,5 +52,11 @@ pub const DEFERRED_ASIDE_OCTETS: u64 = 1 << 30;
 /// Time until a settlement that failed (the disk is full, or broken) is tried again, in ms: the first time, doubled each time up to the
 /// second. The sink gets nothing new meanwhile.
 pub const SETTLEMENT_PAUSE_FIRST_MS: u64 = 100;
+/// So long must a sink's settlement go well before the operator hears that what stood in its way is over, in ms.
+pub const TROUBLE_CALM_MS: u64 = SETTLEMENT_PAUSE_MOST_MS;
+
+/// Causes of one such trouble that are told, each once: each class of mail may meet its own.
+pub const TROUBLE_CAUSES: usize = 8;
+
 /// See [`SETTLEMENT_PAUSE_FIRST_MS`].
 pub const SETTLEMENT_PAUSE_MOST_MS: u64 = 10_000;

@@ -7,6 +7,7 @@
 pub mod blackhole;
 pub mod log;
 pub mod maildir;
+pub mod trouble;
 pub mod worker;
 
 use crate::handoff::delivery::Delivery;

@@ -21,6 +21,7 @@ use crate::mail::manifest::Manifest;
 use crate::metrics::sinks::SinkFigures;
 use crate::sink::Sink;
 use crate::sink::log::{Fate, Line, Lines, LogHandle};
+use crate::sink::trouble::Trouble;
 use crate::smtp::reply::Reply;
 use crate::spool::deferred::Class;
 use crate::spool::deferred::clock::RetryClock;
@@ -42,6 +43,8 @@ pub struct Worker {
     pub hurry: Arc<AtomicBool>,
     /// What sees to spooled mail that the sink has not taken; without it no spooled mail comes.
     pub settlement: Option<Settlement>,
+    /// What keeps that from being done.
+    pub trouble: Trouble,
 }
 
 /// The time, as the wall and as a steady clock show it.
@@ -111,11 +114,15 @@ impl Worker {
     fn take_due(&mut self, due: &mut Vec<Delivery>, most: usize, time: &mut Time) {
         // When the engine stops nothing is begun that can wait.
         let Some(settlement) = self.settlement.as_mut().filter(|_| !self.deliveries.is_closing()) else { return };
-        if settlement.take_due(time.retry_ms(), most, due).is_err() {
-            // It is looked at again soon, and comes again.
-            self.figures.deferral_failures.one();
-            settlement.roll_back();
-            due.clear();
+        match settlement.take_due(time.retry_ms(), most, due) {
+            Ok(_) => self.trouble.go_on(Instant::now()),
+            Err(error) => {
+                // It is looked at again soon, and comes again.
+                self.figures.deferral_failures.one();
+                self.trouble.fail(&error, Instant::now());
+                settlement.roll_back();
+                due.clear();
+            }
         }
     }
 
@@ -180,8 +187,9 @@ impl Worker {
         let Some(settlement) = &mut self.settlement else { return };
         let mut pause_ms = limits::SETTLEMENT_PAUSE_FIRST_MS;
         let mut since_closing = Instant::now();
-        while settlement.settle(batch, &mut plan).is_err() {
+        while let Err(error) = settlement.settle(batch, &mut plan) {
             self.figures.deferral_failures.one();
+            self.trouble.fail(&error, Instant::now());
             self.figures.stuck.set(1);
             let until = Instant::now() + Duration::from_millis(pause_ms);
             pause_ms = (2 * pause_ms).min(limits::SETTLEMENT_PAUSE_MOST_MS);

@@ -1,4 +1,4 @@
-//! What readers of the spool came upon that should not be: counted, and the last of it named, for whoever tells the operator.
+//! What readers of the spool, and sinks, came upon that should not be: counted, and the last of it named, for whoever tells the operator.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +38,20 @@ pub enum Finding {
         /// Why.
         error: StorageError,
     },
+    /// What a sink has not taken cannot be kept, or not be read: its mail waits until it can.
+    Held {
+        /// The sink.
+        sink: String,
+        /// What is wrong, and where.
+        cause: String,
+        /// What the operator can do.
+        cure: &'static str,
+    },
+    /// That is over.
+    GoesOn {
+        /// The sink.
+        sink: String,
+    },
     /// A cursor that says nothing: all that its log has comes again.
     Cursor {
         /// Of this log.
@@ -59,6 +73,10 @@ impl fmt::Display for Finding {
                 write!(f, "a message cannot be read: {}, address {address}", name(log))
             }
             Self::Storage { log, error } => write!(f, "{}: {error}", name(log)),
+            Self::Held { sink, cause, cure } => {
+                write!(f, "mail for sink {sink:?} waits where it is: {cause}; {cure}")
+            }
+            Self::GoesOn { sink } => write!(f, "mail for sink {sink:?} goes on"),
             Self::Cursor { log } => write!(f, "a cursor is damaged: {} is delivered again", name(log)),
         }
     }
@@ -94,11 +112,13 @@ impl Findings {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 
-    pub(super) fn add(&self, finding: Finding) {
+    pub(crate) fn add(&self, finding: Finding) {
         match &finding {
             Finding::Blocks { count, .. } => self.blocks.fetch_add(*count, Ordering::Relaxed),
             Finding::Message { .. } => self.messages.fetch_add(1, Ordering::Relaxed),
             Finding::Storage { .. } | Finding::Cursor { .. } => self.refusals.fetch_add(1, Ordering::Relaxed),
+            // The sink counts it.
+            Finding::Held { .. } | Finding::GoesOn { .. } => 0,
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == limits::FINDINGS {

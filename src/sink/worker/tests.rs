@@ -13,6 +13,7 @@ use crate::mail::id::MessageId;
 use crate::memory::slab::{Leases, Slab};
 use crate::simulation::disk::{Fate as DiskFate, SimDisk, What};
 use crate::spool::deferred::{Deferred, DeferredOptions, Owner, RetryOptions, Sizes};
+use crate::spool::findings::Findings;
 
 /// A sink that does as it is told.
 struct Told<F>(F);
@@ -23,7 +24,7 @@ impl<F: FnMut(&mut [Delivery]) + Send> Sink for Told<F> {
     }
 }
 
-fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) -> Worker {
+fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) -> (Worker, Arc<Findings>) {
     let (_, mut deliveries) = connect(&ExchangeOptions { consumers: vec![1], ..ExchangeOptions::default() }).unwrap();
     let options = DeferredOptions {
         storage: Arc::new(disk.clone()),
@@ -33,7 +34,8 @@ fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) ->
         retry: RetryOptions::default(),
         sizes: Sizes::default(),
     };
-    Worker {
+    let findings = Arc::new(Findings::default());
+    let worker = Worker {
         name: "store".into(),
         deliveries: deliveries.remove(0).remove(0),
         sink: Box::new(Told(sink)),
@@ -41,7 +43,9 @@ fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) ->
         log: None,
         hurry: Arc::default(),
         settlement: Some(Settlement::new(Deferred::open(&options, now_ms()).unwrap())),
-    }
+        trouble: Trouble::new("store".into(), Arc::clone(&findings)),
+    };
+    (worker, findings)
 }
 
 fn batch(messages: u64) -> Vec<Delivery> {
@@ -73,7 +77,7 @@ fn refuse(batch: &mut [Delivery]) {
 
 #[test]
 fn one_message_that_the_sink_panics_over_stands_in_no_other_s_way() {
-    let mut worker = worker(&SimDisk::new(1), |batch| {
+    let (mut worker, _) = worker(&SimDisk::new(1), |batch| {
         assert!(batch.iter().all(|delivery| delivery.id().sequence() != 3), "poison");
         batch.iter_mut().for_each(Delivery::take_for_the_rest);
     });
@@ -87,7 +91,7 @@ fn one_message_that_the_sink_panics_over_stands_in_no_other_s_way() {
 
 #[test]
 fn a_sink_that_panics_over_everything_quarantines_nothing() {
-    let mut worker = worker(&SimDisk::new(1), |_| panic!("broken"));
+    let (mut worker, _) = worker(&SimDisk::new(1), |_| panic!("broken"));
     for _ in 0..5 {
         worker.deliver(&mut batch(50), &mut Time::new());
     }
@@ -100,7 +104,7 @@ fn a_sink_that_panics_over_everything_quarantines_nothing() {
 #[test]
 fn a_sink_waits_while_what_it_refused_cannot_be_kept() {
     let disk = SimDisk::new(1);
-    let mut worker = worker(&disk, refuse);
+    let (mut worker, findings) = worker(&disk, refuse);
     let mut fails = 2;
     disk.set_plan(move |call| {
         let is_full = call.what == What::Create && fails > 0;
@@ -111,13 +115,19 @@ fn a_sink_waits_while_what_it_refused_cannot_be_kept() {
     worker.deliver(&mut batch, &mut Time::new());
     let figures = &worker.figures;
     assert_eq!((figures.deferral_failures.get(), figures.stuck.get()), (2, 0));
+    let told = findings.take().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let says = |word: &str| told.iter().filter(|told| told.contains(word)).count();
+    assert_eq!(told.len(), 1, "the same is told once: {told:?}");
+    assert!(
+        ["\"store\"", "spool/deferred/store-0", "No space left", "make room"].into_iter().all(|word| says(word) == 1)
+    );
     assert_eq!((figures.moved.get(), figures.waiting.get()), (5, 5));
 }
 
 #[test]
 fn an_engine_that_stops_meanwhile_leaves_it_to_the_log() {
     let disk = SimDisk::new(1);
-    let mut worker = worker(&disk, refuse);
+    let (mut worker, _) = worker(&disk, refuse);
     disk.set_plan(|call| match call.what {
         What::Create => DiskFate::Fails(Errno::NOSPC),
         _ => DiskFate::Done,
@@ -132,7 +142,7 @@ fn an_engine_that_stops_meanwhile_leaves_it_to_the_log() {
 
 #[test]
 fn what_is_refused_for_good_or_for_now_is_told_apart() {
-    let mut worker = worker(&SimDisk::new(1), |batch| {
+    let (mut worker, _) = worker(&SimDisk::new(1), |batch| {
         for delivery in batch {
             match delivery.id().sequence() % 3 {
                 0 => delivery.take_for_the_rest(),

@@ -35,6 +35,21 @@ impl DeferredError {
 }
 
 impl DeferredError {
+    /// What the operator can do about it.
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::Storage(error) => match error.fault() {
+                Fault::Full => "make room on that disk, and it goes on by itself",
+                Fault::Operator => "give it to whom the server runs as, and it goes on by itself",
+                Fault::Disk => "see to that disk: what is tried again goes on when it answers",
+                Fault::Program => "this is a fault of this program: please report it",
+            },
+            Self::Foreign { .. } => "move it away, and it goes on by itself",
+            Self::Memory(_) => "let the process have more memory",
+            Self::Envelope(_) => "this is a fault of this program: please report it",
+        }
+    }
+
     /// Exit status of a process that could not start for it: what the storage says, EX_OSERR for a lack, EX_CANTCREAT else.
     pub fn exit_status(&self) -> u8 {
         match self {
