@@ -168,11 +168,6 @@ impl Keeping {
         (Self { storage, options, wanted, logs, free: None, is_short: false, figures }, ends)
     }
 
-    /// The log with this place in the plans is read by one more, who may have had to know first what lies there.
-    pub fn read_by(&mut self, log: usize, who: Arc<dyn Needs>) {
-        self.logs[log].plan.cursors.push(who);
-    }
-
     /// Where the figures are to be found, after each look.
     pub fn figures(&self) -> Arc<Mutex<SpoolFigures>> {
         Arc::clone(&self.figures)

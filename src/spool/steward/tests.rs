@@ -200,13 +200,6 @@ fn a_log_is_supplied_and_what_is_read_comes_again() {
         step(&mut keeping);
     }
     assert_eq!(self::figures(&keeping).in_use, 5);
-    // Nor is anything freed that one who came later has not read.
-    let late = Arc::new(AtomicU64::new(0));
-    keeping.read_by(0, Arc::clone(&late) as Arc<dyn Needs>);
-    scene.cursor.store(u64::MAX, Ordering::Relaxed);
-    step(&mut keeping);
-    assert_eq!(self::figures(&keeping).in_use, 5);
-    late.store(u64::MAX, Ordering::Relaxed);
     scene.low.store(11 * OCTETS, Ordering::Relaxed);
     scene.cursor.store(u64::MAX, Ordering::Relaxed);
     step(&mut keeping);
