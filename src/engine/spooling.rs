@@ -19,6 +19,7 @@ use crate::handoff::gather::Gather;
 use crate::handoff::place::{LogId, LogKind, Position};
 use crate::handoff::sleep::Waker;
 use crate::limits;
+use crate::memory::slab::Slab;
 use crate::metrics::report::Number;
 use crate::policy::scope::{Promise, Taking};
 use crate::spool::cursor::{self, CursorFile, Said};
@@ -160,8 +161,9 @@ pub(super) fn start(
     let (supplies, registries): (Vec<Supply>, Vec<Arc<Registry>>) = ends.into_iter().unzip();
     let findings = Arc::new(Findings::default());
     let attaching = Attaching { plan, node: data_dir.node(), storage: &storage, directory, findings: &findings };
+    let memory = attaching.memory(&logs, deliveries);
     for (log, registry) in logs.iter_mut().zip(&registries) {
-        attaching.attach(log, registry, deliveries);
+        attaching.attach(log, registry, deliveries, &memory);
     }
     let routes: Arc<[String]> = plan.sinks().iter().map(|sink| sink.name.clone()).collect();
     let kept = supplies.clone();
@@ -377,14 +379,35 @@ struct Attaching<'a> {
 }
 
 impl Attaching<'_> {
-    fn attach(&self, kept: &mut Kept, registry: &Arc<Registry>, deliveries: &mut [Vec<Deliveries>]) {
+    /// The thread of a sink that reads the logs of a shard, of so many.
+    fn part(&self, shard: u16, parts: usize) -> usize {
+        usize::from(shard) % parts.min(usize::from(self.plan.shards().get())).max(1)
+    }
+
+    /// Of each sink, for each of its threads, memory for all logs that it reads.
+    fn memory(&self, logs: &[Kept], deliveries: &[Vec<Deliveries>]) -> Vec<Vec<Slab>> {
+        let are_read = || logs.iter().filter(|kept| kind_of(kept.chain).is_some());
+        let of_part =
+            |part: usize, parts: usize| are_read().filter(|kept| self.part(kept.shard, parts) == part).count();
+        let of_sink = |parts: usize| (0..parts).map(|part| Reader::memory(of_part(part, parts))).collect();
+        deliveries.iter().map(|parts| of_sink(parts.len())).collect()
+    }
+
+    fn attach(
+        &self,
+        kept: &mut Kept,
+        registry: &Arc<Registry>,
+        deliveries: &mut [Vec<Deliveries>],
+        memory: &[Vec<Slab>],
+    ) {
         let Some(kind) = kind_of(kept.chain) else { return };
         let log = LogId { kind, shard: kept.shard };
         let mut progress = Vec::new();
         let cursors = std::mem::take(&mut kept.cursors);
-        for ((sink, parts), (cursor, said)) in self.plan.sinks().iter().zip(deliveries).zip(cursors) {
-            let of_all = parts.len().min(usize::from(self.plan.shards().get())).max(1);
-            let part = &mut parts[usize::from(kept.shard) % of_all];
+        let sinks = self.plan.sinks().iter().zip(deliveries).zip(memory);
+        for (((sink, parts), memory), (cursor, said)) in sinks.zip(cursors) {
+            let at = self.part(kept.shard, parts.len());
+            let part = &mut parts[at];
             let start = match said {
                 Said::Position(position) => position,
                 Said::Nothing | Said::Damaged => Position::default(),
@@ -399,8 +422,8 @@ impl Attaching<'_> {
                 segments: Arc::new(move || in_use(&registry)),
                 voids: Arc::clone(&kept.voids),
             };
-            let memory = Reader::memory(1);
-            let reader = Reader::new(log, source, &sink.name, &memory, Some(cursor), Arc::clone(self.findings));
+            let findings = Arc::clone(self.findings);
+            let reader = Reader::new(log, source, &sink.name, &memory[at], Some(cursor), findings);
             let (end, is_written_on) = (kept.end, kept.start.is_some());
             progress.push(part.attach(Attached { log, start, end, is_written_on, backlog: Box::new(reader) }));
         }

@@ -129,10 +129,13 @@ const _: () = assert!(LOG_LETTERS >= 2 * DELIVERY_BATCH);
 pub const LOG_READ_OCTETS: usize = 512 * 1024;
 const _: () = assert!(LOG_READ_OCTETS >= 2 * BLOCK_OCTETS);
 
-/// So many such runs of octets has the reader of a log in memory, for each sink that does not keep up: 8 MiB, letters that point into
-/// them included. Readers that share their memory have a quarter of it more for each.
+/// So many such runs of octets have the readers of logs on one thread in memory, which they share: 8 MiB, letters that point into them
+/// included. One sink has as many threads as are configured, and none of it while it keeps up.
 pub const LOG_READ_RUNS: usize = 16;
-const _: () = assert!(LOG_READ_RUNS.is_multiple_of(4));
+/// Where a thread reads so many logs that this is more, it has these for each: so that one which waits for its turn holds none that
+/// another wants.
+pub const LOG_READ_RUNS_OF_EACH: usize = LOG_READ_RUNS / 4;
+const _: () = assert!(LOG_READ_RUNS_OF_EACH >= 2);
 
 /// Octets of a log after which a reader that found nothing lets other logs have their turn.
 pub const LOG_TURN_OCTETS: u64 = 4 << 20;

@@ -133,9 +133,15 @@ impl Reader {
         }
     }
 
-    /// Memory for the readers of so many logs, on one thread.
+    /// Memory for the readers of so many logs, on one thread. None is taken before it is needed.
     pub fn memory(logs: usize) -> Slab {
-        Slab::with_blocks_of(limits::LOG_READ_OCTETS, limits::LOG_READ_RUNS.max(limits::LOG_READ_RUNS / 4 * logs))
+        Slab::with_blocks_of(limits::LOG_READ_OCTETS, Self::memory_octets(logs) as usize / limits::LOG_READ_OCTETS)
+    }
+
+    /// So many octets are that at most.
+    pub fn memory_octets(logs: usize) -> u64 {
+        let runs = limits::LOG_READ_RUNS.max(limits::LOG_READ_RUNS_OF_EACH * logs);
+        (runs * limits::LOG_READ_OCTETS) as u64
     }
 
     /// Reads until something is ready, for a bounded time.
@@ -341,6 +347,9 @@ impl Backlog for Reader {
         if self.ready.is_empty() && self.reached.address >= upto {
             // It may be long until it is read again.
             self.walk.rest();
+            for _ in 0..limits::LOG_READ_RUNS {
+                self.slab.trim(limits::LOG_READ_RUNS_OF_EACH);
+            }
         }
         Reading { reached: self.reached, is_stuck: read.is_err() }
     }

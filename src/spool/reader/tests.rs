@@ -374,6 +374,48 @@ fn memory_is_bounded_by_what_it_was_given() {
     assert_eq!(names, pen.due("a", Position::default()));
 }
 
+/// Readers on one thread share what they have, whoever of them holds how much: each waits for others at times, and all come to the end.
+#[test]
+fn readers_share_their_memory_and_all_get_on() {
+    const READERS: usize = 6;
+    let mut chance = Chance::new(13);
+    let mut pen = Pen::new(32 << 20, &["a"]);
+    for _ in 0..20 {
+        let open = (0..8).map(|_| pen.open(60_000, &mut chance)).collect();
+        pen.write(open, 128 * 1024, &mut chance);
+    }
+    let most = Reader::memory_octets(READERS);
+    assert!(most < READERS as u64 * Reader::memory_octets(1), "as much as each for itself");
+    let slab = Reader::memory(READERS);
+    let used = slab.watch();
+    let reader = || Reader::new(LOG, pen.source(), "a", &slab, None, Arc::default());
+    // What each was given, and what it still holds of that.
+    let mut all: Vec<_> =
+        (0..READERS).map(|_| (reader(), Position::default(), Vec::new(), Vec::<Spooled>::new())).collect();
+    let (mut stuck, mut highest) = (0, 0);
+    for turn in 0..100_000 {
+        assert!(turn < 99_999, "they do not get on");
+        for (reader, at, names, held) in &mut all {
+            let reading = reader.read(*at, pen.at, 7, held);
+            *at = reading.reached;
+            highest = highest.max(used());
+            if reading.is_stuck {
+                stuck += 1;
+                names.extend(held.drain(..).map(|spooled| spooled.id));
+            }
+        }
+        if all.iter().all(|(_, at, ..)| at.address >= pen.at) {
+            break;
+        }
+    }
+    assert!(stuck > 0 && highest as u64 * limits::LOG_READ_OCTETS as u64 <= most, "{stuck} {highest}");
+    for (_, _, mut names, held) in all {
+        names.extend(held.iter().map(|spooled| spooled.id));
+        assert_eq!(names, pen.due("a", Position::default()));
+    }
+    assert_eq!(used(), 0, "and give it back");
+}
+
 #[test]
 fn void_blocks_are_passed_over_however_they_look() {
     let mut chance = Chance::new(5);
