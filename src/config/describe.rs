@@ -77,7 +77,11 @@ impl Plan {
             rows.push(row("data directory", self.data_dir().display().to_string()));
         }
         if chains.any() {
-            rows.extend(spool::rows(self.spool(), chains).into_iter().map(|(what, value)| row(what, value)));
+            let (shards, threads) = (self.shards().get(), self.sink_threads().get());
+            let read = usize::from(chains.durable) + usize::from(chains.written);
+            let logs_of_thread = read * usize::from(shards.div_ceil(threads.min(shards)));
+            let spool = spool::rows(self.spool(), chains, logs_of_thread);
+            rows.extend(spool.into_iter().map(|(what, value)| row(what, value)));
         }
         rows
     }
@@ -255,7 +259,7 @@ pub(super) fn seconds(time_s: u64) -> String {
 }
 
 /// In seconds, where that is exact.
-fn milliseconds(time_ms: u64) -> String {
+pub(super) fn milliseconds(time_ms: u64) -> String {
     match time_ms {
         0 => "none".into(),
         _ if time_ms.is_multiple_of(1000) => format!("{} s", grouped(time_ms / 1000)),

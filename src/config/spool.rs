@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use super::describe::{bytes, seconds};
+use super::describe::{bytes, milliseconds, seconds};
 use super::error::{Mistake, Report};
 use super::plan::{Chains, Plan};
 use super::table::Table;
@@ -11,6 +11,7 @@ use crate::limits;
 use crate::metrics::report::grouped;
 use crate::policy::scope::{Promise, Taking};
 use crate::spool::options::{Reserve, SpoolOptions};
+use crate::spool::reader::Reader;
 
 /// `[spool]`.
 #[derive(Debug, Default)]
@@ -101,13 +102,24 @@ fn refuse_schedule(file: &FileSpool, report: &Report<'_>) {
     }
 }
 
-/// The spool of a plan, in words: a name and a value each.
-pub(super) fn rows(options: &SpoolOptions, chains: Chains) -> Vec<(&'static str, String)> {
+/// The spool of a plan, in words: a name and a value each. `logs_of_thread`: those that one thread of a sink reads.
+pub(super) fn rows(options: &SpoolOptions, chains: Chains, logs_of_thread: usize) -> Vec<(&'static str, String)> {
+    let mut rows = log_rows(options, chains);
+    if chains.durable || chains.written {
+        rows.extend(reading_rows(options, logs_of_thread));
+        rows.extend(deferred_rows(options));
+    }
+    rows
+}
+
+/// Of mail on its way to the disk.
+fn log_rows(options: &SpoolOptions, chains: Chains) -> Vec<(&'static str, String)> {
     let logs = [(chains.durable, "durable"), (chains.written, "written"), (chains.blackhole, "blackhole")];
     let logs: Vec<&str> = logs.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name).collect();
-    let retries: Vec<String> = options.retry_s.iter().map(|delay| grouped(u64::from(*delay))).collect();
     let share = format!("{} % of the disk ({} at most)", limits::RESERVE_PERCENT, bytes(limits::RESERVE_OCTETS_MOST));
-    let mut rows = vec![
+    // Of which it is said that it is taken back.
+    let slack = format!("then 452 until 1/{} more of it is free", limits::RESERVE_SLACK_PART);
+    vec![
         ("spool", options.directory.display().to_string()),
         ("logs of each shard", logs.join(" ")),
         (
@@ -115,12 +127,29 @@ pub(super) fn rows(options: &SpoolOptions, chains: Chains) -> Vec<(&'static str,
             format!("{}, {} at least for each log", bytes(options.segment_octets), limits::SEGMENTS_LEAST),
         ),
         (
+            "segments that are ready",
+            format!(
+                "{} of each log, {} while they are not enough; {} at most are kept to be used again, while they are needed \
+                 once in {}",
+                limits::SEGMENTS_READY,
+                limits::SEGMENTS_READY_BUSY,
+                limits::SEGMENTS_READY_MOST,
+                milliseconds(limits::SEGMENT_SURPLUS_MS)
+            ),
+        ),
+        (
             "block of a log",
             format!(
-                "{} at most, written as one; {} under way at once, given up after {}",
+                "{} at most, written as one; {} under way at once",
                 bytes(limits::BLOCK_OCTETS as u64),
-                limits::GROUPS_UNDER_WAY,
-                seconds(limits::WRITE_HUNG_MS / 1000)
+                limits::GROUPS_UNDER_WAY
+            ),
+        ),
+        (
+            "disk that does not answer",
+            format!(
+                "given up after {}: 451 for those who wait, then 421 until it does",
+                milliseconds(limits::WRITE_HUNG_MS)
             ),
         ),
         (
@@ -131,40 +160,91 @@ pub(super) fn rows(options: &SpoolOptions, chains: Chains) -> Vec<(&'static str,
             "disk reserve",
             match options.reserve {
                 Reserve::Said(0) => "none".into(),
-                Reserve::Said(octets) => format!("{}, then 452", bytes(octets)),
-                Reserve::Ruled { message_octets: 0 } => format!("{share}, then 452"),
+                Reserve::Said(octets) => format!("{}, {slack}", bytes(octets)),
+                Reserve::Ruled { message_octets: 0 } => format!("{share}, {slack}"),
                 Reserve::Ruled { message_octets } => {
-                    format!("{} or {share}, whichever is more; then 452", bytes(message_octets + message_octets / 2))
+                    format!("{} or {share}, whichever is more; {slack}", bytes(message_octets + message_octets / 2))
                 }
             },
         ),
-    ];
-    if chains.durable || chains.written {
-        rows.extend([
-            ("delivered mail is kept for", seconds(options.retain_s)),
-            ("retries of deferred mail", format!("after {} s; then as after the last", retries.join(", "))),
-            ("lifetime of deferred mail", format!("{}, then it is dead", seconds(options.lifetime_s))),
-            (
-                "memory of a log that is read",
-                format!(
-                    "{} for each sink, which has mail from there when it does not keep up",
-                    bytes((limits::LOG_READ_RUNS * limits::LOG_READ_OCTETS) as u64)
-                ),
+    ]
+}
+
+/// Of mail on its way from there to its sinks.
+fn reading_rows(options: &SpoolOptions, logs_of_thread: usize) -> Vec<(&'static str, String)> {
+    vec![
+        ("delivered mail is kept for", seconds(options.retain_s)),
+        (
+            "what may be delivered twice",
+            format!(
+                "after a crash, what a sink took in the last {}, or the last {} of a log",
+                milliseconds(limits::CURSOR_MS),
+                bytes(limits::CURSOR_OCTETS)
             ),
-            (
-                "deliveries without a word",
-                format!("{} in a row, then the message is quarantined", limits::DEFERRED_MISHAPS),
+        ),
+        (
+            "memory of logs that are read",
+            format!(
+                "{} at most for each thread of a sink, which has mail from there when it does not keep up",
+                bytes(Reader::memory_octets(logs_of_thread))
             ),
-            (
-                "held, quarantined and dead mail",
-                format!(
-                    "{} each for each thread of a sink; beyond that it is tried again with deferred mail",
-                    bytes(limits::DEFERRED_ASIDE_OCTETS)
-                ),
+        ),
+        (
+            "messages read ahead",
+            format!("{} of a shard for each thread of a sink", grouped(limits::LOG_LETTERS as u64)),
+        ),
+        (
+            "what cannot be read of a log",
+            format!("is passed over after {} tries, with an alarm", limits::LOG_READ_TRIES),
+        ),
+    ]
+}
+
+/// Of mail that a sink has not taken.
+fn deferred_rows(options: &SpoolOptions) -> Vec<(&'static str, String)> {
+    let retries: Vec<String> = options.retry_s.iter().map(|delay| grouped(u64::from(*delay))).collect();
+    vec![
+        ("retries of deferred mail", format!("after {} s; then as after the last", retries.join(", "))),
+        ("lifetime of deferred mail", format!("{}, then it is dead", seconds(options.lifetime_s))),
+        (
+            "share of deferred mail",
+            format!("1/{} of what a sink is given at once, while it has fresh mail", limits::DEFERRED_SHARE),
+        ),
+        (
+            "segment of deferred mail",
+            format!("{}, one at least for each delay of each thread of a sink", bytes(limits::DEFERRED_SEGMENT_OCTETS)),
+        ),
+        (
+            "memory of deferred mail",
+            format!(
+                "{} at most for each thread of a sink, while it is given some",
+                bytes((limits::DEFERRED_BLOCKS * limits::BLOCK_OCTETS) as u64)
             ),
-        ]);
-    }
-    rows
+        ),
+        (
+            "deferred mail that cannot be kept",
+            format!(
+                "holds its sink: tried again after {}, in the end after {}",
+                milliseconds(limits::SETTLEMENT_PAUSE_FIRST_MS),
+                milliseconds(limits::SETTLEMENT_PAUSE_MOST_MS)
+            ),
+        ),
+        (
+            "deferred mail that cannot be read",
+            format!("is passed over after {} tries; its file is kept", limits::DEFERRED_READ_TRIES),
+        ),
+        (
+            "deliveries without a word",
+            format!("{} in a row, then the message is quarantined", limits::DEFERRED_MISHAPS),
+        ),
+        (
+            "held, quarantined and dead mail",
+            format!(
+                "{} each for each thread of a sink; beyond that it is tried again with deferred mail",
+                bytes(limits::DEFERRED_ASIDE_OCTETS)
+            ),
+        ),
+    ]
 }
 
 #[cfg(test)]
@@ -225,18 +305,31 @@ mod tests {
             rows[from..].iter().map(|(what, value)| format!("{what}: {value}")).collect::<Vec<_>>()
         };
         assert_eq!(
-            rows("disk = true"),
+            rows("disk = true\n[server]\nshards = 16\nsink_threads = 2"),
             [
                 "spool: ringmx-data/spool",
                 "logs of each shard: durable blackhole",
                 "segment of a log: 32 MiB, 2 at least for each log",
-                "block of a log: 256 KiB at most, written as one; 4 under way at once, given up after 20 s",
+                "segments that are ready: 2 of each log, 16 while they are not enough; 256 at most are kept to be used again, \
+                 while they are needed once in 60 s",
+                "block of a log: 256 KiB at most, written as one; 4 under way at once",
+                "disk that does not answer: given up after 20 s: 451 for those who wait, then 421 until it does",
                 "size of the spool: no limit but the disk's",
-                "disk reserve: 150 MiB or 5 % of the disk (10 GiB at most), whichever is more; then 452",
+                "disk reserve: 150 MiB or 5 % of the disk (10 GiB at most), whichever is more; then 452 until 1/8 more of it \
+                 is free",
                 "delivered mail is kept for: none",
+                "what may be delivered twice: after a crash, what a sink took in the last 1 s, or the last 16 MiB of a log",
+                "memory of logs that are read: 16 MiB at most for each thread of a sink, which has mail from there when it \
+                 does not keep up",
+                "messages read ahead: 1,024 of a shard for each thread of a sink",
+                "what cannot be read of a log: is passed over after 5 tries, with an alarm",
                 "retries of deferred mail: after 300, 600, 1,200, 2,400, 4,800, 9,600, 14,400 s; then as after the last",
                 "lifetime of deferred mail: 432,000 s, then it is dead",
-                "memory of a log that is read: 8 MiB for each sink, which has mail from there when it does not keep up",
+                "share of deferred mail: 1/4 of what a sink is given at once, while it has fresh mail",
+                "segment of deferred mail: 4 MiB, one at least for each delay of each thread of a sink",
+                "memory of deferred mail: 1,088 MiB at most for each thread of a sink, while it is given some",
+                "deferred mail that cannot be kept: holds its sink: tried again after 100 ms, in the end after 10 s",
+                "deferred mail that cannot be read: is passed over after 64 tries; its file is kept",
                 "deliveries without a word: 3 in a row, then the message is quarantined",
                 "held, quarantined and dead mail: 1 GiB each for each thread of a sink; beyond that it is tried again with \
                  deferred mail",
@@ -246,11 +339,25 @@ mod tests {
         for wanted in [
             "logs of each shard: durable",
             "size of the spool: 1 GiB, then 452",
-            "disk reserve: 1 MiB, then 452",
+            "disk reserve: 1 MiB, then 452 until 1/8 more of it is free",
             "delivered mail is kept for: 60 s",
             "retries of deferred mail: after 7 s; then as after the last",
         ] {
             assert!(said.iter().any(|row| row == wanted), "{wanted} in {said:?}");
+        }
+        // No less than one log may have, and so much for each of many.
+        let memory = |server: &str| {
+            let rows = rows(&format!("[server]\n{server}"));
+            rows.into_iter().find(|row| row.starts_with("memory of logs")).expect("it is named")
+        };
+        for (server, octets) in [
+            ("shards = 1", ": 8 MiB"),
+            ("shards = 4", ": 8 MiB"),
+            ("shards = 16", ": 32 MiB"),
+            ("shards = 16\nsink_threads = 16", ": 8 MiB"),
+            ("shards = 2\nsink_threads = 16", ": 8 MiB"),
+        ] {
+            assert!(memory(server).contains(octets), "{server}: {}", memory(server));
         }
         assert!(rows("[spool]\nreserve_bytes = 0").contains(&"disk reserve: none".to_owned()));
         let blackhole = parse("[listener.b]\nkind = 'blackhole'\nbind = '/b'\ndisk = true\n").unwrap().rows();
