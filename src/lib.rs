@@ -22,7 +22,8 @@
 //! [`handoff::delivery::Delivery`], from memory or, where its sink did not keep up, out of the log by a [`spool::reader::Reader`].
 //! What became of them goes back to senders who wait for it; or a [`spool::settlement::Settlement`] moves what was refused into
 //! the deferred log, and then the sink's cursor goes on. An embedder takes deliveries itself with
-//! [`engine::Engine::start_with_consumers`], or brings intakes of its own with [`engine::Engine::start_with`].
+//! [`engine::Engine::start_with_consumers`], and what it refuses of spooled mail has the same settlement ([`sink::kept`]); or it brings
+//! intakes of its own with [`engine::Engine::start_with`].
 //!
 //! At the start [`spool::recovery`] reads every log whole, says where each goes on, and what is lost; sinks begin at their cursors.
 //!

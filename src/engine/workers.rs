@@ -19,6 +19,7 @@ use crate::metrics::report::{Number, SinkReport};
 use crate::metrics::sinks::SinkFigures;
 use crate::sink::Sink;
 use crate::sink::blackhole::Blackhole;
+use crate::sink::kept::Kept;
 use crate::sink::log::{Counts, DeliveryLog, Target};
 use crate::sink::maildir::Maildir;
 use crate::sink::trouble::Trouble;
@@ -92,14 +93,27 @@ impl Workers {
             spooling::start(plan, workers.data_dir.as_ref(), gathers, &mut deliveries, progress)?;
         workers.spooling = spooling;
         let mut consumed = Consumers::new();
-        for (sink, parts) in plan.sinks().iter().zip(deliveries) {
+        for (sink, mut parts) in plan.sinks().iter().zip(deliveries) {
             if sink.kind == SinkKind::Program {
+                workers.keep_refused(plan, sink, &mut parts)?;
                 consumed.insert(sink.name.clone(), parts);
             } else {
                 workers.start_sink(plan, sink, parts)?;
             }
         }
         Ok((workers, spoolers, consumed))
+    }
+
+    /// What a program refuses of spooled mail is kept as it is for sinks.
+    fn keep_refused(&self, plan: &Plan, sink: &SinkPlan, parts: &mut [Deliveries]) -> Result<(), EngineError> {
+        let Some(spooling) = &self.spooling else { return Ok(()) };
+        let threads = parts.len();
+        for (part, deliveries) in parts.iter_mut().enumerate() {
+            let settlement = spooling.settlement(&sink.name, part, threads, plan.spool())?;
+            let trouble = Trouble::new(sink.name.clone(), spooling.findings());
+            deliveries.keep_refused(Box::new(Kept::new(settlement, trouble)));
+        }
+        Ok(())
     }
 
     fn start_sink(&mut self, plan: &Plan, sink: &SinkPlan, parts: Vec<Deliveries>) -> Result<(), EngineError> {

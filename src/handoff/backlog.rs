@@ -1,7 +1,8 @@
-//! The cut between a consumer and a log: what is read of it, and what is noted there.
+//! The cut between a consumer and a log: what is read of it, and what is noted there; and between it and what keeps what it refused.
 //!
 //! *Does not* know how a log lies on a disk.
 
+use crate::handoff::delivery::Delivery;
 use crate::handoff::place::{LogId, Position, Spooled};
 
 /// How far a reading came.
@@ -35,4 +36,20 @@ pub struct Attached {
     pub is_written_on: bool,
     /// To read it.
     pub backlog: Box<dyn Backlog>,
+}
+
+/// Keeps spooled mail that its consumer refused, or said nothing of too often, and gives it again in its time. One thread's. What could
+/// not be kept is given once more as it was, before anything else, or given up.
+pub trait Keeper: Send {
+    /// Keeps what is left of these; says whether that is on stable storage.
+    fn keep(&mut self, refused: &[Delivery]) -> bool;
+
+    /// Takes out what is due, so many at most. What was taken out before is done with by then.
+    fn take_due(&mut self, most: usize, out: &mut Vec<Spooled>);
+
+    /// All that was taken out is done with, but for these, which are kept again; says whether that is on stable storage.
+    fn conclude(&mut self, refused: &[Delivery]) -> bool;
+
+    /// What could not be kept is not given once more. `is_all`: what was taken out is not done with.
+    fn give_up(&mut self, is_all: bool);
 }

@@ -10,8 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::handoff::backlog::Attached;
+use crate::handoff::backlog::{Attached, Keeper};
 use crate::handoff::clock::Clock;
+use crate::handoff::deferral::Deferral;
 use crate::handoff::delivery::Delivery;
 use crate::handoff::handshake::{Handshake, Look, Marks};
 use crate::handoff::letter::Letter;
@@ -174,13 +175,15 @@ pub struct Deliveries {
     clock: Clock,
     /// Of a place that cannot be halved, the next is for what comes again.
     owes_later: bool,
+    /// What keeps that which was refused of logs.
+    deferral: Option<Deferral>,
 }
 
 impl Deliveries {
     pub(super) fn new(lines: Vec<Line>, attic: Arc<Link>, thread: sleep::Thread, clock: Clock) -> Self {
         let (later, letters) = (BinaryHeap::new(), Vec::new());
         let attic = Attic { link: attic, streams: Vec::new(), read: 0 };
-        Self { lines, attic, next: 0, later, thread, letters, given_up: 0, clock, owes_later: false }
+        Self { lines, attic, next: 0, later, thread, letters, given_up: 0, clock, owes_later: false, deferral: None }
     }
 
     /// Takes up to so many deliveries, without waiting; gives how many. Half of the places are for what comes again, as far as its
@@ -188,11 +191,13 @@ impl Deliveries {
     pub fn take_batch(&mut self, out: &mut Vec<Delivery>, most: usize) -> usize {
         let before = out.len();
         let now = self.clock.now();
-        self.hear_back(now, false);
+        self.hear_back(now, false, false);
         let is_due = self.later.peek().is_some_and(|Reverse(later)| later.at <= now);
         let share = most / 2 + (most % 2) * usize::from(self.owes_later);
         self.owes_later ^= is_due && most % 2 == 1;
-        let mut room = most - self.take_due(now, out, share);
+        let deferred = self.deferral.as_mut().map_or(0, |deferral| deferral.share(most));
+        let mut room = most - self.take_deferred(now, out, deferred);
+        room -= self.take_due(now, out, share.min(room));
         for _ in 0..self.lines.len() {
             if room == 0 {
                 break;
@@ -204,7 +209,18 @@ impl Deliveries {
         if !self.attic.streams.is_empty() && !self.is_closing() {
             room -= self.attic.take(room, now, out);
         }
-        self.take_due(now, out, room);
+        room -= self.take_due(now, out, room);
+        self.take_deferred(now, out, room);
+        out.len() - before
+    }
+
+    /// Takes up to so many of those that were refused once, and are due.
+    fn take_deferred(&mut self, now: Instant, out: &mut Vec<Delivery>, most: usize) -> usize {
+        let (before, is_closing) = (out.len(), self.is_closing());
+        let Some(deferral) = self.deferral.as_mut().filter(|_| !is_closing) else { return 0 };
+        let Attic { link, read, .. } = &mut self.attic;
+        let may_read = limits::LOG_LETTERS.saturating_sub((*read - link.put_away()) as usize);
+        *read += deferral.take((most, may_read), now, link, out) as u64;
         out.len() - before
     }
 
@@ -229,7 +245,7 @@ impl Deliveries {
             letters.drain(..).for_each(|letter| self.let_out_or_go(&link, letter, out));
         }
         self.letters = letters;
-        self.hear_back(self.clock.now(), false);
+        self.hear_back(self.clock.now(), false, false);
         while let Some(Reverse(Later { link, letter, .. })) = self.later.pop() {
             self.let_out_or_go(&link, letter, out);
         }
@@ -275,31 +291,44 @@ impl Deliveries {
         true
     }
 
-    /// Takes what was given back, and notes what is done with of logs: now and then, or at once.
-    fn hear_back(&mut self, now: Instant, is_last: bool) {
-        let Self { lines, attic, later, .. } = self;
-        for line in lines {
-            hear(&line.link, later, &mut line.streams, now, is_last);
+    /// Takes what was given back, keeps what was refused, and notes what is done with of logs: now and then, or at once. `is_idle`: nothing
+    /// else is there to be done.
+    fn hear_back(&mut self, now: Instant, is_idle: bool, is_last: bool) {
+        let is_closing = is_last || self.is_closing();
+        let Self { lines, attic, later, deferral, .. } = self;
+        for link in lines.iter().map(|line| &line.link).chain([&attic.link]) {
+            take_back(link, later, deferral);
         }
-        hear(&attic.link, later, &mut attic.streams, now, is_last);
+        // What is kept is settled; what is settled may be the last of what was taken out.
+        for _ in 0..2 {
+            lines.iter_mut().for_each(|line| take_settled(&line.link, &mut line.streams, deferral));
+            take_settled(&attic.link, &mut attic.streams, deferral);
+            match deferral {
+                Some(deferral) => deferral.work(now, is_idle, is_closing),
+                None => break,
+            }
+        }
+        let streams = lines.iter_mut().flat_map(|line| &mut line.streams).chain(&mut attic.streams);
+        streams.for_each(|stream| stream.keep(now, is_last));
     }
 
     /// Waits until there may be something to take, or so long at most. False when nothing more can ever come.
     pub fn wait(&mut self, most: Option<Duration>) -> bool {
         let now = self.clock.now();
-        self.hear_back(now, false);
+        self.hear_back(now, true, false);
         if self.is_over() {
             return false;
         }
         let until_due = self.later.peek().map(|Reverse(later)| later.at.saturating_duration_since(now));
         let most = [most, until_due, self.until_logs(now)].into_iter().flatten().min();
-        let Self { lines, attic, thread, .. } = self;
+        let Self { lines, attic, thread, deferral, .. } = self;
+        let has_due = deferral.as_ref().is_some_and(Deferral::has_due);
         let finds = || {
             let has_back = |link: &Link| link.has_back() || link.has_settled();
             let has_news = |line: &Line| {
                 !line.letters.is_empty() || has_back(&line.link) || line.letters.is_abandoned() || line.has_logged(now)
             };
-            lines.iter().any(has_news) || has_back(&attic.link) || attic.has_logged(now)
+            has_due || lines.iter().any(has_news) || has_back(&attic.link) || attic.has_logged(now)
         };
         // A shard that is gone is no news for long: what is let out still is awaited in steps.
         let is_closing = lines.iter().any(|line| line.letters.is_abandoned());
@@ -321,7 +350,8 @@ impl Deliveries {
             Some(until) if until > now => until - now,
             _ => Duration::from_millis(limits::CURSOR_MS),
         };
-        lines.chain(&self.attic.streams).map(until).min()
+        let until_kept = self.deferral.as_ref().map(|deferral| deferral.until(now));
+        lines.chain(&self.attic.streams).map(until).chain(until_kept).min()
     }
 
     /// What comes out of a log comes from here, too; a log of a shard that is no more is for the consumer that would have the
@@ -367,6 +397,14 @@ impl Deliveries {
         self.attic.link.settle_apart();
     }
 
+    /// From now on this keeps what is refused of that which logs have: its log need not, and it comes again from there. To be called before
+    /// anything is taken out.
+    pub fn keep_refused(&mut self, keeper: Box<dyn Keeper>) {
+        self.lines.iter().for_each(|line| line.link.keep_refused());
+        self.attic.link.keep_refused();
+        self.deferral = Some(Deferral::new(keeper));
+    }
+
     /// Whether every shard has ended, so that nothing fresh comes.
     pub fn is_closing(&self) -> bool {
         self.lines.iter().all(|line| line.letters.is_abandoned())
@@ -393,18 +431,26 @@ fn has_logged(streams: &[Stream], may_read: usize, now: Instant) -> bool {
     streams.iter().any(|stream| stream.has_letter() || (may_read > 0 && stream.has_unread(now)))
 }
 
-/// Takes what was given back by one link, and notes what is done with of its logs.
-fn hear(link: &Arc<Link>, later: &mut BinaryHeap<Reverse<Later>>, streams: &mut [Stream], now: Instant, is_last: bool) {
+/// Takes what was given back by one link.
+fn take_back(link: &Arc<Link>, later: &mut BinaryHeap<Reverse<Later>>, deferral: &mut Option<Deferral>) {
     // BOUND: as many as letters are let out.
-    while let Some(Returned { at, letter }) = link.take_back() {
-        later.push(Reverse(Later { at, link: Arc::clone(link), letter }));
-    }
-    while let Some(place) = link.take_settled() {
-        if let Some(stream) = streams.iter_mut().find(|stream| stream.log() == place.log) {
-            stream.settle(place);
+    while let Some(Returned { at, letter, is_refused }) = link.take_back() {
+        match deferral {
+            Some(deferral) if is_refused => deferral.refuse(letter, link),
+            _ => later.push(Reverse(Later { at, link: Arc::clone(link), letter })),
         }
     }
-    streams.iter_mut().for_each(|stream| stream.keep(now, is_last));
+}
+
+/// Notes what is done with of that which logs have.
+fn take_settled(link: &Link, streams: &mut [Stream], deferral: &mut Option<Deferral>) {
+    while let Some(place) = link.take_settled() {
+        match streams.iter_mut().find(|stream| stream.log() == place.log) {
+            Some(stream) => stream.settle(place),
+            None if place.log.kind == LogKind::Deferred => deferral.iter_mut().for_each(Deferral::settle),
+            None => {}
+        }
+    }
 }
 
 /// How far a consumer is with a log, for whoever makes room there.
@@ -436,7 +482,7 @@ impl Drop for Deliveries {
         if Mutant::KeepsWhatConsumerHad.is_on() {
             return mutant::keep(std::mem::take(&mut self.later));
         }
-        self.hear_back(self.clock.now(), true);
+        self.hear_back(self.clock.now(), true, true);
         for Reverse(Later { link, letter, .. }) in self.later.drain() {
             link.fail(letter);
         }

@@ -60,7 +60,10 @@ pub struct Addressee<'a> {
 /// those who refused it for now. Where the client waits for the verdict itself ([`Promise::Delivered`]) each verdict is final.
 ///
 /// A delivery of spooled mail that is acknowledged, or [settled](Self::settle), is noted: what its log has of it may go. What is
-/// not comes again, after a restart too. Where others see to what a sink refused
+/// not comes again, after a restart too. Where what was refused is kept
+/// ([`Deliveries::keep_refused`](crate::handoff::consumer::Deliveries::keep_refused)), as an engine does for mail of which nobody sees to
+/// that, it comes again by the rules of deferred mail, from there: for now refused after each delay, and in the end, or refused for good, when
+/// the operator says so. Where others see to what a sink refused
 /// ([`Deliveries::settle_apart`](crate::handoff::consumer::Deliveries::settle_apart)) it comes again after a restart alone.
 ///
 /// [`Promise::Delivered`]: crate::policy::scope::Promise::Delivered
@@ -148,6 +151,13 @@ impl Delivery {
         }
     }
 
+    /// It is let go of as if nothing had been said of it, and comes again after a restart.
+    pub(super) fn release(mut self) {
+        if let (Some(letter), Some(link)) = (self.letter.take(), &self.link) {
+            link.release(letter);
+        }
+    }
+
     /// Recipients of which no final word was said, in the order of their RCPT commands.
     pub fn recipients(&self) -> impl Iterator<Item = Addressee<'_>> {
         let letter = self.letter();
@@ -230,11 +240,17 @@ impl Drop for Delivery {
             Some(Ok(())) => false,
             Some(Err(refusal)) => letter.awaited.is_none() && refusal.is_temporary(),
         };
-        if !letter.verdicts.is_empty() && !letter.verdicts.iter().any(is_open) {
+        let was_refused = letter.verdicts.iter().flatten().any(Result::is_err);
+        let is_kept = letter.place.is_some() && link.keeps_refused();
+        let is_concluded = !letter.verdicts.is_empty() && !letter.verdicts.iter().any(is_open);
+        if is_concluded && !(is_kept && was_refused) {
             return link.acknowledge(letter);
         }
+        let is_hopeless = letter.attempts + 1 >= u32::from(limits::DEFERRED_MISHAPS);
+        if is_kept && (was_refused || is_hopeless) {
+            return link.give_back(Returned { at: link.clock.now(), letter, is_refused: true });
+        }
         let is_awaited = letter.awaited.is_some();
-        let was_refused = letter.verdicts.iter().flatten().any(Result::is_err);
         for verdict in &mut letter.verdicts {
             // A word that is not final is not kept.
             let is_final = is_awaited || Mutant::KeepsRefusalForNow.is_on();
@@ -248,7 +264,7 @@ impl Drop for Delivery {
         if !delay.is_zero() {
             letter.move_apart();
         }
-        link.give_back(Returned { at: link.clock.now() + delay, letter });
+        link.give_back(Returned { at: link.clock.now() + delay, letter, is_refused: false });
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::handoff::delivery::{Refusal, Verdict};
-use crate::handoff::place::{Place, Spooled};
+use crate::handoff::place::{LogKind, Place, Spooled};
 use crate::limits;
 use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
@@ -90,6 +90,11 @@ impl Letter {
     /// Whether it came by the ring.
     pub(super) fn came_by_ring(&self) -> bool {
         self.place.is_none() || self.live_from != FROM_LOG
+    }
+
+    /// Whether it was refused before, and kept until now.
+    pub(super) fn came_from_deferral(&self) -> bool {
+        self.place.is_some_and(|place| place.log.kind == LogKind::Deferred)
     }
 
     /// It will be kept for some time: a small one leaves the blocks in which others lie.

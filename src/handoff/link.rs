@@ -49,6 +49,8 @@ pub(super) struct Link {
     put_away: AtomicU64,
     /// What is dropped of logs is not done with, and does not come again either: others see to it.
     is_settled_apart: AtomicBool,
+    /// What is refused of logs is kept elsewhere.
+    keeps_refused: AtomicBool,
     /// Of the logs of the shard, by their kind.
     pub(super) handshakes: [Arc<Handshake>; LogKind::OF_SHARDS.len()],
     /// Nobody takes what comes back.
@@ -65,12 +67,14 @@ struct Posted {
     awaited: AtomicU64,
 }
 
-/// A letter that nothing final was said of.
+/// A letter that is not done with.
 #[derive(Debug)]
 pub(super) struct Returned {
     /// When it comes again.
     pub(super) at: Instant,
     pub(super) letter: Letter,
+    /// It does not, but is kept elsewhere.
+    pub(super) is_refused: bool,
 }
 
 impl Link {
@@ -87,6 +91,7 @@ impl Link {
             settled: ArrayQueue::new(letters + limits::LOG_LETTERS),
             put_away: AtomicU64::new(0),
             is_settled_apart: AtomicBool::new(false),
+            keeps_refused: AtomicBool::new(false),
             handshakes: std::array::from_fn(|_| Handshake::new(window)),
             is_closed: AtomicBool::new(false),
             home,
@@ -180,6 +185,16 @@ impl Link {
     /// Whether others see to what is dropped of logs.
     pub(super) fn is_settled_apart(&self) -> bool {
         self.is_settled_apart.load(Ordering::Relaxed)
+    }
+
+    /// From now on what is refused of logs is kept elsewhere.
+    pub(super) fn keep_refused(&self) {
+        self.keeps_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub(super) fn keeps_refused(&self) -> bool {
+        self.keeps_refused.load(Ordering::Relaxed)
     }
 
     /// What is done with of that which logs have.

@@ -17,6 +17,7 @@
 pub mod backlog;
 pub mod clock;
 pub mod consumer;
+mod deferral;
 pub mod delivery;
 pub mod exchange;
 pub mod gather;

@@ -24,6 +24,7 @@ use crate::smtp::reply::Reply;
 use crate::smtp::session::{Ended, Outcome, Record};
 use crate::smtp::settings::{Settings, Terms};
 
+mod refused;
 mod spooled;
 
 /// A shard's end, with consumers for two routes.

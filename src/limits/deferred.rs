@@ -49,14 +49,17 @@ pub const DEFERRED_INBOX_MS: u64 = 1_000;
 /// again, and counted.
 pub const DEFERRED_ASIDE_OCTETS: u64 = 1 << 30;
 
+/// What a program refuses of spooled mail is kept together with what it refuses within this time, in ms, while it has more to do.
+pub const REFUSED_GATHER_MS: u64 = 100;
+
 /// Time until a settlement that failed (the disk is full, or broken) is tried again, in ms: the first time, doubled each time up to the
 /// second. The sink gets nothing new meanwhile.
 pub const SETTLEMENT_PAUSE_FIRST_MS: u64 = 100;
+/// See [`SETTLEMENT_PAUSE_FIRST_MS`].
+pub const SETTLEMENT_PAUSE_MOST_MS: u64 = 10_000;
+
 /// So long must a sink's settlement go well before the operator hears that what stood in its way is over, in ms.
 pub const TROUBLE_CALM_MS: u64 = SETTLEMENT_PAUSE_MOST_MS;
 
 /// Causes of one such trouble that are told, each once: each class of mail may meet its own.
 pub const TROUBLE_CAUSES: usize = 8;
-
-/// See [`SETTLEMENT_PAUSE_FIRST_MS`].
-pub const SETTLEMENT_PAUSE_MOST_MS: u64 = 10_000;

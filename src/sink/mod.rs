@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
+pub mod kept;
 pub mod log;
 pub mod maildir;
 pub mod trouble;

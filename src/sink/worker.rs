@@ -48,18 +48,18 @@ pub struct Worker {
 }
 
 /// The time, as the wall and as a steady clock show it.
-struct Time {
+pub(super) struct Time {
     start: Instant,
     retry: RetryClock,
 }
 
 impl Time {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { start: Instant::now(), retry: RetryClock::new(now_ms(), 0) }
     }
 
     /// That by which deferred mail waits, in ms since 1970.
-    fn retry_ms(&mut self) -> u64 {
+    pub(super) fn retry_ms(&mut self) -> u64 {
         self.retry.now(now_ms(), self.start.elapsed().as_millis() as u64)
     }
 }
@@ -360,4 +360,4 @@ fn now_ms() -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

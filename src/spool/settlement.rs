@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::handoff::delivery::{Delivery, Verdict};
-use crate::handoff::place::LogKind;
+use crate::handoff::place::{LogKind, Spooled};
 use crate::mail::envelope::Recipient;
 use crate::spool::deferred::schedule::{Next, Outcome, State};
 use crate::spool::deferred::{Class, Copier, Deferred, DeferredError, History, Parcel};
@@ -105,10 +105,20 @@ impl Settlement {
         &mut self.deferred
     }
 
+    /// The same, for whoever makes deliveries of them.
+    pub fn take_due_letters(
+        &mut self,
+        now_ms: u64,
+        most: usize,
+        out: &mut Vec<Spooled>,
+    ) -> Result<usize, DeferredError> {
+        self.deferred.take_due(now_ms, most, out)
+    }
+
     /// Takes deliveries out that are due.
     pub fn take_due(&mut self, now_ms: u64, most: usize, out: &mut Vec<Delivery>) -> Result<usize, DeferredError> {
         let mut spooled = Vec::new();
-        let taken = self.deferred.take_due(now_ms, most, &mut spooled);
+        let taken = self.take_due_letters(now_ms, most, &mut spooled);
         // What was taken out before a failure is delivered all the same.
         out.extend(spooled.into_iter().map(Delivery::of_log));
         taken
@@ -167,6 +177,12 @@ impl Settlement {
 
     /// Does it. All of the batch is done with where it came from when this is done; when it fails it can be tried again.
     pub fn settle(&mut self, batch: &[Delivery], plan: &mut Plan) -> Result<(), DeferredError> {
+        self.keep(batch, plan)?;
+        self.deferred.commit()
+    }
+
+    /// The same of a batch in which nothing is that was taken out.
+    pub fn keep(&mut self, batch: &[Delivery], plan: &mut Plan) -> Result<(), DeferredError> {
         let classes: BTreeSet<Class> = plan.copies.iter().map(|copy| copy.next.class).collect();
         for class in classes {
             if plan.written.contains(&class) {
@@ -175,7 +191,7 @@ impl Settlement {
             self.write(class, batch, plan)?;
             plan.written.insert(class);
         }
-        self.deferred.commit()
+        Ok(())
     }
 
     /// What is due was not tried: it comes again.

@@ -11,7 +11,8 @@ use crate::handoff::clock::Clock;
 use crate::handoff::place::{Committed, LogId, LogKind, Place, Position, Spooled};
 use crate::memory::slab::{Lease, Leases};
 
-const LOGS: [LogId; 2] = [LogId { kind: LogKind::Durable, shard: 0 }, LogId { kind: LogKind::Written, shard: 0 }];
+pub(super) const LOGS: [LogId; 2] =
+    [LogId { kind: LogKind::Durable, shard: 0 }, LogId { kind: LogKind::Written, shard: 0 }];
 /// Of a shard that is no more.
 const OLD: LogId = LogId { kind: LogKind::Durable, shard: 9 };
 
@@ -39,7 +40,7 @@ struct List {
 /// Reads it for one route.
 struct Page(Arc<Mutex<List>>, u16);
 
-fn lease() -> Lease {
+pub(super) fn lease() -> Lease {
     Slab::with_blocks_of(64, 1).append_whole(b"x").unwrap()
 }
 
@@ -91,20 +92,20 @@ impl Backlog for Page {
 }
 
 /// A shard with logs, and its consumers.
-struct Spool {
-    way: Way,
+pub(super) struct Spool {
+    pub(super) way: Way,
     lists: Vec<(LogId, Arc<Mutex<List>>)>,
-    clock: Arc<AtomicU64>,
+    pub(super) clock: Arc<AtomicU64>,
     letters: usize,
     /// The address of the next message, and what was published.
-    next: [u64; 2],
+    pub(super) next: [u64; 2],
     published: [u64; 2],
     sequence: u64,
     slab: Slab,
 }
 
 impl Spool {
-    fn new(letters: usize) -> Self {
+    pub(super) fn new(letters: usize) -> Self {
         let lists = LOGS.into_iter().chain([OLD]).map(|log| (log, Arc::default())).collect();
         let clock = Arc::new(AtomicU64::new(0));
         let way = Self::way(letters, &clock);
@@ -170,7 +171,7 @@ impl Spool {
         self.attach();
     }
 
-    fn commit(&mut self, log: usize, routes: &[u16], in_memory: bool, octets: u64) {
+    pub(super) fn commit(&mut self, log: usize, routes: &[u16], in_memory: bool, octets: u64) {
         let id = self.id();
         let (first, address) = (self.next[log], self.next[log] + octets);
         self.next[log] = address + 1;
@@ -184,7 +185,7 @@ impl Spool {
         self.way.gather.post_committed(&committed, Promise::Durable);
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         for (at, log) in LOGS.into_iter().enumerate() {
             self.published[at] = self.next[at];
             self.way.gather.publish_watermark(log, self.next[at], self.next[at]);

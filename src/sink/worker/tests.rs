@@ -26,14 +26,6 @@ impl<F: FnMut(&mut [Delivery]) + Send> Sink for Told<F> {
 
 fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) -> (Worker, Arc<Findings>) {
     let (_, mut deliveries) = connect(&ExchangeOptions { consumers: vec![1], ..ExchangeOptions::default() }).unwrap();
-    let options = DeferredOptions {
-        storage: Arc::new(disk.clone()),
-        directory: PathBuf::from("spool/deferred"),
-        owner: Owner { node: 1, epoch: 1, thread: 0, sink: "store".into() },
-        threads: 1,
-        retry: RetryOptions::default(),
-        sizes: Sizes::default(),
-    };
     let findings = Arc::new(Findings::default());
     let worker = Worker {
         name: "store".into(),
@@ -42,13 +34,26 @@ fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) ->
         figures: Arc::default(),
         log: None,
         hurry: Arc::default(),
-        settlement: Some(Settlement::new(Deferred::open(&options, now_ms()).unwrap())),
+        settlement: Some(settlement(disk)),
         trouble: Trouble::new("store".into(), Arc::clone(&findings)),
     };
     (worker, findings)
 }
 
-fn batch(messages: u64) -> Vec<Delivery> {
+/// Of what lies on a disk.
+pub fn settlement(disk: &SimDisk) -> Settlement {
+    let options = DeferredOptions {
+        storage: Arc::new(disk.clone()),
+        directory: PathBuf::from("spool/deferred"),
+        owner: Owner { node: 1, epoch: 1, thread: 0, sink: "store".into() },
+        threads: 1,
+        retry: RetryOptions::default(),
+        sizes: Sizes::default(),
+    };
+    Settlement::new(Deferred::open(&options, now_ms()).unwrap())
+}
+
+pub fn batch(messages: u64) -> Vec<Delivery> {
     let mut slab = Slab::new(8);
     let delivery = |number| {
         let envelope = letter::envelope("", [("a@ok.test", 0)]);
@@ -70,7 +75,7 @@ fn batch(messages: u64) -> Vec<Delivery> {
     (0..messages).map(delivery).collect()
 }
 
-fn refuse(batch: &mut [Delivery]) {
+pub fn refuse(batch: &mut [Delivery]) {
     let refusal = Refusal::new(Reply::DeliveryFailed, "not now");
     batch.iter_mut().for_each(|delivery| delivery.refuse_the_rest(&refusal));
 }

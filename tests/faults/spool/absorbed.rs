@@ -2,15 +2,22 @@
 //! the spool, and comes when the sink is there again; one that cannot be delivered is put aside, and delays nobody. And the end of the
 //! server at any of these moments (F33).
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use ringmx::config::Plan;
+use ringmx::engine::Engine;
+use ringmx::handoff::delivery::Refusal;
 use ringmx::limits;
+use ringmx::smtp::reply::Reply;
 use rustix::process::Signal;
 
 use super::house::{Seen, assert_no_alarm, configuration};
 use crate::faults::disk::Disk;
 use crate::faults::machine::{is_long, needed};
-use crate::faults::offers::{Ledger, Offer, Offers};
+use crate::faults::offers::{Ledger, Offer, Offers, number_of_pieces};
 use crate::faults::standing::peak;
 use crate::process::directory::Directory;
 use crate::process::patience::eventually;
@@ -130,6 +137,64 @@ fn poison_is_put_aside_and_its_mail_is_dead_but_not_lost() {
     assert_no_alarm(&server);
     server.stop();
     eprintln!("{} poisoned; {:?}", poisoned.acknowledged.len(), seen.judge(&ledger));
+}
+
+/// A program that embeds the library refuses all for now, and then takes it: meanwhile its mail is deferred as a sink's is, and holds no log.
+#[test]
+fn while_a_program_refuses_its_mail_is_deferred_and_holds_no_log() {
+    let home = Directory::new();
+    let text = house(&home, "retry_s = [1, 2]");
+    let maildir = text.find("kind = 'maildir'").expect("it is one");
+    let plan = Plan::parse(&format!("{}kind = 'program'\n", &text[..maildir]), "absorbed").expect("it is a plan");
+    let (mut engine, mut consumers) = Engine::start_with_consumers(plan, false).expect("it starts");
+    let (_, bind) = engine.listening().next().expect("it listens");
+    let address = bind.to_string().parse().expect("an address");
+    let takes = Arc::new(AtomicBool::new(false));
+    let seen = Arc::new(Mutex::new(HashMap::new()));
+    let parts = consumers.remove("store").expect("the plan has it").into_iter();
+    let parts: Vec<_> = parts
+        .map(|deliveries| {
+            let (takes, seen) = (Arc::clone(&takes), Arc::clone(&seen));
+            std::thread::spawn(move || {
+                for mut delivery in deliveries {
+                    if takes.load(Ordering::Relaxed) {
+                        let number = number_of_pieces(delivery.content()).expect("it is whole");
+                        assert_eq!(
+                            seen.lock().unwrap().insert(delivery.id().to_string(), number),
+                            None,
+                            "it came twice"
+                        );
+                        delivery.accept();
+                    } else {
+                        delivery.refuse_the_rest(&Refusal::new(Reply::DeliveryFailed, "not now"));
+                    }
+                }
+            })
+        })
+        .collect();
+    let offers = Offers::start(&Offer::of(address, 8, 8_000));
+    // Each log is many segments long by then, of which none is left but what is written.
+    offers.go_on_for(4_000);
+    offers.rest(true);
+    eventually("no segment waits for it", || {
+        let spool = engine.report().spool;
+        let of = |name: &str| spool.iter().find(|number| number.name == name).map_or(0, |number| number.value);
+        (of("segments_recycled") > 0 && of("segments_in_use") <= 4).then_some(())
+    });
+    assert!(waiting(&home.path().join("data"), "deferred") > 1_000);
+    takes.store(true, Ordering::Relaxed);
+    offers.rest(false);
+    offers.go_on_for(100);
+    let ledger = offers.finish();
+    assert!(ledger.refused.is_empty(), "{:?}", ledger.refused);
+    eventually("all is taken", || {
+        (ledger.acknowledged.keys().all(|id| seen.lock().unwrap().contains_key(id))).then_some(())
+    });
+    assert_eq!(waiting(&home.path().join("data"), "deferred,held,quarantined,dead"), 0);
+    engine.stop();
+    parts.into_iter().for_each(|part| part.join().expect("all came once"));
+    let seen = seen.lock().unwrap();
+    assert!(ledger.acknowledged.iter().all(|(id, number)| seen[id] == *number));
 }
 
 /// RELIABILITY F33: the end is clean, and what had its 250 is delivered or lies there.
