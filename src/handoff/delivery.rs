@@ -261,8 +261,8 @@ impl Drop for Delivery {
             (_, attempts) => redelivery_delay(attempts),
         };
         letter.attempts = letter.attempts.saturating_add(1);
-        if !delay.is_zero() {
-            letter.move_apart();
+        if !delay.is_zero() && letter.move_apart() {
+            link.tell_of_room();
         }
         link.give_back(Returned { at: link.clock.now() + delay, letter, is_refused: false });
     }

@@ -97,14 +97,14 @@ impl Letter {
         self.place.is_some_and(|place| place.log.kind == LogKind::Deferred)
     }
 
-    /// It will be kept for some time: a small one leaves the blocks in which others lie.
-    pub(super) fn move_apart(&mut self) {
+    /// It will be kept for some time: a small one leaves the blocks in which others lie. Whether it has.
+    pub(super) fn move_apart(&mut self) -> bool {
         if self.is_apart || self.content.len() > limits::APART_OCTETS {
-            return;
+            return false;
         }
-        if let Some((manifest, content)) = slab::apart(&self.manifest, &self.content) {
-            (self.manifest, self.content, self.is_apart) = (manifest, content, true);
-        }
+        let Some((manifest, content)) = slab::apart(&self.manifest, &self.content) else { return false };
+        (self.manifest, self.content, self.is_apart) = (manifest, content, true);
+        true
     }
 
     /// What was said of a recipient.

@@ -177,6 +177,15 @@ impl Link {
         }
     }
 
+    /// Memory of the shard's is free: it is woken if it wants some.
+    pub(super) fn tell_of_room(&self) {
+        // With its like where the shard looks again before it sleeps.
+        fence(Ordering::SeqCst);
+        if self.home.wants_room.load(Ordering::Relaxed) {
+            self.home.waker.wake();
+        }
+    }
+
     /// From now on what is dropped of logs is only let go of.
     pub(super) fn settle_apart(&self) {
         self.is_settled_apart.store(true, Ordering::Relaxed);
