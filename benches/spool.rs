@@ -1,6 +1,6 @@
 //! The format of the spool for a message of 4 KiB, and how fast a log of 256 MiB is read whole, from memory: recovery may not be slower than a
-//! disk (1 GB/s). The same log by the reader of a sink that is far behind, with its letters dropped a batch at a time, from a disk and
-//! past the page cache, beside how fast that disk is with the same calls and nothing else.
+//! disk (1 GB/s). The same log from a disk and past the page cache, by all of recovery, and by the reader of a sink that is far behind, with its
+//! letters dropped a batch at a time; beside how fast that disk is with the same calls and nothing else.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,19 @@ use criterion::{Criterion, Throughput};
 use ringmx::handoff::backlog::Backlog;
 use ringmx::handoff::place::{LogId, LogKind, Position};
 use ringmx::limits;
-use ringmx::mail::address::{Mailbox, Path as MailPath};
-use ringmx::mail::envelope::{Envelope, MailParameters, RcptParameters};
 use ringmx::mail::id::MessageId;
-use ringmx::mail::manifest::{Manifest, Origin};
-use ringmx::mail::marks::Marks;
-use ringmx::mail::trace::{Transfer, With};
 use ringmx::memory::region::AlignedBuffer;
 use ringmx::memory::write::File;
 use ringmx::spool::format::{self, Chain, End, Header, Kind, Record, encode_end, encode_segment, put_record};
 use ringmx::spool::reader::{Reader, SegmentAt, Source};
+use ringmx::spool::recovery::{Wanted, inspect};
 use ringmx::spool::scan::assembly::{Assembler, Event};
 use ringmx::spool::scan::{Found, Owner, SegmentScan};
 use ringmx::spool::storage::disk::Disk;
 use ringmx::spool::storage::{Access, Storage, StorageError, StoredFile};
+
+#[path = "../tests/common/letter.rs"]
+mod letter;
 
 const OWNER: Owner = Owner { chain: Chain::Durable, shard: 0, node: 7 };
 const LOG_OCTETS: usize = 256 << 20;
@@ -113,26 +112,8 @@ fn scan(log: &Arc<dyn StoredFile>) -> u64 {
 
 /// What is known of a message with one recipient.
 fn manifest(number: u64) -> Vec<u8> {
-    let mut envelope = Envelope::default();
-    envelope.begin(MailPath::Null, &MailParameters::default());
-    let to = MailPath::Mailbox(Mailbox { local_part: b"a", domain: b"ok.test" });
-    envelope.add(to, &RcptParameters::default()).expect("one has room");
-    let manifest = Manifest {
-        id: MessageId::new(OWNER.node, 1, 0, number),
-        received_at_ms: 1,
-        content_octets: 4096,
-        recipients: 1,
-        marks: Marks::default(),
-        with: With { transfer: Transfer::Smtp, extended: true, secure: false, authenticated: false, utf8: false },
-        origin: Origin::UnixSocket,
-        listener: "mx",
-        by: "host.test",
-        hello: b"client",
-        envelope: envelope.view(),
-    };
-    let mut octets = Vec::new();
-    manifest.encode(&mut octets);
-    octets
+    let envelope = letter::envelope("", [("a@ok.test", 0)]);
+    letter::encoded(&letter::manifest(&envelope, MessageId::new(OWNER.node, 1, 0, number), 4096))
 }
 
 /// A log of segments on a disk, which goes with this.
@@ -170,7 +151,7 @@ impl OnDisk {
 
     fn write(&mut self, at: SegmentAt, content: &[u8], sequence: &mut u64) {
         let (mut octets, mut body, mut payload) = (Vec::new(), Vec::new(), Vec::new());
-        encode_segment(at.octets, at.base, 0, ["store"].into_iter(), &mut payload);
+        encode_segment(at.octets, at.base, 0, ["store"], &mut payload);
         put_record(Kind::Segment, 0, &payload, &mut body);
         while octets.len() + body.len() + format::HEADER_OCTETS <= at.octets as usize {
             header(*sequence, at.base + octets.len() as u64).put(&body, &mut octets);
@@ -223,14 +204,22 @@ impl OnDisk {
         messages
     }
 
-    /// The same octets by the same calls.
-    fn read(&self) -> u64 {
-        let mut buffer = AlignedBuffer::new(limits::LOG_READ_OCTETS).expect("there is memory");
+    /// Finds what is there, as a start does. Gives its blocks.
+    fn recover(&self) -> u64 {
+        let wanted = Wanted { owner: OWNER, epoch: Some(2), least_base: 0, needed_from: 0, entropy: 7, others: &[] };
+        let found = inspect(&*self.disk, &self.root, &wanted, &mut |_| ()).expect("it can be read");
+        assert_eq!((&found.corruption[..], found.unfinished), (&[][..], 0));
+        found.blocks
+    }
+
+    /// The same octets by the same calls: so many at once.
+    fn read(&self, at_once: usize) -> u64 {
+        let mut buffer = AlignedBuffer::new(at_once).expect("there is memory");
         let mut sum = 0;
         for at in &self.segments {
             let path: &Path = &self.root.join(format::segment_name(at.number));
             let file = self.disk.open(path, Access::Read).expect("it is there");
-            for from in (0..at.octets).step_by(limits::LOG_READ_OCTETS) {
+            for from in (0..at.octets).step_by(at_once) {
                 file.read_at(&mut buffer, from).expect("it can be read");
                 sum += u64::from(black_box(buffer[0]));
             }
@@ -274,7 +263,13 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("scan, 256 MiB", |bencher| bencher.iter(|| scan(&log)));
     let on_disk = OnDisk::new();
     assert_eq!(on_disk.catch_up(), on_disk.messages);
-    group.bench_function("disk, 256 MiB", |bencher| bencher.iter(|| on_disk.read()));
+    // An opening block for each segment.
+    assert_eq!(on_disk.recover(), on_disk.messages / MESSAGES_PER_BLOCK + on_disk.segments.len() as u64);
+    group.bench_function("disk, 256 MiB, as recovery reads", |bencher| {
+        bencher.iter(|| on_disk.read(limits::SCAN_OCTETS))
+    });
+    group.bench_function("recovery, 256 MiB", |bencher| bencher.iter(|| on_disk.recover()));
+    group.bench_function("disk, 256 MiB", |bencher| bencher.iter(|| on_disk.read(limits::LOG_READ_OCTETS)));
     group.bench_function("reader that catches up, 256 MiB", |bencher| bencher.iter(|| on_disk.catch_up()));
     group.finish();
 }
