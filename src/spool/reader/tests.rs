@@ -506,6 +506,47 @@ fn damage_is_named_and_its_neighbours_come() {
     }
 }
 
+/// Where a cursor stands among blocks that are missing, up to the end of their segment, the block before it and the one that follows in the
+/// next say how many they were. Where nothing is missing there, nothing is said.
+#[test]
+fn what_is_missing_at_the_end_of_a_segment_is_counted_from_any_cursor() {
+    for gone in 0..4 {
+        for (is_readable, is_void) in [(true, false), (false, false), (true, true)] {
+            let mut chance = Chance::new(23);
+            let mut pen = Pen::new(1 << 20, &["a"]);
+            for _ in 0..3 {
+                pen.small(&mut chance);
+            }
+            let (path, base, at) = (pen.path(), pen.segment.base, pen.at);
+            let (first, kept) = (pen.sequence, pen.sent.len());
+            for _ in 0..gone {
+                pen.small(&mut chance);
+            }
+            let (from, behind) = (at - base, pen.at - base);
+            for address in (from..behind).step_by(ALIGNMENT) {
+                pen.disk.flip(&path, 8 * (address + 200));
+            }
+            if !is_readable {
+                pen.disk.set_plan(move |call| match call.what {
+                    What::Read if call.path == path && call.at < behind && from < call.at + call.octets as u64 => {
+                        Fate::Fails(Errno::IO)
+                    }
+                    _ => Fate::Done,
+                });
+            }
+            pen.sent.truncate(kept);
+            let voids = if is_void && gone > 0 { vec![(first, first + gone - 1)] } else { Vec::new() };
+            pen.begin(&voids);
+            pen.small(&mut chance);
+            let start = Position { address: at, from: at };
+            let (mut reader, findings) = pen.reader("a", 4);
+            let (names, _) = read_all(&pen, &mut reader, "a", start, pen.at, 9);
+            assert_eq!(names, pen.due("a", start));
+            assert_eq!(findings.blocks(), if is_void { 0 } else { gone }, "{gone} {is_readable}");
+        }
+    }
+}
+
 /// Content that is lost takes its message with it, which is named.
 #[test]
 fn a_message_whose_part_is_lost_is_named() {

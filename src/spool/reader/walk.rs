@@ -6,6 +6,7 @@
 
 use super::atlas::{Atlas, SegmentAt};
 use crate::limits;
+use crate::memory::region::AlignedBuffer;
 use crate::memory::slab::{Lease, Slab, SlabFull};
 use crate::spool::format::{ALIGNMENT, BlockError, Header, open};
 use crate::spool::storage::{Fault, StorageError, StoredFile};
@@ -46,6 +47,8 @@ struct Run {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Walk {
+    /// It began here.
+    start: u64,
     /// The next block stands here, or behind.
     at: u64,
     /// The number of the last one.
@@ -64,7 +67,7 @@ impl Walk {
 
     /// The same of one that the disk refused so often before.
     pub(super) fn again(at: u64, refused: u32) -> Self {
-        Self { at, last: None, run: None, runs: 0, refused }
+        Self { start: at, at, last: None, run: None, runs: 0, refused }
     }
 
     /// What stands before this was given.
@@ -149,10 +152,13 @@ impl Walk {
         if atlas.is_void(header.sequence) {
             return Ok(None);
         }
-        // Of what is before the first nothing is known, unless a block stood where it was to begin.
+        // Of what is before the first nothing is known, unless a block stood where it was to begin, or right before that.
         let is_after_hole = begun < address && begun >= segment.base;
-        let before =
-            self.last.map_or(header.sequence - u64::from(is_after_hole && header.sequence > 0), |last| last + 1);
+        let first = match self.last {
+            None if self.start < address => before(atlas, self.start).filter(|last| *last < header.sequence),
+            last => last,
+        };
+        let before = first.map_or(header.sequence - u64::from(is_after_hole && header.sequence > 0), |last| last + 1);
         let lost = atlas.lost(before, header.sequence);
         // Nor, then, of how many are void: the nearest says enough.
         let is_first_behind_void = || {
@@ -185,6 +191,21 @@ impl Walk {
         self.run = Some(Run { address: self.at, octets });
         Ok(())
     }
+}
+
+/// The number of the sound block that ends at an address, if there is one in its segment. What the disk refuses is no reason to ask again:
+/// it only says what is missing behind it.
+fn before(atlas: &mut Atlas, address: u64) -> Option<u64> {
+    let segment = atlas.at(address.checked_sub(1)?)?;
+    let from = segment.base.max(address.saturating_sub(limits::BLOCK_OCTETS as u64));
+    let mut octets = AlignedBuffer::new((address - from) as usize).ok()?;
+    atlas.file(segment).ok()?.read_at(&mut octets, from - segment.base).ok()?;
+    // The nearest begins last.
+    (0..octets.len()).step_by(ALIGNMENT).rev().find_map(|at| {
+        let block = open(&octets[at..]).ok()?;
+        let is_it = at + block.span() == octets.len() && atlas.source.owns(&block, from + at as u64);
+        is_it.then_some(block.header.sequence)
+    })
 }
 
 /// Reads what can be read: what stays away is zero, and so no block.
