@@ -151,7 +151,7 @@ impl FilterArguments {
     pub fn filter(&self, ids: &[MessageId], sinks: &[String]) -> Filter {
         let now_ms = now_ms();
         Filter {
-            ids: ids.to_vec(),
+            ids: ids.iter().copied().collect(),
             states: self.state.clone(),
             recipients: self.recipient.clone(),
             senders: self.sender.clone(),

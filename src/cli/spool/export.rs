@@ -1,11 +1,13 @@
 //! `ringmx spool export`: messages as files of their own, or as an mbox on standard output.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use ringmx::mail::id::MessageId;
 use ringmx::spool::scan::content::ContentError;
+use ringmx::spool::tools::contents::Contents;
 use ringmx::spool::tools::export;
 use ringmx::spool::tools::message::Message;
 
@@ -22,14 +24,16 @@ pub fn export(place: &Place, options: &ExportArguments) -> Result<(), Failure> {
     if !is_mbox {
         fs::create_dir_all(&options.to).map_err(Failure::writing(&options.to))?;
     }
-    let (mut written, mut broken) = (Vec::new(), 0_u64);
+    let survey = place.survey();
+    let mut contents = Contents::new(&survey);
+    let (mut written, mut broken) = (BTreeSet::new(), 0_u64);
     let mut out = BufWriter::new(io::stdout().lock());
-    let exported = place.each(&filter, |survey, message, progress| {
+    let exported = place.each(&filter, |_, message, progress| {
         let id = message.id();
         if written.contains(&id) {
             return Ok(());
         }
-        let content = match survey.content(&message) {
+        let content = match contents.of(&message) {
             Ok(content) => content,
             Err(ContentError::Storage(error)) => return Err(error.into()),
             // The others can be had.
@@ -45,7 +49,7 @@ pub fn export(place: &Place, options: &ExportArguments) -> Result<(), Failure> {
         } else {
             write_file(&options.to, id, &message, &content)?;
         }
-        written.push(id);
+        written.insert(id);
         Ok(())
     });
     match exported.and_then(|()| out.flush().map_err(printing)) {

@@ -7,6 +7,7 @@ mod replay;
 mod show;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -84,7 +85,8 @@ impl Place {
 }
 
 /// The failure that some ids were not found, if that is so.
-fn all_found(asked: &[MessageId], found: &[MessageId]) -> Result<(), Failure> {
+fn all_found<'f>(asked: &[MessageId], found: impl IntoIterator<Item = &'f MessageId>) -> Result<(), Failure> {
+    let found: BTreeSet<&MessageId> = found.into_iter().collect();
     let missing: Vec<String> = asked.iter().filter(|id| !found.contains(id)).map(MessageId::to_string).collect();
     if missing.is_empty() { Ok(()) } else { Err(Failure::NoMessage(missing.join(" "))) }
 }

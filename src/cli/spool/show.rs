@@ -19,7 +19,7 @@ use crate::cli::say;
 
 /// See the module. A message that waits in several places is shown for each; its content once.
 pub fn show(place: &Place, options: &ShowArguments) -> Result<(), Failure> {
-    let (filter, mut found) = (Filter { ids: vec![options.id], ..Filter::default() }, Vec::new());
+    let (filter, mut found) = (Filter { ids: [options.id].into(), ..Filter::default() }, Vec::new());
     place.each(&filter, |survey, message, progress| {
         progress.wipe();
         if !options.content {

@@ -1,5 +1,7 @@
 //! Which messages a tool is asked for.
 
+use std::collections::BTreeSet;
+
 use crate::mail::address::Path;
 use crate::mail::id::MessageId;
 use crate::policy::recipients::Pattern;
@@ -9,7 +11,7 @@ use crate::spool::tools::message::{Message, State};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// These.
-    pub ids: Vec<MessageId>,
+    pub ids: BTreeSet<MessageId>,
     /// In these states; empty: those that wait.
     pub states: Vec<State>,
     /// For somebody like this, among those that are left.
@@ -56,7 +58,7 @@ impl Filter {
             message.recipients().any(|(recipient, sink)| matches(recipient.path, sink))
         };
         self.wants(message.state)
-            && any(&self.ids, |id| *id == manifest.id)
+            && (self.ids.is_empty() || self.ids.contains(&manifest.id))
             && any(&self.senders, |sender| sender.matches(manifest.envelope.sender().0))
             && any(&self.recipients, |pattern| has(&|path, _| pattern.matches(path)))
             && any(&self.sinks, |name| has(&|_, sink| sink == name))
@@ -77,9 +79,9 @@ mod tests {
         let of = Filter::default;
         for (filter, matches) in [
             (of(), true),
-            (Filter { ids: vec![waiting.id()], ..of() }, true),
-            (Filter { ids: vec![MessageId::from_bits(9)], ..of() }, false),
-            (Filter { ids: vec![MessageId::from_bits(9), waiting.id()], ..of() }, true),
+            (Filter { ids: [waiting.id()].into(), ..of() }, true),
+            (Filter { ids: [MessageId::from_bits(9)].into(), ..of() }, false),
+            (Filter { ids: [MessageId::from_bits(9), waiting.id()].into(), ..of() }, true),
             (Filter { states: vec![State::Held, State::Deferred], ..of() }, true),
             (Filter { states: vec![State::Active], ..of() }, false),
             (Filter { recipients: pattern("ok.test"), ..of() }, true),
@@ -112,6 +114,6 @@ mod tests {
         let delivered = message(State::Delivered, "s@x.test", &[("a@ok.test", 0)], 0);
         assert!(!Filter::default().matches(&delivered));
         assert!(Filter { states: vec![State::Delivered], ..Filter::default() }.matches(&delivered));
-        assert!(Filter { ids: vec![delivered.id()], ..Filter::default() }.matches(&delivered));
+        assert!(Filter { ids: [delivered.id()].into(), ..Filter::default() }.matches(&delivered));
     }
 }

@@ -190,9 +190,14 @@ impl Log {
         &self.segments[behind.saturating_sub(1)]
     }
 
-    /// Gives the content of one of its messages, piece by piece.
-    pub fn content(&self, message: &assembly::Message, each: impl FnMut(&[u8])) -> Result<(), ContentError> {
-        ContentReader::new()?.read(&self.files, self.owner, message, each)
+    /// Gives the content of one of its messages, piece by piece, by a reader that has read nothing but this.
+    pub fn content(
+        &self,
+        message: &assembly::Message,
+        reader: &mut ContentReader,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), ContentError> {
+        reader.read(&self.files, self.owner, message, each)
     }
 
     /// Goes through it, until the visitor breaks off.

@@ -4,6 +4,7 @@
 //! *Does not* print, or know a terminal: the program's `cli` does.
 
 pub mod assemble;
+pub mod contents;
 pub mod export;
 pub mod filter;
 pub mod log;

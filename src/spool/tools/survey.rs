@@ -15,9 +15,10 @@ use crate::spool::scan::Owner;
 use crate::spool::scan::content::ContentError;
 use crate::spool::storage::{Entry, EntryKind, Storage, StorageError};
 use crate::spool::tools::assemble::{Assembler, Found};
+use crate::spool::tools::contents::Contents;
 use crate::spool::tools::filter::Filter;
 use crate::spool::tools::log::{Log, Met};
-use crate::spool::tools::message::{Message, State};
+use crate::spool::tools::message::{Message, Place, State};
 
 /// What a log is, by where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,12 +196,13 @@ impl Survey<'_> {
 
     /// The content of a message, octet for octet.
     pub fn content(&self, message: &Message) -> Result<Vec<u8>, ContentError> {
-        let place = &message.place;
+        Contents::new(self).of(message)
+    }
+
+    /// The log that a message lies in; and its file, where that is all of it.
+    pub(super) fn log_of(&self, place: &Place) -> Result<(Log, Option<String>), StorageError> {
         let file = place.log.ends_with(&format!("/{INBOX}")).then(|| place.segment.clone());
-        let log = self.open_log(&place.log, file.as_deref())?;
-        let mut content = Vec::with_capacity(usize::try_from(message.content_octets()).unwrap_or_default());
-        log.content(&place.record, |piece| content.extend_from_slice(piece))?;
-        Ok(content)
+        Ok((self.open_log(&place.log, file.as_deref())?, file))
     }
 }
 

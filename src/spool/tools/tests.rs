@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::contents::Contents;
 use super::filter::Filter;
 use super::fixture::{LogMaker, NODE, id, manifest, spoil};
 use super::message::{Message, State};
@@ -87,6 +88,40 @@ fn add(log: &mut LogMaker, sequence: u64) {
     log.message(&manifest(sequence, "s@x.test", &[("r@ok.test", 0)], sequence, &content), &content, None);
 }
 
+/// However many are wanted: a log is opened once for all that lie in it, and again when it has changed.
+#[test]
+fn contents_of_many_messages_open_each_log_once() {
+    let place = Place::new("contents");
+    let mut one = LogMaker::new(&place.0, "durable-0000", Chain::Durable, &["store"]);
+    let mut other = LogMaker::new(&place.0, "written-0000", Chain::Written, &["store"]);
+    for sequence in 0..30 {
+        if sequence < 20 && sequence % 10 == 5 {
+            one.write();
+            one.begin(&[]);
+        }
+        add(if sequence < 20 { &mut one } else { &mut other }, sequence);
+    }
+    one.write();
+    other.write();
+    let disk = Disk::new(&place.0);
+    let survey = survey(&disk, &place.0);
+    let mut contents = Contents::new(&survey);
+    let found = place.messages(&Filter::default());
+    assert_eq!(found.len(), 30);
+    for message in &found {
+        assert_eq!(contents.of(message).unwrap(), text(message.id().sequence()));
+    }
+    assert_eq!(contents.openings(), 2);
+    // The other goes on.
+    other.begin(&[]);
+    add(&mut other, 30);
+    other.write();
+    for message in place.messages(&Filter::default()).iter().rev().take(2) {
+        assert_eq!(contents.of(message).unwrap(), text(message.id().sequence()));
+    }
+    assert_eq!(contents.openings(), 3);
+}
+
 /// Parts of messages between each other, over blocks and segments.
 #[test]
 fn messages_are_found_whole_wherever_their_parts_lie() {
@@ -158,7 +193,7 @@ fn what_was_promised_and_is_broken_is_named_and_its_neighbours_are_kept() {
     add(&mut log, 4);
     let path = log.write();
     assert_eq!(place.verify().1, [""; 0]);
-    let lost = place.messages(&Filter { ids: vec![id(2)], ..Filter::default() });
+    let lost = place.messages(&Filter { ids: [id(2)].into(), ..Filter::default() });
     spoil(&path, (first - (1 << 20)) as usize + 82);
     assert_eq!(place.waiting(), [(1, State::Active), (3, State::Active), (4, State::Active)]);
     let (verified, findings) = place.verify();
