@@ -9,6 +9,7 @@ use ringmx::engine::EngineError;
 use ringmx::engine::data_dir::DataDirError;
 use ringmx::spool::scan::content::ContentError;
 use ringmx::spool::storage::StorageError;
+use ringmx::spool::tools::order::OrderError;
 
 use super::say;
 
@@ -62,6 +63,9 @@ pub enum Failure {
     /// The spool's files.
     #[error("ringmx: {0}")]
     Storage(#[from] StorageError),
+    /// Orders for mail that waits.
+    #[error("ringmx: {0}")]
+    Order(#[from] OrderError),
     /// Its data directory.
     #[error("ringmx: {0}")]
     DataDir(#[from] DataDirError),
@@ -112,6 +116,8 @@ impl Failure {
             Self::Signals(_) => 71,
             Self::NoSpool(_) | Self::NoMessage(_) => 66,
             Self::Storage(error) | Self::Content { error: ContentError::Storage(error), .. } => error.exit_status(),
+            Self::Order(OrderError::Storage(error)) => error.exit_status(),
+            Self::Order(OrderError::TooMany { .. }) => 75,
             Self::DataDir(error) => error.exit_status(),
             Self::Content { .. } | Self::Corruption(_) => 65,
             Self::InPart(_) => 74,

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -126,6 +126,22 @@ pub fn identity(path: &Path) -> Result<Option<(u32, u32)>, DataDirError> {
     read_identity(path)
 }
 
+/// The process that has the directory now, as far as this one can see; it is not disturbed. `None`: none, or one in another namespace.
+pub fn owner(path: &Path) -> Option<u32> {
+    let lock = path.join("lock");
+    let owner: u32 = fs::read_to_string(&lock).ok()?.trim().parse().ok()?;
+    // To try the lock would be in the way of a server that starts.
+    let number = fs::metadata(&lock).ok()?.ino();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let is_it = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let of = |place: usize| words.get(place).copied().unwrap_or_default();
+        let inode = of(5).rsplit(':').next().and_then(|inode| inode.parse().ok());
+        of(1) == "FLOCK" && of(4).parse() == Ok(owner) && inode == Some(number)
+    };
+    locks.lines().any(is_it).then_some(owner)
+}
+
 /// What the directory knows of itself; `None` if it is new.
 fn read_identity(path: &Path) -> Result<Option<(u32, u32)>, DataDirError> {
     let wrong = |why: String| DataDirError::Identity { path: path.display().to_string(), why };
@@ -195,7 +211,9 @@ mod tests {
         let (node, epoch) = (first.node(), first.epoch());
         assert_eq!(epoch, 1);
         drop(first);
+        assert_eq!(owner(&path), None, "nobody has it");
         let second = DataDir::open(&path).unwrap();
+        assert_eq!(owner(&path), Some(std::process::id()));
         assert_eq!((second.node(), second.epoch(), second.path()), (node, 2, path.as_path()));
         assert_eq!(identity(&path).unwrap(), Some((node, 2)), "whoever has it");
         assert_eq!(identity(&place.0).unwrap(), None);

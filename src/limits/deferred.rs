@@ -63,3 +63,23 @@ pub const TROUBLE_CALM_MS: u64 = SETTLEMENT_PAUSE_MOST_MS;
 
 /// Causes of one such trouble that are told, each once: each class of mail may meet its own.
 pub const TROUBLE_CAUSES: usize = 8;
+
+/// Orders of an operator (hold, release, remove) that may wait for one thread of a sink. A tool refuses more: a server that runs makes room
+/// within moments, and on one that does not they would only pile up.
+pub const DEFERRED_ORDERS: usize = 1 << 20;
+
+/// Of those, orders in one file, and orders that are carried out in one walk through what waits: what is resident of them, in about 4 MiB,
+/// while there are any.
+pub const DEFERRED_ORDERS_AT_ONCE: usize = 1 << 16;
+const _: () = assert!(DEFERRED_ORDERS_AT_ONCE <= DEFERRED_ORDERS);
+
+/// Messages that are looked at in one step of such a walk, between two batches for the sink.
+pub const DEFERRED_ORDERS_STEP: usize = 1024;
+
+/// Of those, messages that may be moved or removed: they share their syncs.
+pub const DEFERRED_ORDERS_BATCH: usize = 256;
+
+/// Runs of messages that are gone out of the middle of a thread's classes. What is in such a run is passed over by the reader, and forgotten
+/// when the class's cursor is behind it. They are written whole each time, in 1.5 MiB at most; when there are as many, orders for what lies
+/// behind wait until some are forgotten.
+pub const DEFERRED_GONE_RUNS: usize = 1 << 16;

@@ -59,6 +59,18 @@ figures! {
     set_aside,
     /// Of those that are tried again, copies for which there was no room where the operator is waited for.
     displaced,
+    /// Copies of messages that an operator has put aside.
+    ordered_held,
+    /// Copies of messages that an operator has had tried at once.
+    ordered_released,
+    /// Copies of messages that an operator has thrown away.
+    ordered_removed,
+    /// Copies of messages that lay aside, and are gone since an operator handed them to a sink anew.
+    ordered_replayed,
+    /// Orders of an operator that named nothing which waited any more.
+    orders_missed,
+    /// Copies of a message beyond the first for which one order was carried out: it waited for several reasons, or twice after a crash.
+    orders_doubled,
     /// Messages that were tried again.
     retried,
     /// Times that deferred mail could not be written or read.

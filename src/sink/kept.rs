@@ -54,6 +54,10 @@ impl Keeper for Kept {
     }
 
     fn take_due(&mut self, most: usize, out: &mut Vec<Spooled>) {
+        // What an operator has ordered comes first. Its lines and counts are the sinks' of this program; here `spool ls` says what was done.
+        if let Err(error) = self.settlement.carry_out(self.time.retry_ms()) {
+            self.trouble.fail(&error, Instant::now());
+        }
         match self.settlement.take_due_letters(self.time.retry_ms(), most, out) {
             Ok(_) => self.trouble.go_on(Instant::now()),
             Err(error) => {

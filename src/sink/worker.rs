@@ -84,6 +84,9 @@ impl Worker {
             self.figures.given_up.set(self.deliveries.given_up());
             if batch.is_empty() {
                 self.show_what_waits();
+                if self.has_orders(&mut time) {
+                    continue;
+                }
                 if !self.deliveries.wait(Some(Duration::from_millis(limits::WORKER_LOOK_MS))) {
                     return;
                 }
@@ -100,6 +103,7 @@ impl Worker {
 
     /// Takes what is to be delivered next: fresh mail, and a share of what is due again, or what fresh mail leaves of it.
     fn take(&mut self, batch: &mut Vec<Delivery>, time: &mut Time) {
+        self.carry_out(time);
         let share = limits::DELIVERY_BATCH / limits::DEFERRED_SHARE;
         let mut due = Vec::new();
         self.take_due(&mut due, share, time);
@@ -233,6 +237,9 @@ impl Worker {
         figures.quarantined.set(deferred.waiting_in(Class::Quarantined).messages);
         figures.dead.set(deferred.waiting_in(Class::Dead).messages);
         figures.damages.set(deferred.damages());
+        let orders = deferred.order_counts();
+        figures.orders_missed.set(orders.missed);
+        figures.orders_doubled.set(orders.doubled);
     }
 
     /// Counts and writes down what was said of each recipient.
@@ -250,9 +257,11 @@ impl Worker {
                     Fate::Deferred | Fate::Quarantined => figures.deferred.one(),
                     Fate::Refused => figures.refused.one(),
                     Fate::Failed => figures.failed.one(),
+                    // An operator's, which are counted where they are carried out.
+                    Fate::Held | Fate::Released | Fate::Removed | Fate::Replayed => {}
                 }
                 if self.log.is_some() {
-                    let line = self.line(now_ms, delivery, &manifest, recipient, (fate, code, why));
+                    let line = self.line(now_ms, delivery.attempts() + 1, &manifest, recipient, (fate, code, why));
                     lines.add(&Line { next_ms, ..line });
                 }
             };
@@ -294,7 +303,7 @@ impl Worker {
     fn line<'a>(
         &'a self,
         time_ms: u64,
-        delivery: &Delivery,
+        attempts: u32,
         manifest: &Manifest<'a>,
         forward_path: Path<'a>,
         (fate, code, why): (Fate, u16, &'a str),
@@ -310,7 +319,7 @@ impl Worker {
             fate,
             code,
             delay_ms: time_ms.saturating_sub(manifest.received_at_ms),
-            attempts: delivery.attempts() + 1,
+            attempts,
             next_ms: None,
             why,
         }
@@ -337,7 +346,7 @@ impl Worker {
             }
             for addressee in delivery.recipients().filter(|_| is_lost) {
                 let said = (Fate::Failed, Reply::DeliveryFailed.code(), "the server stopped before it was delivered");
-                lines.add(&self.line(now_ms, delivery, &manifest, addressee.path, said));
+                lines.add(&self.line(now_ms, delivery.attempts() + 1, &manifest, addressee.path, said));
             }
         }
         self.write(lines);
@@ -359,5 +368,6 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+mod orders;
 #[cfg(test)]
 pub(super) mod tests;

@@ -17,7 +17,7 @@ use crate::handoff::delivery::{Delivery, Verdict};
 use crate::handoff::place::{LogKind, Spooled};
 use crate::mail::envelope::Recipient;
 use crate::spool::deferred::schedule::{Next, Outcome, State};
-use crate::spool::deferred::{Class, Copier, Deferred, DeferredError, History, Parcel};
+use crate::spool::deferred::{Carried, Class, Copier, Deferred, DeferredError, History, Parcel};
 use crate::spool::format::Wait;
 
 /// A copy of a message that is to be kept, for some of its recipients.
@@ -113,6 +113,11 @@ impl Settlement {
         out: &mut Vec<Spooled>,
     ) -> Result<usize, DeferredError> {
         self.deferred.take_due(now_ms, most, out)
+    }
+
+    /// Carries out some of what an operator has ordered, unless something is taken out. Gives what was done.
+    pub fn carry_out(&mut self, now_ms: u64) -> Result<Vec<Carried>, DeferredError> {
+        self.deferred.carry_out(now_ms)
     }
 
     /// Takes deliveries out that are due.

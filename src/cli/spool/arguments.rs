@@ -39,6 +39,25 @@ Exit status: 0 done; 64 wrong usage; 65 something that was promised is damaged; 
 of this program's; 73 a file cannot be written; 74 a file cannot be read, or not everything was done; 77 a file is somebody \
 else's; 78 the configuration is wrong.";
 
+const HOLD_HELP: &str = "\
+The order is on stable storage when this is done; a server that runs carries it out within moments, one that is started later when it \
+starts. A held message keeps its age and its attempts. Example: ringmx spool hold --all --recipient .example.net";
+
+const RELEASE_HELP: &str = "\
+A released message keeps its age and its attempts: one that is refused again and is older than lifetime_s is dead. With --all, those that are \
+held, unless --state says others. The order is on stable storage when this is done; a server that runs carries it out within moments. \
+Example: ringmx spool release --all";
+
+const REMOVE_HELP: &str = "\
+A removed message is gone for good: no sender hears of it, and the delivery log has a line for each recipient. The order is on stable \
+storage when this is done; a server that runs carries it out within moments. Example: ringmx spool remove --all --state dead \
+--older-than 30d --yes";
+
+const REPLAY_HELP: &str = "\
+A message that is held, quarantined or dead is moved: when the copy that is handed over is on stable storage, the original goes. With --keep \
+it stays. What is delivered already, and kept by retain_s, or goes to its sink by itself, is copied. A copy has the same id, of which a \
+maildir keeps one, and no attempts behind it. Example: ringmx spool replay --all --state dead,quarantined --older-than 1h";
+
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum SpoolCommand {
@@ -51,10 +70,17 @@ pub enum SpoolCommand {
     /// Write messages as files, or as an mbox
     #[command(after_help = "Example: ringmx spool export --all --state dead --to dead-letters")]
     Export(ExportArguments),
-    /// Hand messages to their sinks again
-    #[command(after_help = "\
-The message stays where it lies, in the state that it has; what is handed over is a copy with the same id, of which a maildir keeps one. \
-Example: ringmx spool replay --all --state dead,quarantined --older-than 1h")]
+    /// Have deferred messages not tried until they are released
+    #[command(after_help = HOLD_HELP)]
+    Hold(OrderArguments),
+    /// Have messages that are held, deferred, quarantined or dead tried at once
+    #[command(after_help = RELEASE_HELP)]
+    Release(OrderArguments),
+    /// Throw messages away that are deferred, held, quarantined or dead
+    #[command(after_help = REMOVE_HELP)]
+    Remove(RemoveArguments),
+    /// Hand messages to their sinks anew
+    #[command(after_help = REPLAY_HELP)]
     Replay(ReplayArguments),
 }
 
@@ -129,6 +155,32 @@ pub struct ReplayArguments {
     /// To this sink, all recipients that are left, rather than each to its own
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
+
+    /// Leave what is held, quarantined or dead where it lies
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Of `hold` and `release`.
+#[derive(Debug, Args)]
+pub struct OrderArguments {
+    #[command(flatten)]
+    pub which: WhichArguments,
+
+    /// On its way to this sink. May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub sink: Vec<String>,
+}
+
+/// Of `remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArguments {
+    #[command(flatten)]
+    pub order: OrderArguments,
+
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Messages by name, or by what they are.

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use ringmx::mail::shown::{Shown, ShownPath};
 use ringmx::metrics::report::{grouped, size};
+use ringmx::spool::deferred::order::Verb;
 use ringmx::spool::tools::message::{Message, State};
 use serde_json::json;
 
@@ -85,14 +86,25 @@ fn line(message: &Message, now_ms: u64, is_coloured: bool) -> String {
         let reply = Shown { octets: wait.reply, most: REPLY_OCTETS, spaces: true };
         format!(": {} {reply}", wait.code)
     });
+    let ordered = message.ordered.map_or(String::new(), |verb| format!(" ({})", ordered(verb)));
     format!(
-        "{} {state} {:>9} {:>5} {:>5} {next:>5} <{}> -> {first}{others}{said}\n",
+        "{} {state} {:>9} {:>5} {:>5} {next:>5} <{}> -> {first}{others}{ordered}{said}\n",
         manifest.id,
         size(message.content_octets()),
         span(now_ms.saturating_sub(manifest.received_at_ms)),
         wait.map_or(0, |wait| wait.attempts),
         ShownPath(manifest.envelope.sender().0),
     )
+}
+
+/// What an operator has ordered, and waits for a server to do it.
+pub(super) fn ordered(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Hold => "to be held",
+        Verb::Release => "to be released",
+        Verb::Remove => "to be removed",
+        Verb::Replayed => "replayed, to be removed here",
+    }
 }
 
 fn coloured(state: State, text: &str) -> String {
@@ -140,6 +152,7 @@ fn object(message: &Message) -> String {
         "deferred_since_ms": wait.map(|wait| wait.since_ms),
         "next_attempt_ms": wait.map(|wait| wait.next_ms).filter(|next| *next > 0),
         "last_reply": reply,
+        "ordered": message.ordered.map(Verb::name),
         "log": &*message.place.log,
         "segment": message.place.segment,
     });

@@ -3,6 +3,7 @@
 pub mod arguments;
 mod export;
 mod ls;
+mod order;
 mod replay;
 mod show;
 mod verify;
@@ -14,13 +15,15 @@ use std::path::PathBuf;
 use ringmx::config::Plan;
 use ringmx::engine::data_dir;
 use ringmx::mail::id::MessageId;
+use ringmx::spool::deferred::order::Verb;
 use ringmx::spool::storage::Storage;
 use ringmx::spool::storage::disk::Disk;
 use ringmx::spool::tools::filter::Filter;
+use ringmx::spool::tools::hand::Hand;
 use ringmx::spool::tools::message::Message;
 use ringmx::spool::tools::survey::Survey;
 
-use self::arguments::{SpoolArguments, SpoolCommand};
+use self::arguments::{SpoolArguments, SpoolCommand, now_ms};
 use super::progress::Progress;
 use crate::cli::failure::Failure;
 
@@ -32,6 +35,9 @@ pub fn spool(options: &SpoolArguments) -> Result<(), Failure> {
         SpoolCommand::Show(options) => show::show(&place, options),
         SpoolCommand::Verify => verify::verify(&place),
         SpoolCommand::Export(options) => export::export(&place, options),
+        SpoolCommand::Hold(options) => order::order(&place, Verb::Hold, options),
+        SpoolCommand::Release(options) => order::order(&place, Verb::Release, options),
+        SpoolCommand::Remove(options) => order::remove(&place, options),
         SpoolCommand::Replay(options) => replay::replay(&place, options),
     }
 }
@@ -39,6 +45,7 @@ pub fn spool(options: &SpoolArguments) -> Result<(), Failure> {
 /// Where the spool lies.
 struct Place {
     disk: Disk,
+    data_dir: PathBuf,
     spool: PathBuf,
     node: u32,
     epoch: u32,
@@ -56,12 +63,26 @@ impl Place {
         match disk.entries(&spool) {
             Err(error) if error.is_not_found() => Err(Failure::NoSpool(data_dir)),
             Err(error) => Err(error.into()),
-            Ok(_) => Ok(Self { disk, spool, node, epoch }),
+            Ok(_) => Ok(Self { disk, data_dir, spool, node, epoch }),
         }
     }
 
     fn survey(&self) -> Survey<'_> {
         Survey { storage: &self.disk, spool: self.spool.clone(), node: self.node }
+    }
+
+    /// What is handed over now; `what` is the beginning of its files' names.
+    fn hand(&self, what: &str) -> Hand {
+        let name = format!("{what}-{:013}-{}", now_ms(), std::process::id());
+        Hand { node: self.node, epoch: self.epoch, name }
+    }
+
+    /// Who carries out what is handed over, and when: who "does so", or "takes them up".
+    fn who(&self, does: &str) -> String {
+        match data_dir::owner(&self.data_dir) {
+            Some(process) => format!("the server (process {process}) {does} within moments"),
+            None => format!("no server is seen to run on this spool; the next one {does} when it starts"),
+        }
     }
 
     /// Gives each message that is asked for, until one fails.

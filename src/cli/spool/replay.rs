@@ -1,12 +1,16 @@
-//! `ringmx spool replay`: messages are handed to their sinks again, of a server that runs, or that is started later.
+//! `ringmx spool replay`: messages are handed to their sinks anew, of a server that runs, or that is started later.
+//!
+//! *Invariant*: what lay aside goes when its copy is on stable storage, and when nothing of it failed: a crash between the two leaves both.
 
 use std::collections::BTreeMap;
 
+use ringmx::spool::deferred::order::Verb;
 use ringmx::spool::scan::content::ContentError;
 use ringmx::spool::tools::message::State;
-use ringmx::spool::tools::replay::{Hand, Replay, ReplayError};
+use ringmx::spool::tools::order::Orders;
+use ringmx::spool::tools::replay::{Replay, ReplayError};
 
-use super::arguments::{ReplayArguments, now_ms};
+use super::arguments::ReplayArguments;
 use super::{Place, all_found, counted};
 use crate::cli::failure::Failure;
 use crate::cli::say;
@@ -25,17 +29,19 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
     if let Some(sink) = options.sink.as_deref().filter(|sink| !is_known(sink)) {
         return Err(Failure::Wish(format!("no sink {sink:?} has ever run on this spool; there is {}", listed(&known))));
     }
-    let hand =
-        Hand { node: place.node, epoch: place.epoch, name: format!("replay-{:013}-{}", now_ms(), std::process::id()) };
+    let hand = place.hand("replay");
+    let mut originals = Orders::new(&place.disk, &place.spool, place.hand("order"));
     let mut sinks: BTreeMap<String, Replay<'_>> = BTreeMap::new();
     let (mut found, mut handed, mut failed) = (Vec::new(), 0_u64, 0_u64);
     place.each(&filter, |survey, message, progress| {
         let id = message.id();
         found.push(id);
-        if message.place.log.ends_with("/inbox") || message.place.log.ends_with("/replay") {
+        let is_replayed = message.ordered == Some(Verb::Replayed);
+        if is_replayed || message.place.log.ends_with("/inbox") || message.place.log.ends_with("/replay") {
             // It is on its way already.
             return Ok(());
         }
+        let failed_before = failed;
         let mut not_handed = |error: String| {
             progress.wipe();
             say::error(&format!("ringmx: {id}: {error}"));
@@ -69,6 +75,9 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
                 Err(error) => not_handed(error.to_string()),
             }
         }
+        if message.state.is_aside() && !options.keep && failed == failed_before {
+            originals.add(Verb::Replayed, &message, true);
+        }
         Ok(())
     })?;
     let names: Vec<String> = sinks.keys().cloned().collect();
@@ -79,10 +88,12 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
             Ok(_) => {}
         }
     }
+    originals.give()?;
     say::out(&format!(
-        "{} handed to {}\n",
+        "{} handed to {}{}\n",
         counted(handed, "message"),
-        if names.is_empty() { "nobody".into() } else { names.join(" ") }
+        if names.is_empty() { "nobody".into() } else { names.join(" ") },
+        if names.is_empty() { String::new() } else { format!(": {}", place.who("takes them up")) }
     ));
     all_found(&options.which.ids, &found)?;
     match failed {

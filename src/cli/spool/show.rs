@@ -12,7 +12,7 @@ use ringmx::spool::tools::filter::Filter;
 use ringmx::spool::tools::message::Message;
 
 use super::arguments::ShowArguments;
-use super::ls::{is_closed, printing};
+use super::ls::{is_closed, ordered, printing};
 use super::{Place, all_found};
 use crate::cli::failure::Failure;
 use crate::cli::say;
@@ -49,6 +49,9 @@ fn text(message: &Message) -> String {
     };
     let time = |ms: u64| Timestamp::from_unix_milliseconds(ms).to_string();
     row("state", message.state.name());
+    if let Some(verb) = message.ordered {
+        row("ordered", ordered(verb));
+    }
     row("received", &time(manifest.received_at_ms));
     row("size", &format!("{} bytes", grouped(message.content_octets())));
     row("checksum", &format!("CRC32C {:08x}", message.content_crc()));

@@ -25,6 +25,14 @@ pub enum Fate {
     Failed,
     /// The sink refused it, and its client heard so.
     Refused,
+    /// An operator holds it: not any more until he says so.
+    Held,
+    /// An operator has it tried at once.
+    Released,
+    /// An operator has thrown it away.
+    Removed,
+    /// An operator has handed it to a sink anew: what lay aside of it is gone, and its copy has lines of its own.
+    Replayed,
 }
 
 impl Fate {
@@ -36,6 +44,10 @@ impl Fate {
             Self::Quarantined => "quarantined",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Held => "held",
+            Self::Released => "released",
+            Self::Removed => "removed",
+            Self::Replayed => "replayed",
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Class {
 }
 
 impl Class {
+    /// The operator released it: it is tried at once, with its history behind it.
+    pub const RELEASED: Self = Self::Retry(0);
     /// Those that wait for the operator.
     pub const ASIDE: [Self; 3] = [Self::Held, Self::Quarantined, Self::Dead];
     const NAMED: [Self; 4] = [Self::Replay, Self::Held, Self::Quarantined, Self::Dead];

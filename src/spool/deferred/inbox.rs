@@ -1,7 +1,9 @@
-//! What the operator wishes of a sink that runs: mail that is to be tried at once.
+//! What the operator wishes of a sink that runs: mail that is to be tried at once, and orders for mail that waits.
 //!
-//! A tool writes a log of one segment under a name that begins with a dot, and renames it to a name that ends in `.segment`; it may do
-//! so whether the server runs or not. *Invariants*: a file is taken up when the one before it is done with, in the order of names; it
+//! A tool writes a file under a name that begins with a dot, and renames it: to one that ends in `.segment`, which is a log of one
+//! segment, or in `.orders`, which is a file of [orders](super::order). It may do so whether the server runs or not.
+//!
+//! *Invariants*: a file of orders stays until it is carried out ([`carry`](super::carry)). A segment is taken up when the one before it is done with, in the order of names; it
 //! is moved out of the inbox first, so that it is taken up once. What cannot be read is renamed, kept, and counted.
 
 use std::ffi::OsString;
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::limits;
 use crate::spool::deferred::error::DeferredError;
 use crate::spool::deferred::log::{ClassLog, Next, Survey, survey};
+use crate::spool::deferred::order::is_order_file;
 use crate::spool::deferred::yard::Yard;
 use crate::spool::storage::EntryKind;
 
@@ -46,7 +49,7 @@ impl Inbox {
         for entry in entries.into_iter().filter(|entry| entry.kind == EntryKind::File && is_segment(&entry.name)) {
             let path = self.directory.join(&entry.name);
             let Some(survey) = survey(yard, &path, 0).ok().filter(|survey| survey.message.is_some()) else {
-                self.refuse(yard, &path, entry.name)?;
+                self.refuse(yard, &path)?;
                 continue;
             };
             // The next file may be looked at as soon as this one is done with.
@@ -56,12 +59,30 @@ impl Inbox {
         Ok(())
     }
 
-    fn refuse(&mut self, yard: &mut Yard, path: &Path, mut name: OsString) -> Result<(), DeferredError> {
+    /// Files of orders, with their octets.
+    pub(super) fn order_files(&self, yard: &Yard) -> Result<Vec<(PathBuf, u64)>, DeferredError> {
+        let entries = yard.storage.entries(&self.directory)?.into_iter();
+        let files = entries.filter(|entry| entry.kind == EntryKind::File && is_order_file(&entry.name));
+        Ok(files.map(|entry| (self.directory.join(entry.name), entry.octets)).collect())
+    }
+
+    /// What is no such file as its name says is kept, and not looked at any more.
+    pub(super) fn refuse(&mut self, yard: &Yard, path: &Path) -> Result<(), DeferredError> {
+        let mut name = path.file_name().map(OsString::from).unwrap_or_default();
         name.push(".refused");
         yard.storage.rename(path, &self.directory.join(name))?;
         self.refused += 1;
         Ok(())
     }
+}
+
+/// A file that is done with, for good when this is done.
+pub(super) fn take_away(yard: &Yard, path: &Path) -> Result<(), DeferredError> {
+    match yard.storage.remove(path) {
+        Err(error) if !error.is_not_found() => return Err(error.into()),
+        _ => {}
+    }
+    Ok(path.parent().map_or(Ok(()), |directory| yard.storage.sync_directory(directory))?)
 }
 
 /// It is the class's only segment from now on, under a number that none had before.

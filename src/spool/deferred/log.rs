@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::spool::deferred::class::Class;
 use crate::spool::deferred::error::DeferredError;
+use crate::spool::deferred::gone::Gone;
 use crate::spool::deferred::read::Reader;
 use crate::spool::deferred::yard::Yard;
 use crate::spool::format::{self, ALIGNMENT, Record, segment_name, segment_number};
@@ -66,6 +67,10 @@ pub(super) struct ClassLog {
     /// The first message that was written in this run: those before it were written by another, whose clock may have been wrong.
     pub(super) first_of_run: u64,
     pub(super) reader: Reader,
+    /// Of those that the reader is not behind.
+    pub(super) gone: Gone,
+    /// What is left at its beginning is being written to its end.
+    pub(super) is_turning: bool,
 }
 
 impl ClassLog {
@@ -83,6 +88,8 @@ impl ClassLog {
             is_made: false,
             first_of_run: 0,
             reader: Reader::default(),
+            gone: Gone::default(),
+            is_turning: false,
         };
         let numbers = log.numbers(yard)?;
         let cursor = cursor.unwrap_or_default();
@@ -186,7 +193,7 @@ impl ClassLog {
 
     /// Messages that wait here; some more where a write failed, until they would be read.
     pub(super) fn messages(&self) -> u64 {
-        self.next.message - self.reader.done.message
+        self.next.message - self.reader.done.message - self.gone.count()
     }
 
     /// Octets of segments from the first message that is not done with to the last.

@@ -6,7 +6,9 @@
 //!     cursors                        how far each class is done with
 //!     300/ 600/ … 14400/             a log for each delay: 0000.segment, 0001.segment, …
 //!     held/ quarantined/ dead/       the same, for what waits for the operator
-//!     inbox/ replay/                 what the operator wants to be tried at once
+//!     0/                             the same, for what the operator has released
+//!     inbox/ replay/                 what the operator wants to be tried at once, and what he has ordered
+//!     gone                           what is gone out of the middle of a class
 //!     spare/                         segments that have nothing
 //!     damaged/                       segments of which something could not be read
 //! ```
@@ -19,13 +21,17 @@
 //! nothing; it may leave a message in two places, with one id, and then it is delivered twice. *Does not* know sinks.
 
 mod append;
+mod carry;
 pub mod class;
 pub mod clock;
 pub mod copy;
 mod cursors;
 pub mod error;
+mod gone;
 mod inbox;
 mod log;
+mod middle;
+pub mod order;
 mod read;
 pub mod schedule;
 mod store;
@@ -41,10 +47,13 @@ use crate::limits;
 use crate::memory::slab::Slab;
 use crate::spool::storage::{EntryKind, Storage};
 pub use append::Parcel;
+use carry::Desk;
+pub use carry::{Carried, OrderCounts};
 pub use class::Class;
 pub(super) use copy::Copier;
 pub use cursors::done_with;
 pub use error::DeferredError;
+pub use gone::{Gone, gone as gone_of};
 pub use schedule::{History, RetryOptions};
 pub use store::Waiting;
 use store::{Budget, Store};
@@ -73,6 +82,7 @@ pub struct Deferred {
     stores: Vec<Store>,
     retry: RetryOptions,
     slab: Slab,
+    desk: Desk,
 }
 
 impl Deferred {
@@ -92,7 +102,7 @@ impl Deferred {
             Store::open(Arc::clone(storage), root, owner, *sizes, &retry.delays_s, now_ms)
         };
         let stores = all.into_iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { stores, retry: retry.clone(), slab: Slab::new(limits::DEFERRED_BLOCKS) })
+        Ok(Self { stores, retry: retry.clone(), slab: Slab::new(limits::DEFERRED_BLOCKS), desk: Desk::default() })
     }
 
     /// Takes out up to so many messages that are due, or none when there is no memory. Gives how many.
@@ -100,9 +110,28 @@ impl Deferred {
         let before = out.len();
         let mut budget = Budget { messages: most, octets: limits::DEFERRED_BATCH_OCTETS };
         for store in &mut self.stores {
-            store.take_due(now_ms, &mut budget, &mut self.slab, out)?;
+            store.take_due(now_ms, &mut budget, self.desk.orders(), &mut self.slab, out)?;
         }
         Ok(out.len() - before)
+    }
+
+    /// Carries out some of what an operator has ordered, unless something is taken out. Gives what was done, which is on stable storage. What
+    /// failed is tried again, by a later call.
+    pub fn carry_out(&mut self, now_ms: u64) -> Result<Vec<Carried>, DeferredError> {
+        if self.stores.iter().any(Store::has_taken) {
+            return Ok(Vec::new());
+        }
+        self.desk.step(&mut self.stores, &mut self.slab, now_ms)
+    }
+
+    /// Whether there is more to be carried out at once.
+    pub fn has_orders(&self, now_ms: u64) -> bool {
+        self.desk.is_busy(now_ms)
+    }
+
+    /// What came of orders so far.
+    pub fn order_counts(&self) -> OrderCounts {
+        self.desk.counts
     }
 
     /// When something is due next, in ms since 1970, as far as is known.

@@ -11,6 +11,7 @@ use crate::limits;
 use crate::mail::checksum;
 use crate::memory::slab::{Lease, Leases, Slab, SlabFull};
 use crate::spool::deferred::error::DeferredError;
+use crate::spool::deferred::gone::Gone;
 use crate::spool::deferred::log::Position;
 use crate::spool::deferred::schedule::State;
 use crate::spool::deferred::yard::Yard;
@@ -27,12 +28,33 @@ pub(super) struct Head {
 /// A message as it lay there, but for its envelope's meaning.
 #[derive(Debug)]
 pub(super) struct Assembled {
+    /// `None` if it was never tried.
+    pub(super) waited: Option<Waited>,
+    pub(super) manifest: Lease,
+    pub(super) content_octets: u64,
+    /// None of it where none was wanted.
+    pub(super) content: Leases,
+}
+
+/// How a message waited, as its log has it.
+#[derive(Clone, Debug)]
+pub(super) struct Waited {
     pub(super) state: State,
     pub(super) attempts: u32,
-    /// `None` if it was never tried.
-    pub(super) since_ms: Option<u64>,
-    pub(super) manifest: Lease,
-    pub(super) content: Leases,
+    pub(super) since_ms: u64,
+    pub(super) next_ms: u64,
+    /// Of the last reply, and what it said.
+    pub(super) code: u16,
+    pub(super) reply: Box<[u8]>,
+}
+
+/// What is taken of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Everything.
+    Whole,
+    /// All but its content.
+    Manifest,
 }
 
 /// What a walk needs of the log that is read.
@@ -40,6 +62,8 @@ pub(super) struct Log<'l> {
     pub(super) directory: &'l Path,
     /// A segment, and octets of it, up to which all is there.
     pub(super) end: (u32, u64),
+    /// Messages that are passed over.
+    pub(super) gone: &'l Gone,
 }
 
 /// The segment that is read.
@@ -156,12 +180,14 @@ impl Reader {
         }
         while let Some(loaded) = self.load(yard, log)? {
             let found = loaded.block(&yard.buffer).records().map_while(Result::ok).find_map(|located| {
-                let is_ahead = located.record.kind().has_message() && located.record.message() >= self.read.message;
+                let message = located.record.message();
+                let is_ahead = located.record.kind().has_message() && message >= self.read.message;
+                let is_ahead = is_ahead && !log.gone.has(message);
                 let next_ms = match located.record {
                     Record::Wait { wait, .. } => wait.next_ms,
                     _ => 0,
                 };
-                is_ahead.then(|| (located.record.message(), next_ms))
+                is_ahead.then_some((message, next_ms))
             });
             match found.filter(|_| !self.is_void(loaded.header.sequence)) {
                 Some((message, next_ms)) => {
@@ -180,11 +206,13 @@ impl Reader {
         &mut self,
         yard: &mut Yard,
         log: &Log<'_>,
+        wanted: Wanted,
         slab: &mut Slab,
     ) -> Result<Result<Assembled, NoMessage>, DeferredError> {
         let head = self.head.take().expect("it was found");
         self.go_to(head.at);
-        let mut collected = Collected { message: head.at.message, ..Collected::default() };
+        let mut collected =
+            Collected { message: head.at.message, is_whole: wanted == Wanted::Whole, ..Collected::default() };
         let damages = self.damages;
         while let Some(loaded) = self.load(yard, log)? {
             if !self.is_void(loaded.header.sequence) {
@@ -443,7 +471,9 @@ fn read_page_by_page(file: &dyn StoredFile, into: &mut [u8], at: u64, is_given_u
 #[derive(Debug, Default)]
 struct Collected {
     message: u64,
-    wait: Option<(State, u32, u64)>,
+    wait: Option<Waited>,
+    /// Its content is kept.
+    is_whole: bool,
     content: Leases,
     octets: u64,
     crc: u32,
@@ -452,6 +482,13 @@ struct Collected {
     manifest: Vec<u8>,
     /// It ended, and is not what its end says.
     is_damaged: bool,
+}
+
+impl Waited {
+    fn of(wait: &Wait<'_>) -> Self {
+        let Wait { state, attempts, since_ms, next_ms, code, reply } = *wait;
+        Self { state: State::of_code(state), attempts, since_ms, next_ms, code, reply: reply.into() }
+    }
 }
 
 enum Collecting {
@@ -470,11 +507,11 @@ impl Collected {
             return Ok(Collecting::Broken);
         }
         match record {
-            Record::Wait { wait: Wait { state, attempts, since_ms, .. }, .. } => {
-                self.wait = Some((State::of_code(*state), *attempts, *since_ms));
-            }
+            Record::Wait { wait, .. } => self.wait = Some(Waited::of(wait)),
             Record::Part { content, .. } => {
-                slab.append(&mut self.content, content)?;
+                if self.is_whole {
+                    slab.append(&mut self.content, content)?;
+                }
                 self.crc = checksum::crc32c_append(self.crc, content);
                 (self.octets, self.parts) = (self.octets + content.len() as u64, self.parts + 1);
             }
@@ -495,10 +532,7 @@ impl Collected {
         }
         self.manifest.extend_from_slice(end.manifest);
         let manifest = slab.append_whole(&self.manifest)?;
-        let wait = self.wait;
-        let (state, attempts, _) = wait.unwrap_or((State::of_code(0), 0, 0));
-        let content = std::mem::take(&mut self.content);
-        let since_ms = wait.map(|(_, _, since_ms)| since_ms);
-        Ok(Collecting::Whole(Box::new(Assembled { state, attempts, since_ms, manifest, content })))
+        let (waited, content) = (self.wait.take(), std::mem::take(&mut self.content));
+        Ok(Collecting::Whole(Box::new(Assembled { waited, manifest, content_octets: self.octets, content })))
     }
 }

@@ -15,12 +15,14 @@ use crate::mail::envelope::Route;
 use crate::mail::manifest::Manifest;
 use crate::memory::slab::Slab;
 use crate::spool::deferred::append::Parcel;
+use crate::spool::deferred::carry::Orders;
 use crate::spool::deferred::class::Class;
 use crate::spool::deferred::cursors::Cursors;
 use crate::spool::deferred::error::DeferredError;
+use crate::spool::deferred::gone;
 use crate::spool::deferred::inbox::{self, Inbox};
 use crate::spool::deferred::log::{ClassLog, Position};
-use crate::spool::deferred::read::{Assembled, Log, NoMessage};
+use crate::spool::deferred::read::{Assembled, Log, NoMessage, Wanted};
 use crate::spool::deferred::schedule::{self, History};
 use crate::spool::deferred::yard::{Owner, Sizes, Yard};
 use crate::spool::storage::{EntryKind, Storage};
@@ -45,10 +47,10 @@ pub(super) struct Budget {
 
 /// See the module.
 pub(super) struct Store {
-    yard: Yard,
+    pub(super) yard: Yard,
     cursors: Cursors,
-    classes: Vec<ClassLog>,
-    inbox: Inbox,
+    pub(super) classes: Vec<ClassLog>,
+    pub(super) inbox: Inbox,
     /// The class that is asked first.
     first: usize,
     /// By the address of their place, what is known of those that are taken out.
@@ -57,7 +59,13 @@ pub(super) struct Store {
     /// When it was opened, in ms since 1970.
     opened_ms: u64,
     /// Messages that were not whole.
-    incomplete: u64,
+    pub(super) incomplete: u64,
+    /// What was gone out of the middle of classes could not be read, and comes again.
+    is_gone_lost: bool,
+    /// There is a file of what is gone out of the middle of a class.
+    pub(super) has_gone: bool,
+    /// It does not say all of it yet.
+    pub(super) is_gone_dirty: bool,
 }
 
 impl Store {
@@ -74,22 +82,35 @@ impl Store {
         let cursors = Cursors::open(&yard)?;
         yard.next_base = cursors.next_base();
         let mut all: Vec<Class> = delays_s.iter().copied().map(Class::Retry).chain(Class::ASIDE).collect();
-        all.push(Class::Replay);
+        all.extend([Class::Replay, Class::RELEASED]);
         for entry in yard.storage.entries(&yard.root)? {
             let class = entry.name.to_str().and_then(Class::of_name).filter(|_| entry.kind == EntryKind::Directory);
             all.extend(class.filter(|class| !all.contains(class)));
         }
         let open = |class: &Class| ClassLog::open(&mut yard, *class, cursors.position(*class));
         let mut classes: Vec<ClassLog> = all.iter().map(open).collect::<Result<_, _>>()?;
-        let configured = delays_s.len() + Class::ASIDE.len() + 1;
+        let configured = delays_s.len() + Class::ASIDE.len() + 2;
         dismiss_empty(&mut yard, &mut classes, configured)?;
         if classes.len() > limits::DEFERRED_CLASSES {
             let why = "mail waits in too many directories of delays; put back delays that were configured before, until it is delivered";
             return Err(DeferredError::Foreign { path: yard.root, why });
         }
+        let (is_gone_known, is_gone_unreadable) = find_gone(&mut yard, &mut classes)?;
         let inbox = Inbox::open(&yard)?;
-        let (taken, next_address, opened_ms, incomplete) = (HashMap::new(), 0, now_ms, 0);
-        Ok(Self { yard, cursors, classes, inbox, first: 0, taken, next_address, opened_ms, incomplete })
+        Ok(Self {
+            yard,
+            cursors,
+            classes,
+            inbox,
+            first: 0,
+            taken: HashMap::new(),
+            next_address: 0,
+            opened_ms: now_ms,
+            incomplete: 0,
+            is_gone_lost: is_gone_unreadable,
+            has_gone: is_gone_known,
+            is_gone_dirty: false,
+        })
     }
 
     /// The thread whose it is.
@@ -102,6 +123,7 @@ impl Store {
         &mut self,
         now_ms: u64,
         budget: &mut Budget,
+        orders: Option<&Orders>,
         slab: &mut Slab,
         out: &mut Vec<Spooled>,
     ) -> Result<(), DeferredError> {
@@ -113,7 +135,7 @@ impl Store {
             }
             let index = (self.first + turn) % classes;
             if !self.classes[index].class.is_aside() {
-                self.take_of(index, now_ms, budget, slab, out)?;
+                self.take_of(index, now_ms, budget, orders, slab, out)?;
             }
         }
         // Each has its turn, whatever another has.
@@ -126,13 +148,14 @@ impl Store {
         index: usize,
         now_ms: u64,
         budget: &mut Budget,
+        orders: Option<&Orders>,
         slab: &mut Slab,
         out: &mut Vec<Spooled>,
     ) -> Result<(), DeferredError> {
         let (class, yard) = (&mut self.classes[index], &mut self.yard);
         class.reader.forget_buffer();
         while budget.messages > 0 && budget.octets > 0 {
-            let log = Log { directory: &class.directory, end: class.end };
+            let log = Log { directory: &class.directory, end: class.end, gone: &class.gone };
             let Some(head) = class.reader.find(yard, &log)? else {
                 // Numbers that were given to what was not written are nobody's.
                 class.reader.read.message = class.next.message;
@@ -146,7 +169,7 @@ impl Store {
                 let gathered_ms = class.delay_s().map_or(0, schedule::gathered_ms);
                 class.reader.gather_to_ms = now_ms + gathered_ms;
             }
-            let taken = match class.reader.take(yard, &log, slab)? {
+            let taken = match class.reader.take(yard, &log, Wanted::Whole, slab)? {
                 Ok(taken) => taken,
                 Err(NoMessage::Incomplete) => {
                     self.incomplete += 1;
@@ -157,7 +180,16 @@ impl Store {
                     break;
                 }
             };
-            let history = History { attempts: taken.attempts, mishaps: taken.state.mishaps, since_ms: taken.since_ms };
+            if orders.is_some_and(|orders| orders.wants(class.class, &taken)) {
+                // What an operator has ordered comes first; so long what is behind it waits.
+                class.reader.go_back(head.at);
+                break;
+            }
+            let history = taken.waited.as_ref().map_or(History::default(), |waited| History {
+                attempts: waited.attempts,
+                mishaps: waited.state.mishaps,
+                since_ms: Some(waited.since_ms),
+            });
             let place = Place {
                 log: LogId { kind: LogKind::Deferred, shard: yard.owner.thread },
                 address: self.next_address,
@@ -187,6 +219,11 @@ impl Store {
             Some(head.map_or(0, |head| due_ms(class, head.at.message, head.next_ms, self.opened_ms)))
         };
         self.classes.iter().filter_map(of_class).min()
+    }
+
+    /// Whether something is taken out.
+    pub(super) fn has_taken(&self) -> bool {
+        !self.taken.is_empty()
     }
 
     /// What is known of a message that is taken out.
@@ -221,6 +258,7 @@ impl Store {
         self.cursors.write(&self.yard, positions)?;
         self.taken.clear();
         for log in &mut self.classes {
+            log.gone.forget_below(log.reader.read.message);
             let freed = log.reader.done.segment..log.reader.read.segment;
             log.reader.done = log.reader.read;
             free(&mut self.yard, log, freed);
@@ -229,6 +267,10 @@ impl Store {
             if is_replay && (log.reader.done.segment, log.reader.done.at) >= log.end {
                 inbox::forget(&mut self.yard, log);
             }
+        }
+        if self.has_gone && !self.is_gone_dirty && self.classes.iter().all(|log| log.gone.is_empty()) {
+            // What fails leaves a file that says what nobody asks for.
+            self.has_gone = gone::forget(&self.yard).is_err();
         }
         Ok(())
     }
@@ -255,7 +297,9 @@ impl Store {
 
     /// Times that something could not be read.
     pub(super) fn damages(&self) -> u64 {
-        self.classes.iter().map(|log| log.reader.damages).sum::<u64>() + self.inbox.refused
+        self.classes.iter().map(|log| log.reader.damages).sum::<u64>()
+            + self.inbox.refused
+            + u64::from(self.is_gone_lost)
     }
 
     /// Things that are kept in memory.
@@ -273,9 +317,9 @@ impl Store {
         let before = log.reader.read;
         log.reader.forget_buffer();
         let mut all = Vec::new();
-        let walk = Log { directory: &log.directory, end: log.end };
+        let walk = Log { directory: &log.directory, end: log.end, gone: &log.gone };
         while let Some(head) = log.reader.find(yard, &walk).expect("it can be read") {
-            if let Ok(taken) = log.reader.take(yard, &walk, slab).expect("it can be read") {
+            if let Ok(taken) = log.reader.take(yard, &walk, Wanted::Whole, slab).expect("it can be read") {
                 all.push((taken, head.next_ms));
             }
         }
@@ -291,6 +335,26 @@ impl Store {
         }
         self.inbox.look(&mut self.yard, log, now_ms)
     }
+}
+
+/// Has what is gone of each class. Gives whether there is a file that says so, and whether it could not be read.
+fn find_gone(yard: &mut Yard, classes: &mut [ClassLog]) -> Result<(bool, bool), DeferredError> {
+    let Some(found) = gone::open(yard)? else { return Ok((false, true)) };
+    // A class that is there no more begins its numbers anew when it is made again.
+    let is_there = |class: Class| classes.iter().any(|log| log.class == class);
+    let (has_any, mut is_changed) = (!found.is_empty(), found.iter().any(|(class, _)| !is_there(*class)));
+    for log in classes.iter_mut() {
+        let of_it = found.iter().find(|(class, _)| *class == log.class);
+        let Some((_, found)) = of_it else { continue };
+        log.gone = found.clone();
+        // A number that no message has yet is none's that comes.
+        log.gone.keep(log.reader.done.message, log.next.message);
+        is_changed |= log.gone != *found;
+    }
+    if is_changed {
+        gone::write(yard, classes)?;
+    }
+    Ok((has_any, false))
 }
 
 /// When a message is due that waits until then. One of an earlier run, whose clock may have been another, waits no longer than its
@@ -339,6 +403,7 @@ fn spooled(taken: Assembled, place: Place) -> Option<Spooled> {
     let manifest = Manifest::decode(taken.manifest.octets()).ok()?;
     let (id, route) = (manifest.id, Route::default());
     let recipients = manifest.envelope.recipients().filter(|recipient| recipient.route == route).count() as u32;
-    let Assembled { attempts, manifest, content, .. } = taken;
+    let attempts = taken.waited.as_ref().map_or(0, |waited| waited.attempts);
+    let Assembled { manifest, content, .. } = taken;
     (recipients > 0).then_some(Spooled { id, place, route, recipients, attempts, manifest, content })
 }

@@ -40,11 +40,17 @@ pub struct Sizes {
     pub segment_octets: u64,
     /// Octets of a block, at most.
     pub block_octets: usize,
+    /// Runs of messages that are gone out of the middle of classes, at most.
+    pub gone_runs: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { segment_octets: limits::DEFERRED_SEGMENT_OCTETS, block_octets: limits::BLOCK_OCTETS }
+        Self {
+            segment_octets: limits::DEFERRED_SEGMENT_OCTETS,
+            block_octets: limits::BLOCK_OCTETS,
+            gone_runs: limits::DEFERRED_GONE_RUNS,
+        }
     }
 }
 

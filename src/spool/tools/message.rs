@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::mail::envelope::Recipient;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
+use crate::spool::deferred::order::{Verb, copy_print};
 use crate::spool::format::Wait;
 use crate::spool::scan::assembly::{self, Waiting};
 
@@ -77,13 +78,15 @@ pub struct Message {
     sinks: Arc<[String]>,
     /// Routes by which it is still to go, in any order; `None`: by all that it has.
     pub(super) left: Option<Vec<u16>>,
+    /// What an operator has ordered, and is not carried out yet.
+    pub ordered: Option<Verb>,
 }
 
 impl Message {
     /// `None`: that is no manifest.
     pub(super) fn new(state: State, place: Place, manifest: Vec<u8>, sinks: Arc<[String]>) -> Option<Self> {
         Manifest::decode(&manifest).ok()?;
-        Some(Self { state, place, manifest, sinks, left: None })
+        Some(Self { state, place, manifest, sinks, left: None, ordered: None })
     }
 
     /// Octets of its content.
@@ -104,6 +107,12 @@ impl Message {
     /// What is known of it.
     pub fn manifest(&self) -> Manifest<'_> {
         Manifest::decode(&self.manifest).expect("it was read before")
+    }
+
+    /// What tells this copy of it from others.
+    pub fn print(&self) -> u64 {
+        let (attempts, since_ms) = self.wait().map_or((0, 0), |wait| (wait.attempts, wait.since_ms));
+        copy_print(attempts, since_ms, &self.manifest)
     }
 
     /// Its name.

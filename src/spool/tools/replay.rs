@@ -1,7 +1,8 @@
 //! Messages that are handed to a sink anew: a log of one segment, put whole into the sink's inbox.
 //!
-//! *Invariants*: the inbox has a file whole and on stable storage, or not at all. What is handed over is a copy: where the message lay
-//! it stays, and it keeps its id, so that a sink which names by it (a maildir) has it once.
+//! *Invariants*: what is handed over is a copy, which keeps the message's id, so that a sink which names by it (a maildir) has it once. Where
+//! the message lay it stays until an order says that it was [replayed](crate::spool::deferred::order::Verb::Replayed), which is given
+//! when the copy is on stable storage.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,8 @@ use crate::spool::deferred::Copier;
 use crate::spool::format::{
     ALIGNMENT, Chain, End, HEADER_OCTETS, Header, Kind, encode_end, encode_segment, put_record, record_octets,
 };
-use crate::spool::storage::{Access, Storage, StorageError};
+use crate::spool::storage::{Storage, StorageError};
+use crate::spool::tools::hand::Hand;
 use crate::spool::tools::message::Message;
 use crate::spool::tools::survey;
 
@@ -23,17 +25,6 @@ const BODY_OCTETS: usize = limits::BLOCK_OCTETS - HEADER_OCTETS;
 
 /// The most that a payload can be in a block.
 const PAYLOAD_OCTETS: usize = BODY_OCTETS - record_octets(0);
-
-/// Which data directory it is, and who writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hand {
-    /// The random number of the data directory.
-    pub node: u32,
-    /// The count of starts on it.
-    pub epoch: u32,
-    /// How the files are called; no other hand has the same name.
-    pub name: String,
-}
 
 /// Why a message was not handed over.
 #[derive(Debug, thiserror::Error)]
@@ -171,20 +162,6 @@ impl<'s> Replay<'s> {
         Header { chain: Chain::Deferred, shard: 0, node, epoch, sequence, address, durable_upto: sequence }
     }
 
-    /// A name that no file has yet, and the one under which it is made. A rename would replace what has it.
-    fn free_name(&mut self) -> Result<(PathBuf, PathBuf), StorageError> {
-        // BOUND: each turn passes a file that is there.
-        loop {
-            let name = format!("{}-{:04}.segment", self.hand.name, self.number);
-            self.number += 1;
-            let named = self.inbox.join(&name);
-            match self.storage.open(&named, Access::Read) {
-                Err(error) if error.is_not_found() => return Ok((self.inbox.join(format!(".{name}")), named)),
-                opened => drop(opened?),
-            }
-        }
-    }
-
     fn hand_over(&mut self) -> Result<(), ReplayError> {
         self.seal();
         if self.octets.is_empty() {
@@ -195,16 +172,7 @@ impl<'s> Replay<'s> {
         put_record(Kind::Segment, 0, &payload, &mut opening);
         self.header(0, 0).put(&opening, &mut first);
         self.octets[..ALIGNMENT].copy_from_slice(&first[..ALIGNMENT]);
-        self.storage.make_directory(&self.inbox)?;
-        let (made, named) = self.free_name()?;
-        let file = self.storage.create(&made, self.octets.len() as u64)?;
-        let written = file.write_at(&self.octets, 0, true).and_then(|()| file.sync());
-        if let Err(error) = written.and_then(|()| self.storage.rename(&made, &named)) {
-            // What it leaves behind nobody reads.
-            let _ = self.storage.remove(&made);
-            return Err(error.into());
-        }
-        self.storage.sync_directory(&self.inbox)?;
+        self.number = self.hand.put(self.storage, &self.inbox, self.number, ".segment", &self.octets)?;
         self.files += 1;
         self.messages = 0;
         self.octets.clear();

@@ -3,13 +3,15 @@
 //! *Live or not*: a message that moves while it is looked for may be met twice, in the log that it leaves and in the one that it comes
 //! to, since what a log is done with is noted about once a second; it is never missed for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::handoff::place::{LogId, LogKind};
+use crate::mail::id::MessageId;
 use crate::spool::cursor;
-use crate::spool::deferred::{self, Class};
+use crate::spool::deferred::order::Verb;
+use crate::spool::deferred::{self, Class, Gone};
 use crate::spool::format::Chain;
 use crate::spool::scan::Owner;
 use crate::spool::scan::content::ContentError;
@@ -19,6 +21,7 @@ use crate::spool::tools::contents::Contents;
 use crate::spool::tools::filter::Filter;
 use crate::spool::tools::log::{Log, Met};
 use crate::spool::tools::message::{Message, Place, State};
+use crate::spool::tools::order;
 
 /// What a log is, by where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +59,7 @@ pub struct Survey<'s> {
 }
 
 /// Where mail of a sink waits to be handed to it anew, as a tool writes it. What the sink has taken up is a class.
-const INBOX: &str = "inbox";
+pub(super) const INBOX: &str = "inbox";
 
 impl Survey<'_> {
     /// Its logs: those of mail that comes in first.
@@ -132,8 +135,9 @@ impl Survey<'_> {
     ) -> Result<(), StorageError> {
         let logs: Vec<Named> = self.logs()?.into_iter().filter(|log| wants(filter, &log.kind)).collect();
         let (mut read, all) = (0, logs.iter().map(|log| log.octets).sum());
-        for named in logs {
-            let done = self.done_with(&named.kind, &named.name);
+        // All of them before the first is read: what goes from one log to another meanwhile is where it was, then.
+        let done: Vec<Done> = logs.iter().map(|named| self.done_with(&named.kind, &named.name)).collect();
+        for (named, done) in logs.iter().zip(&done) {
             let mut flow = ControlFlow::Continue(());
             let mut pass = |found: Found| {
                 if let (Found::Whole(message), true) = (found, flow.is_continue())
@@ -143,7 +147,7 @@ impl Survey<'_> {
                     flow = visit(message);
                 }
             };
-            match self.pass(&named, &mut pass, &mut |octets| watch(read + octets, all)) {
+            match self.pass(named, &mut pass, &mut |octets| watch(read + octets, all)) {
                 // Its files were removed meanwhile.
                 Err(error) if error.is_not_found() => {}
                 passed => passed?,
@@ -188,9 +192,19 @@ impl Survey<'_> {
                 let done = deferred::done_with(self.storage, &root, self.node);
                 // What is tried at once has numbers of each file's own.
                 let done = done.into_iter().find(|(of, _)| of == class && *class != Class::Replay);
-                Done::Class(state_of(*class), done.map_or(0, |(_, message)| message))
+                let gone = deferred::gone_of(self.storage, &root, self.node);
+                let gone = gone.into_iter().find(|(of, _)| of == class).map(|(_, gone)| gone);
+                let orders = order::waiting(self.storage, &root, self.node);
+                let orders = orders.into_iter().filter(|order| order.applies_in(*class));
+                let orders = orders.map(|order| ((order.id, order.copy), order.verb));
+                Done::Class(Box::new(Rest {
+                    state: state_of(*class),
+                    done: done.map_or(0, |(_, message)| message),
+                    gone: gone.unwrap_or_default(),
+                    orders: orders.collect(),
+                }))
             }
-            Kind::Replay => Done::Class(State::Active, 0),
+            Kind::Replay => Done::Nothing(State::Active),
         }
     }
 
@@ -210,8 +224,22 @@ impl Survey<'_> {
 enum Done {
     /// By sink: those that end before this address.
     Main(BTreeMap<String, u64>),
-    /// Those with lower numbers; the others are in this state.
-    Class(State, u64),
+    /// Those of a class.
+    Class(Box<Rest>),
+    /// None; all are in this state.
+    Nothing(State),
+}
+
+/// What is left of a class.
+struct Rest {
+    /// All of it is in this state.
+    state: State,
+    /// Those with lower numbers are done with.
+    done: u64,
+    /// So are these.
+    gone: Gone,
+    /// What is ordered and not carried out yet.
+    orders: HashMap<(MessageId, Option<u64>), Verb>,
 }
 
 impl Done {
@@ -229,8 +257,18 @@ impl Done {
                     message.left = Some(left);
                 }
             }
-            Self::Class(_, done) if message.place.record.number < *done => return None,
-            Self::Class(state, _) => message.state = *state,
+            Self::Class(rest) => {
+                let number = message.place.record.number;
+                if number < rest.done || rest.gone.has(number) {
+                    return None;
+                }
+                let ordered = |copy| rest.orders.get(&(message.id(), copy)).copied();
+                if !rest.orders.is_empty() {
+                    message.ordered = ordered(Some(message.print())).or_else(|| ordered(None));
+                }
+                message.state = rest.state;
+            }
+            Self::Nothing(state) => message.state = *state,
         }
         Some(message)
     }

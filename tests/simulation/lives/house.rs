@@ -459,7 +459,11 @@ fn settlement(
         owner: deferred::Owner { node: NODE, epoch, thread: 0, sink: sink.to_owned() },
         threads: 1,
         retry,
-        sizes: Sizes { segment_octets: plan.segment_octets.max(512 << 10), block_octets: limits::BLOCK_OCTETS },
+        sizes: Sizes {
+            segment_octets: plan.segment_octets.max(512 << 10),
+            block_octets: limits::BLOCK_OCTETS,
+            ..Sizes::default()
+        },
     };
     Ok(Settlement::new(Deferred::open(&options, now_ms)?))
 }

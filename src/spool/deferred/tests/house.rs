@@ -85,7 +85,7 @@ pub fn options(disk: &SimDisk, delays_s: &[u32]) -> DeferredOptions {
         owner: Owner { node: 0xFEED, epoch: 1, thread: 0, sink: "store".into() },
         threads: 1,
         retry: RetryOptions { delays_s: delays_s.to_vec(), lifetime_s: 600, aside_octets: 1 << 30 },
-        sizes: Sizes { segment_octets: 64 * 1024, block_octets: 8 * 1024 },
+        sizes: Sizes { segment_octets: 64 * 1024, block_octets: 8 * 1024, ..Sizes::default() },
     }
 }
 
