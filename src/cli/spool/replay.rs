@@ -4,20 +4,24 @@
 
 use std::collections::BTreeMap;
 
+use ringmx::mail::id::MessageId;
 use ringmx::spool::deferred::order::Verb;
 use ringmx::spool::scan::content::ContentError;
-use ringmx::spool::tools::message::State;
+use ringmx::spool::tools::hand::Hand;
+use ringmx::spool::tools::message::{Message, State};
 use ringmx::spool::tools::order::Orders;
 use ringmx::spool::tools::replay::{Replay, ReplayError};
+use ringmx::spool::tools::survey::Survey;
 
 use super::arguments::ReplayArguments;
 use super::{Place, all_found, counted};
 use crate::cli::failure::Failure;
+use crate::cli::progress::Progress;
 use crate::cli::say;
 
 /// See the module.
 pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
-    let filter = options.which.filter.filter(&options.which.ids, &[]);
+    let mut filter = options.which.filter.filter(&options.which.ids, &[]);
     if options.which.all && filter.states.is_empty() {
         let right = "such as --state dead,quarantined, or --state delivered for what retain_s has kept";
         return Err(Failure::Wish(format!(
@@ -25,33 +29,63 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
         )));
     }
     let known = place.survey().sinks()?;
-    let is_known = |sink: &str| known.iter().any(|known| known == sink);
-    if let Some(sink) = options.sink.as_deref().filter(|sink| !is_known(sink)) {
+    if let Some(sink) = options.sink.as_deref().filter(|sink| !known.iter().any(|known| known == sink)) {
         return Err(Failure::Wish(format!("no sink {sink:?} has ever run on this spool; there is {}", listed(&known))));
     }
-    let hand = place.hand("replay");
-    let mut originals = Orders::new(&place.disk, &place.spool, place.hand("order"));
-    let mut sinks: BTreeMap<String, Replay<'_>> = BTreeMap::new();
-    let (mut found, mut handed, mut failed) = (Vec::new(), 0_u64, 0_u64);
-    place.each(&filter, |survey, message, progress| {
+    let mut handing = Handing {
+        place,
+        options,
+        known,
+        hand: place.hand("replay"),
+        originals: Orders::new(&place.disk, &place.spool, place.hand("order")),
+        sinks: BTreeMap::new(),
+        found: Vec::new(),
+        handed: 0,
+        failed: 0,
+    };
+    let has_states = !filter.states.is_empty();
+    if !has_states {
+        // What waits aside may lie where it came in, too, as what was dealt with there.
+        filter.states = State::ALL.into_iter().filter(|state| state.waits()).collect();
+    }
+    place.each(&filter, |survey, message, progress| handing.add(survey, &message, progress))?;
+    filter.ids.retain(|id| !handing.found.contains(id));
+    if !has_states && !filter.ids.is_empty() {
+        filter.states = vec![State::Delivered];
+        place.each(&filter, |survey, message, progress| handing.add(survey, &message, progress))?;
+    }
+    handing.finish()
+}
+
+/// What is handed over.
+struct Handing<'p> {
+    place: &'p Place,
+    options: &'p ReplayArguments,
+    /// Sinks that take it up.
+    known: Vec<String>,
+    hand: Hand,
+    originals: Orders<'p>,
+    sinks: BTreeMap<String, Replay<'p>>,
+    found: Vec<MessageId>,
+    handed: u64,
+    failed: u64,
+}
+
+impl Handing<'_> {
+    fn add(&mut self, survey: &Survey<'_>, message: &Message, progress: &Progress) -> Result<(), Failure> {
         let id = message.id();
-        found.push(id);
+        self.found.push(id);
         let is_replayed = message.ordered == Some(Verb::Replayed);
         if is_replayed || message.place.log.ends_with("/inbox") || message.place.log.ends_with("/replay") {
             // It is on its way already.
             return Ok(());
         }
-        let failed_before = failed;
-        let mut not_handed = |error: String| {
-            progress.wipe();
-            say::error(&format!("ringmx: {id}: {error}"));
-            failed += 1;
-        };
-        let content = match survey.content(&message) {
+        let before = self.failed;
+        let content = match survey.content(message) {
             Ok(content) => content,
             Err(ContentError::Storage(error)) => return Err(error.into()),
             Err(error) => {
-                not_handed(error.to_string());
+                self.not_handed(id, &error.to_string(), progress);
                 return Ok(());
             }
         };
@@ -62,43 +96,53 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
         let mut own: Vec<&str> = message.recipients().map(|(_, sink)| sink).collect();
         own.sort_unstable();
         own.dedup();
-        let (to, everyone) = options.sink.as_deref().map_or((own, false), |sink| (vec![sink], true));
+        let (to, everyone) = self.options.sink.as_deref().map_or((own, false), |sink| (vec![sink], true));
         for sink in to {
-            if !is_known(sink) {
-                not_handed(format!("no sink {sink:?} has ever run on this spool; --sink NAME hands it to another"));
+            if !self.known.iter().any(|known| known == sink) {
+                let why = format!("no sink {sink:?} has ever run on this spool; --sink NAME hands it to another");
+                self.not_handed(id, &why, progress);
                 continue;
             }
-            let make = || Replay::new(&place.disk, &place.spool, sink, hand.clone());
-            match sinks.entry(sink.to_owned()).or_insert_with(make).add(&message, &content, everyone) {
-                Ok(()) => handed += 1,
+            let make = || Replay::new(&self.place.disk, &self.place.spool, sink, self.hand.clone());
+            match self.sinks.entry(sink.to_owned()).or_insert_with(make).add(message, &content, everyone) {
+                Ok(()) => self.handed += 1,
                 Err(ReplayError::Storage(error)) => return Err(error.into()),
-                Err(error) => not_handed(error.to_string()),
+                Err(error) => self.not_handed(id, &error.to_string(), progress),
             }
         }
-        if message.state.is_aside() && !options.keep && failed == failed_before {
-            originals.add(Verb::Replayed, &message, true);
+        if message.state.is_aside() && !self.options.keep && self.failed == before {
+            self.originals.add(Verb::Replayed, message, true);
         }
         Ok(())
-    })?;
-    let names: Vec<String> = sinks.keys().cloned().collect();
-    for replay in sinks.into_values() {
-        match replay.finish() {
-            Err(ReplayError::Storage(error)) => return Err(error.into()),
-            Err(error) => return Err(Failure::InPart(error.to_string())),
-            Ok(_) => {}
-        }
     }
-    originals.give()?;
-    say::out(&format!(
-        "{} handed to {}{}\n",
-        counted(handed, "message"),
-        if names.is_empty() { "nobody".into() } else { names.join(" ") },
-        if names.is_empty() { String::new() } else { format!(": {}", place.who("takes them up")) }
-    ));
-    all_found(&options.which.ids, &found)?;
-    match failed {
-        0 => Ok(()),
-        _ => Err(Failure::InPart(format!("{} could not be handed over", counted(failed, "message")))),
+
+    fn not_handed(&mut self, id: MessageId, why: &str, progress: &Progress) {
+        progress.wipe();
+        say::error(&format!("ringmx: {id}: {why}"));
+        self.failed += 1;
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let names: Vec<String> = self.sinks.keys().cloned().collect();
+        for replay in self.sinks.into_values() {
+            match replay.finish() {
+                Err(ReplayError::Storage(error)) => return Err(error.into()),
+                Err(error) => return Err(Failure::InPart(error.to_string())),
+                Ok(_) => {}
+            }
+        }
+        self.originals.give()?;
+        let handed = counted(self.handed, "message");
+        if names.is_empty() {
+            say::out(&format!("{handed} handed to nobody\n"));
+        } else {
+            say::out(&format!("{handed} handed to {}: {}\n", names.join(" "), self.place.who("takes them up")));
+        }
+        all_found(&self.options.which.ids, &self.found)?;
+        match self.failed {
+            0 => Ok(()),
+            failed => Err(Failure::InPart(format!("{} could not be handed over", counted(failed, "message")))),
+        }
     }
 }
 

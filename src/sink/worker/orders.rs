@@ -2,6 +2,8 @@
 //!
 //! *Invariant*: nothing is thrown away in silence: each message that goes has its line and its count.
 
+use std::time::Instant;
+
 use super::{Time, Worker, now_ms};
 use crate::mail::manifest::Manifest;
 use crate::sink::log::{Fate, Line, Lines};
@@ -20,7 +22,10 @@ impl Worker {
         let Some(settlement) = self.settlement.as_mut().filter(|_| !self.deliveries.is_closing()) else { return };
         match settlement.carry_out(time.retry_ms()) {
             Ok(carried) => self.account_for(&carried),
-            Err(_) => self.figures.deferral_failures.one(),
+            Err(error) => {
+                self.figures.deferral_failures.one();
+                self.trouble.fail(&error, Instant::now());
+            }
         }
     }
 

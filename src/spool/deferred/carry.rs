@@ -165,11 +165,7 @@ impl Desk {
             self.walk = begin(stores)?;
         }
         let Some(walk) = &mut self.walk else {
-            let mut is_turned = true;
-            for store in stores {
-                is_turned &= store.turn(slab)?;
-            }
-            if is_turned {
+            if !turn(stores, slab)? {
                 self.look_ms = now_ms + limits::DEFERRED_INBOX_MS;
             }
             return Ok(());
@@ -199,8 +195,13 @@ impl Desk {
         }
         stores.iter_mut().try_for_each(Store::keep_gone)?;
         if is_crowded {
-            // There is room when something else is done with.
-            self.look_ms = now_ms + limits::DEFERRED_INBOX_MS;
+            // There is room when something else is done with, which in a class that waits for the operator nobody else sees to.
+            if turn(stores, slab)? {
+                // What lay before the end of the walk may lie behind it now.
+                walk.legs.iter_mut().for_each(|leg| leg.upto = stores[leg.store].upto(leg.class));
+            } else {
+                self.look_ms = now_ms + limits::DEFERRED_INBOX_MS;
+            }
         } else if walk.behind == walk.legs.len() {
             for (store, path) in &walk.files {
                 inbox::take_away(&stores[*store].yard, path)?;
@@ -210,6 +211,15 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// Writes some of what is left of classes with holes anew; false: there is none.
+fn turn(stores: &mut [Store], slab: &mut Slab) -> Result<bool, DeferredError> {
+    let mut has_turned = false;
+    for store in stores {
+        has_turned |= store.turn(slab)?;
+    }
+    Ok(has_turned)
 }
 
 /// A message as it is to wait where it goes.

@@ -36,6 +36,11 @@ impl Store {
         self.classes.iter().filter(waits).map(|log| (log.class, log.next.message))
     }
 
+    /// The number behind the last message of a class.
+    pub(super) fn upto(&self, class: Class) -> u64 {
+        self.log(class).next.message
+    }
+
     fn log(&self, class: Class) -> &ClassLog {
         self.classes.iter().find(|log| log.class == class).expect("a class that was there is")
     }
@@ -114,7 +119,7 @@ impl Store {
         self.commit()
     }
 
-    /// Writes some of what is left at the beginning of a class that has many holes to its end. True: there is no such class.
+    /// Writes some of what is left at the beginning of a class that has many holes to its end. False: there is no such class.
     pub(super) fn turn(&mut self, slab: &mut Slab) -> Result<bool, DeferredError> {
         let is_crowded = self.runs() > self.yard.sizes.gone_runs / 2;
         for index in 0..self.classes.len() {
@@ -127,10 +132,10 @@ impl Store {
                 if turned.is_err() {
                     self.roll_back();
                 }
-                return turned.map(|()| false);
+                return turned.map(|()| true);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn turn_some(&mut self, index: usize, slab: &mut Slab) -> Result<(), DeferredError> {

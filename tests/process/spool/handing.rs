@@ -56,11 +56,14 @@ fn what_is_damaged_is_not_exported() {
 fn messages_are_handed_to_their_sinks_again() {
     let spool = Spool::new();
     let inbox = spool.path().join("deferred/store-0/inbox");
-    let files = || fs::read_dir(&inbox).map_or(0, Iterator::count);
+    let segments = |entry: &std::io::Result<fs::DirEntry>| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "segment")
+    };
+    let files = || fs::read_dir(&inbox).map_or(0, |entries| entries.filter(segments).count());
     let run = spool.done(&["replay", "--all", "--state", "dead,quarantined"]);
-    assert_eq!(run.output, "2 messages handed to store", "{run:?}");
+    assert!(run.output.starts_with("2 messages handed to store: "), "{run:?}");
     assert_eq!(files(), 1);
-    // Where they lay they are still; and two wait for the sink to take them up.
+    // Where they lay they are still, until a server runs; and two wait for the sink to take them up.
     assert_eq!(spool.states(&[]).iter().filter(|state| *state == "active").count(), 4);
     assert_eq!(spool.states(&["--state", "dead,quarantined"]).len(), 2);
     spool.done(&["verify"]);
@@ -72,9 +75,9 @@ fn messages_are_handed_to_their_sinks_again() {
     let run = spool.run(&["replay", &id(2).to_string()]);
     assert_eq!(run.status.code(), Some(74), "{run:?}");
     assert!(run.errors.contains("no sink \"hop\" has ever run"), "{run:?}");
-    assert_eq!(run.output, "1 message handed to store");
+    assert!(run.output.starts_with("1 message handed to store: "), "{run:?}");
     let run = spool.done(&["replay", &id(2).to_string(), "--sink", "store"]);
-    assert_eq!((run.output.as_str(), files()), ("1 message handed to store", 4));
+    assert!(run.output.starts_with("1 message handed to store: ") && files() == 4, "{run:?}");
 }
 
 #[test]

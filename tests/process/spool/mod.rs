@@ -5,6 +5,7 @@ mod fixture;
 mod handing;
 mod live;
 mod looking;
+mod orders;
 
 use std::fs;
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 mod crash;
 mod flat;
 mod house;
+mod orders;
 mod poison;
 mod spoiled;
 mod time;
