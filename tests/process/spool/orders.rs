@@ -329,9 +329,12 @@ fn orders_outlast_kill_9_and_lose_nothing() {
     house.tool(&["verify"]);
     house.mend();
     house.order("release", &ids);
-    // What a crash left in two places is delivered twice, to one file.
     house.await_delivered(&ids);
-    house.await_waiting("held", &[]);
-    house.await_waiting("deferred", &[]);
+    // What a crash left in two places is delivered twice, to one file; of two in one batch a maildir refuses the second for now.
+    eventually("nothing is left", || {
+        house.tool(&["release", "--all", "--state", "deferred,held"]);
+        (house.waiting("held").is_empty() && house.waiting("deferred").is_empty()).then_some(())
+    });
+    house.await_delivered(&ids);
     house.server.stop();
 }
