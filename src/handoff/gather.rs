@@ -478,8 +478,7 @@ impl Intake for Gather {
     }
 
     fn owes_wakes(&mut self) -> bool {
-        // Each is asked: who is awake is forgotten by that.
-        self.outlets.iter_mut().fold(false, |owes, outlet| outlet.owes_wake() || owes)
+        self.outlets.iter_mut().any(Outlet::owes_wake)
     }
 
     fn wake_consumers(&mut self) {

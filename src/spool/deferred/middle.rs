@@ -19,6 +19,9 @@ use crate::spool::deferred::read::{Assembled, Log, NoMessage, Reader, Wanted};
 use crate::spool::deferred::store::Store;
 use crate::spool::format::Wait;
 
+/// Where a message lies, and what is to be had of it.
+type Looked = (Position, Result<Assembled, NoMessage>);
+
 impl Store {
     /// Files of orders in the inbox, with their octets.
     pub(super) fn order_files(&self) -> Result<Vec<(PathBuf, u64)>, DeferredError> {
@@ -67,7 +70,7 @@ impl Store {
         upto: u64,
         wanted: Wanted,
         slab: &mut Slab,
-    ) -> Result<Option<(Position, Result<Assembled, NoMessage>)>, DeferredError> {
+    ) -> Result<Option<Looked>, DeferredError> {
         let log = self.classes.iter().find(|log| log.class == class).expect("a class that was there is");
         let (yard, log) = (&mut self.yard, Log { directory: &log.directory, end: log.end, gone: &log.gone });
         match reader.find(yard, &log)? {
