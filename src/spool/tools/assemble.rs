@@ -2,7 +2,7 @@
 //!
 //! *Invariant*: a message is given when its end is on stable storage, as far as the log says; one that is void by then never is. At the
 //! end of the log the rest is given, as recovery would find it. *Does not* know how messages come of blocks: that is
-//! [`assembly`](crate::spool::scan::assembly)'s matter.
+//! [`assembly`]'s matter.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
