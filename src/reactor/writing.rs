@@ -11,7 +11,7 @@
 //! *By a worker of the kernel, where it may wait*: asked not to wait, ext4 waits all the same, for its journal, when it notes that the file
 //! has changed (6.18: `ext4_file_write_iter` → `file_update_time` → `do_get_write_access`). A shard that submitted such a write itself
 //! stood still with all its sessions for as long as a commit of the journal took, and on a disk that does not answer, for ever. So a
-//! worker takes the first write of each tick to a file, and those behind it, which note nothing ([`stamps`]), are begun by the shard.
+//! worker takes the first write of each tick to a file, and those behind it, which note nothing (`stamps`), are begun by the shard.
 //! Workers are as many as writes may be under way, which is bounded for each log.
 
 mod stamps;

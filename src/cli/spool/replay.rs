@@ -43,16 +43,20 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
         handed: 0,
         failed: 0,
     };
-    let has_states = !filter.states.is_empty();
-    if !has_states {
-        // What waits aside may lie where it came in, too, as what was dealt with there.
-        filter.states = State::ALL.into_iter().filter(|state| state.waits()).collect();
-    }
-    place.each(&filter, |survey, message, progress| handing.add(survey, &message, progress))?;
-    filter.ids.retain(|id| !handing.found.contains(id));
-    if !has_states && !filter.ids.is_empty() {
-        filter.states = vec![State::Delivered];
+    // By name it is what lies aside; else what goes to its sink by itself; else what is kept. What lies aside may lie where it came in, too,
+    // as what was dealt with there, which is noted a little later.
+    let aside = vec![State::Held, State::Quarantined, State::Dead];
+    let turns = match filter.states.is_empty() {
+        true => vec![aside, vec![State::Active, State::Deferred], vec![State::Delivered]],
+        false => vec![filter.states.clone()],
+    };
+    for states in turns {
+        filter.states = states;
         place.each(&filter, |survey, message, progress| handing.add(survey, &message, progress))?;
+        filter.ids.retain(|id| !handing.found.contains(id));
+        if filter.ids.is_empty() {
+            break;
+        }
     }
     handing.finish()
 }

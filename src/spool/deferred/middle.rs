@@ -19,8 +19,8 @@ use crate::spool::deferred::read::{Assembled, Log, NoMessage, Reader, Wanted};
 use crate::spool::deferred::store::Store;
 use crate::spool::format::Wait;
 
-/// Where a message lies, and what is to be had of it.
-type Looked = (Position, Result<Assembled, NoMessage>);
+/// A message where it lies, or why it is not had.
+pub(super) type Looked = (Position, Result<Assembled, NoMessage>);
 
 impl Store {
     /// Files of orders in the inbox, with their octets.

@@ -8,10 +8,12 @@ use super::filter::Filter;
 use super::fixture::{LogMaker, NODE, id, manifest, spoil};
 use super::hand::Hand;
 use super::message::{Message, State};
+use super::order::{OrderError, Orders};
 use super::replay::{Replay, ReplayError};
 use super::survey::Survey;
 use super::verify::{Finding, Verified};
 use crate::limits;
+use crate::spool::deferred::order::{self, Kinds, Order, Verb};
 use crate::spool::format::{Chain, Wait};
 use crate::spool::scan::content::ContentError;
 use crate::spool::storage::disk::Disk;
@@ -382,4 +384,41 @@ fn what_is_handed_over_is_what_lay_there() {
     again.add(&found[0], b"", true).unwrap();
     again.finish().unwrap();
     assert_eq!(place.messages(&Filter::default()).len(), 9);
+}
+
+/// As many orders wait as may: one more is refused, and nothing is given of it.
+#[test]
+fn more_orders_than_are_kept_are_refused() {
+    let place = Place::new("orders");
+    let mut log = LogMaker::new(&place.0, "deferred/store-0/dead", Chain::Deferred, &["store"]);
+    add(&mut log, 1);
+    log.write();
+    let inbox = place.0.join("deferred/store-0/inbox");
+    let disk = Disk::new(&place.0);
+    let hand = |name: &str| Hand { node: NODE, epoch: 1, name: name.into() };
+    let message = place.messages(&Filter::default()).remove(0);
+    let give = |name: &str| {
+        let mut orders = Orders::new(&disk, &place.0, hand(name));
+        assert!(!orders.add(Verb::Hold, &message, false), "it is dead");
+        assert!(orders.add(Verb::Remove, &message, false) && orders.len() == 1);
+        orders.give()
+    };
+    give("a").unwrap();
+    assert_eq!(place.messages(&Filter::default())[0].ordered, Some(Verb::Remove));
+    let many: Vec<Order> = (0..limits::DEFERRED_ORDERS_AT_ONCE as u64)
+        .map(|number| Order { id: id(number + 2), verb: Verb::Remove, kinds: Kinds::default(), copy: None })
+        .collect();
+    let octets = order::encode(&many, NODE);
+    let mut number = 0;
+    for _ in 0..limits::DEFERRED_ORDERS / limits::DEFERRED_ORDERS_AT_ONCE - 1 {
+        number = hand("b").put(&disk, &inbox, number, order::SUFFIX, &octets).unwrap();
+    }
+    give("c").unwrap();
+    hand("b").put(&disk, &inbox, number, order::SUFFIX, &octets).unwrap();
+    let files = || std::fs::read_dir(&inbox).unwrap().count();
+    let before = files();
+    let refused = give("d").unwrap_err();
+    let OrderError::TooMany { waiting, more, thread } = refused else { panic!("{refused:?}") };
+    assert_eq!((waiting, more, &*thread), (limits::DEFERRED_ORDERS as u64 + 2, 1, "store-0"));
+    assert_eq!(files(), before, "nothing is given of it");
 }
