@@ -95,6 +95,12 @@ pub enum Mutant {
     ForgetsSettled,
     /// A consumer that goes keeps what it had.
     KeepsWhatConsumerHad,
+    /// A shard does not tell its intake of a write that failed.
+    ForgetsFailedWrite,
+    /// The end of a write is taken for that of the oldest that is under way.
+    MixesWrites,
+    /// A shard sleeps beyond the time at which its intake wants to look at its writes.
+    SleepsOverWrites,
     /// A message is answered when its block is on its way to the disk.
     SpoolAnswersBeforeDurable,
     /// A message is answered when its block is durable, whatever became of those before.

@@ -63,9 +63,16 @@ impl<I: Io, T: Intake> Shard<I, T> {
 
     /// A write of the intake's has come to its end.
     pub(super) fn on_written(&mut self, number: u32, result: Result<u32, Errno>) {
+        let number = match self.writes.first() {
+            Some((first, _)) if Mutant::MixesWrites.is_on() => *first,
+            _ => number,
+        };
         if let Some(index) = self.writes.iter().position(|(other, _)| *other == number) {
             let (_, since) = self.writes.swap_remove(index);
             self.desk.histograms.spool_write.saturating_record(self.desk.now.since_ns(since));
+        }
+        if Mutant::ForgetsFailedWrite.is_on() && result.is_err() {
+            return;
         }
         self.desk.intake.written(number, result);
     }

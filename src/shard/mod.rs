@@ -34,6 +34,7 @@ use crate::handoff::mailbox::Receiver;
 use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
+use crate::mutant::Mutant;
 use crate::reactor::io::{Completion, GroupId, Io, Kind, Operation, Payload, Time, Token};
 use crate::reactor::wheel::Wheel;
 use crate::shard::balance::Neighbours;
@@ -161,7 +162,8 @@ impl<I: Io, T: Intake> Shard<I, T> {
     fn wait(&mut self) -> Result<(), Errno> {
         let at_once = (self.has_more_control || self.catch_up.is_under_way()).then_some(self.desk.now);
         let doors = self.doors.next_time(self.desk.now);
-        let intake = self.desk.intake.next_time_ms().map(|ms| Time::default().plus_ms(ms));
+        let intake = self.desk.intake.next_time_ms().filter(|_| !Mutant::SleepsOverWrites.is_on());
+        let intake = intake.map(|ms| Time::default().plus_ms(ms));
         let timers =
             [self.wheel.next(), self.desk.next_delayed(), self.draining_until, self.receives_rest_until, intake];
         let news = self.desk.intake.announce_sleep().then_some(self.desk.now);

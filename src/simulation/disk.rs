@@ -483,6 +483,25 @@ impl SimDisk {
         after
     }
 
+    /// What is there when the process is killed, and the machine goes on: all that was written, and of what is under way what chance
+    /// keeps. This disk goes on as if nothing had happened.
+    pub fn process_kill(&self, chance: &mut Chance) -> Self {
+        let state = self.state();
+        let after = Self::new(chance.draw());
+        let mut later = after.state();
+        (later.names, later.lasting) = (state.names.clone(), state.lasting.clone());
+        (later.changes, later.files) = (state.changes.clone(), state.files.clone());
+        for UnderWay { file, pending, .. } in state.under_way.values() {
+            let content = later.content(*file);
+            pending.tear(&mut content.now, chance);
+            content.pending.push(pending.clone());
+        }
+        (later.next_file, later.free_octets) = (state.next_file, state.free_octets);
+        later.volatile = state.volatile;
+        drop(later);
+        after
+    }
+
     /// All octets of a file, as they are read now.
     pub fn octets(&self, path: &Path) -> Vec<u8> {
         let state = self.state();

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::io::Errno;
 
+use crate::reactor::io::Time;
 use crate::simulation::disk::SimDisk;
 
 /// A disk with files that have numbers, as it is written to by the shard. It may be others' at the same time.
 ///
 /// What has begun and not ended may be on it in part, if the power goes.
 pub trait Files: fmt::Debug {
+    /// The time at which the next of these calls is made.
+    fn set_now(&self, _now: Time) {}
+
     /// These octets are on their way to this place of this file. Gives the write a number; `None` when there is no such file.
     fn begin_write(&self, file: u64, at: u64, octets: &[u8], is_synced: bool) -> Option<u64>;
 

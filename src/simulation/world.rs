@@ -321,6 +321,11 @@ impl Network {
         self.world().files = Some(files);
     }
 
+    /// The shard is gone: writes that it began come to their end unheard.
+    pub fn abandon_writes(&self) {
+        self.world().abandon_writes();
+    }
+
     // Time.
 
     /// The time.

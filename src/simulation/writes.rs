@@ -33,7 +33,10 @@ impl World {
         let octets = write.octets.octets();
         assert!(!octets.is_empty(), "{token:?}: nothing to write");
         let number = match (&*write.file, &self.files) {
-            (File::Numbered(file), Some(files)) => files.begin_write(*file, write.at, octets, write.is_synced),
+            (File::Numbered(file), Some(files)) => {
+                files.set_now(self.now);
+                files.begin_write(*file, write.at, octets, write.is_synced)
+            }
             _ => None,
         };
         let Some(number) = number else { return self.finish(token, Err(Errno::BADF), Payload::None) };
@@ -76,9 +79,23 @@ impl World {
         true
     }
 
+    /// The shard and its ring are gone: nobody hears of any write more, and nothing is lent any more.
+    pub(super) fn abandon_writes(&mut self) {
+        self.started.clear();
+        for writing in std::mem::take(&mut self.writes) {
+            if let Some(files) = &self.files {
+                let result = writing.end.map_or(Err(Errno::CANCELED), |(_, result)| result);
+                let _ = files.end_write(writing.number, result);
+            }
+        }
+    }
+
     fn end_write(&mut self, writing: &Writing, result: Result<u32, Errno>) {
         let result = match &self.files {
-            Some(files) => files.end_write(writing.number, result),
+            Some(files) => {
+                files.set_now(self.now);
+                files.end_write(writing.number, result)
+            }
             None => Err(Errno::BADF),
         };
         self.finish(writing.token, result, Payload::None);

@@ -82,6 +82,12 @@ impl Spooler {
         self.logs[log_of(taking)?].as_mut()
     }
 
+    /// The number of the message that was named last.
+    #[cfg(test)]
+    pub fn last_sequence(&self) -> u64 {
+        self.gather.last_sequence()
+    }
+
     /// Tells the sinks what was committed.
     fn post_committed(&mut self) {
         let Self { gather, logs, .. } = self;

@@ -8,12 +8,13 @@ use crate::handoff::delivery::Delivery;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
 use crate::policy::decision::{Decision, Ticket};
-use crate::policy::scope::Promise;
+use crate::policy::scope::{Promise, Taking};
 use crate::reactor::io::Time;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Outcome;
 
 use super::answers;
+use super::spool::log_of;
 
 /// What makes ids, beside the shard and the sequence.
 pub const NODE: u32 = 0x5EED;
@@ -44,7 +45,7 @@ impl Parcel {
 #[derive(Clone, Debug)]
 pub struct Message {
     pub ticket: Ticket,
-    pub promise: Promise,
+    pub taking: Taking,
     /// Its number, if it got one.
     pub sequence: Option<u64>,
     pub recipients: Vec<String>,
@@ -63,6 +64,64 @@ pub struct Message {
     pub answer_ms: u64,
     /// Its sender could not be answered at once.
     pub had_to_wait: bool,
+    /// Nobody waited for the answer, which was that its log has it not.
+    pub is_lost: bool,
+}
+
+impl Message {
+    fn is_awaited(&self) -> bool {
+        self.taking == Taking::HandOff(Promise::Delivered)
+    }
+
+    fn is_memory(&self) -> bool {
+        self.taking == Taking::HandOff(Promise::Memory)
+    }
+
+    /// The log that has it, if one does.
+    pub fn log(&self) -> Option<usize> {
+        log_of(self.taking)
+    }
+
+    /// It was refused at its end: nobody has it.
+    pub fn is_refused_at_end(&self) -> bool {
+        !self.had_to_wait && matches!(self.said, Some((Outcome::Refuse(_), _)))
+    }
+
+    /// It was refused, and not because nobody waited any more.
+    fn is_refused(&self) -> bool {
+        matches!(self.said, Some((Outcome::Refuse(reply), _)) if reply != Reply::AnswerTimeout) || self.is_lost
+    }
+}
+
+/// What is known of a log from outside of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogNotes {
+    pub is_there: bool,
+    /// A write has failed, or was short.
+    pub has_failed: bool,
+    /// Nothing was heard of a write for so long that it may be given up.
+    pub was_silent: bool,
+    /// No segment came, for want of room, or because none could be made.
+    pub was_full: bool,
+    pub was_broken: bool,
+    /// Blocks that were written, and their octets.
+    pub blocks: u64,
+    pub octets: u64,
+    /// Messages that it said to have.
+    pub committed: u64,
+    /// Reasons why it took no mail.
+    pub refused: [bool; 2],
+}
+
+impl LogNotes {
+    /// Whether what happened to the disk explains this reply.
+    fn explains(&self, reply: Reply) -> bool {
+        match reply {
+            Reply::DeliveryFailed | Reply::SpoolFailed => self.has_failed || self.was_silent || self.was_broken,
+            Reply::InsufficientStorage => self.was_full,
+            _ => false,
+        }
+    }
 }
 
 /// How often what came.
@@ -76,6 +135,16 @@ pub struct Tally {
     pub gone: u64,
     pub woken: u64,
     pub settled: u64,
+    /// Messages that ended while one before them, of the same client, waited for the disk.
+    pub overtaking: u64,
+    /// Looks at what is left behind a kill or a power cut; messages there, and such that nobody was promised anything of.
+    pub images: u64,
+    pub found: u64,
+    pub unasked: u64,
+    /// Messages that a log refused.
+    pub failed: u64,
+    /// Senders that were told at MAIL that a log takes nothing.
+    pub turned_away: u64,
 }
 
 /// See the module.
@@ -92,6 +161,10 @@ pub struct Book {
     pub step: u64,
     pub faults: Vec<String>,
     pub tally: Tally,
+    pub logs: [LogNotes; 3],
+    /// Most blocks of memory that were in use, and how many there are.
+    pub blocks_used: usize,
+    pub blocks: usize,
 }
 
 fn key(ticket: Ticket) -> (u32, u32, u32) {
@@ -103,8 +176,8 @@ pub fn id(sequence: u64) -> MessageId {
 }
 
 impl Book {
-    pub fn new(routes: usize, letters: usize) -> Self {
-        Self { is_gone: vec![false; routes], refused_routes: vec![false; routes], letters, ..Self::default() }
+    pub fn new(routes: usize, letters: usize, blocks: usize) -> Self {
+        Self { is_gone: vec![false; routes], refused_routes: vec![false; routes], letters, blocks, ..Self::default() }
     }
 
     pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
@@ -122,22 +195,28 @@ impl Book {
         }
         self.by_ticket.insert(key(message.ticket), at);
         let is_served = message.parcels.iter().all(|parcel| !self.is_gone[usize::from(parcel.route)]);
-        let (promise, parcels) = (message.promise, message.parcels.len());
+        let (taking, log, parcels) = (message.taking, message.log(), message.parcels.len());
+        let waits = |other: &Message| other.said.is_none() && other.log().is_some();
+        let is_same = |other: &Message| key(other.ticket).0 == key(message.ticket).0;
+        let is_behind = self.messages.iter().rev().take(8).any(|other| waits(other) && is_same(other));
+        self.tally.overtaking += u64::from(is_behind);
         self.messages.push(message);
         match decision {
             Decision::Now(Outcome::Refuse(Reply::NoMemory)) => {
                 self.tally.without_memory += 1;
                 self.check(is_short, || format!("message {at} is refused for want of memory, and there is some"));
             }
+            // What the disk has to do with it is seen to below.
+            Decision::Now(Outcome::Refuse(_)) if log.is_some() => self.tally.failed += 1,
             Decision::Now(Outcome::Refuse(Reply::DeliveryFailed)) => {
                 self.check(!is_served, || format!("message {at} is refused though its sinks are there"));
             }
-            Decision::Now(Outcome::AcceptAs(_)) if promise == Promise::Memory => {}
+            Decision::Now(Outcome::AcceptAs(_)) if taking == Taking::HandOff(Promise::Memory) => {}
             Decision::Elsewhere => {
                 self.messages[at].had_to_wait = true;
-                self.tally.waited += u64::from(promise == Promise::Memory);
+                self.tally.waited += u64::from(taking == Taking::HandOff(Promise::Memory));
             }
-            other => self.faults.push(format!("message {at}: {other:?} under {promise:?}, for {parcels} sinks")),
+            other => self.faults.push(format!("message {at}: {other:?} under {taking:?}, for {parcels} sinks")),
         }
         if let Decision::Now(outcome) = decision {
             self.settle(at, outcome.clone());
@@ -146,7 +225,15 @@ impl Book {
     }
 
     /// The intake says what became of a message whose end it had left open.
-    pub fn settle_later(&mut self, ticket: Ticket, outcome: &Outcome) {
+    /// Gives the message's number.
+    pub fn settle_later(&mut self, ticket: Ticket, outcome: &Outcome) -> Option<usize> {
+        let place = self.by_ticket.get(&key(ticket)).copied();
+        if let Some(at) = place
+            && let Some(log) = self.messages[at].log()
+        {
+            self.logs[log].committed += u64::from(matches!(outcome, Outcome::AcceptAs(_)));
+            self.messages[at].is_lost |= self.messages[at].given_up && outcome.refusal().is_some();
+        }
         match self.by_ticket.get(&key(ticket)).copied() {
             Some(at) if self.messages[at].said.is_none() => {
                 self.tally.settled += 1;
@@ -156,6 +243,31 @@ impl Book {
             Some(at) if self.messages[at].given_up => self.messages[at].given_up = false,
             _ => self.faults.push(format!("an outcome for {ticket:?}, which nobody waits for")),
         }
+        place
+    }
+
+    /// A sender is told that this log takes nothing for now.
+    pub fn turn_away(&mut self, log: usize, reply: Reply) {
+        self.tally.turned_away += 1;
+        let notes = &mut self.logs[log];
+        notes.refused[usize::from(reply == Reply::SpoolFailed)] = true;
+        let is_so = notes.explains(reply);
+        self.check(is_so, || format!("log {log} takes nothing and says {reply:?}, and the disk is as it should be"));
+    }
+
+    /// Whether a sender was told so.
+    pub fn has_turned_away(&self, log: usize, reply: Reply) -> bool {
+        self.logs[log].refused[usize::from(reply == Reply::SpoolFailed)]
+    }
+
+    /// Whether the sender of the message with this number waits for its answer.
+    pub fn is_unsaid(&self, sequence: u64) -> bool {
+        self.by_sequence.get(&sequence).is_some_and(|at| self.messages[*at].said.is_none())
+    }
+
+    /// The place of the message with this name.
+    pub fn at(&self, told: MessageId) -> Option<usize> {
+        self.by_sequence.get(&told.sequence()).copied().filter(|_| id(told.sequence()) == told)
     }
 
     fn settle(&mut self, at: usize, outcome: Outcome) {
@@ -167,7 +279,11 @@ impl Book {
         if let Outcome::AcceptAs(told) = &outcome {
             self.check(message.sequence.map(id) == Some(*told), || format!("message {at} is told as {told}"));
         }
-        match (message.promise, &outcome) {
+        if let Some(log) = message.log() {
+            return self.settle_logged(at, log, &outcome);
+        }
+        let Taking::HandOff(promise) = message.taking else { unreachable!("it is handed off") };
+        match (promise, &outcome) {
             (_, Outcome::Refuse(Reply::NoMemory)) => {}
             (_, Outcome::Refuse(Reply::DeliveryFailed)) => {
                 let is_so = message.parcels.iter().any(|parcel| gone(&parcel));
@@ -211,9 +327,37 @@ impl Book {
         }
     }
 
+    /// What a log says of a message.
+    fn settle_logged(&mut self, at: usize, log: usize, outcome: &Outcome) {
+        let notes = self.logs[log];
+        let had_to_wait = self.messages[at].had_to_wait;
+        match outcome {
+            Outcome::AcceptAs(_) => self.check(had_to_wait, || format!("message {at} is accepted at once")),
+            // That there was no memory at its end was seen to; what was to be laid out anew may have none either.
+            Outcome::Refuse(Reply::NoMemory) => {
+                let is_so = !had_to_wait || notes.explains(Reply::DeliveryFailed) && self.was_short(0);
+                self.check(is_so, || format!("message {at} is refused for want of memory, and there is some"));
+            }
+            Outcome::Refuse(reply) => {
+                self.tally.failed += u64::from(had_to_wait);
+                let is_so = notes.explains(*reply);
+                self.check(is_so, || format!("message {at} is told {reply:?}, and the disk is as it should be"));
+            }
+            other => self.faults.push(format!("message {at}: {other:?} of a log")),
+        }
+    }
+
+    /// Whether so many blocks of memory more may have been more than there are: each log may begin one, and another for blocks that
+    /// are made whole.
+    pub fn was_short(&self, more: usize) -> bool {
+        let logs = self.logs.iter().filter(|notes| notes.is_there).count();
+        self.blocks_used + more + 2 * logs + 1 > self.blocks
+    }
+
     /// Letters that a sink has in its queue for certain, or works on.
     fn queued(&self, route: u16) -> usize {
-        let is_posted = |message: &&Message| matches!(message.said, Some((Outcome::AcceptAs(_), _)));
+        let is_posted =
+            |message: &&Message| message.log().is_none() && matches!(message.said, Some((Outcome::AcceptAs(_), _)));
         let of_route = |message: &Message| {
             message.parcels.iter().filter(|parcel| parcel.route == route && !parcel.is_done()).count()
         };
@@ -224,12 +368,14 @@ impl Book {
     pub fn refuse_recipient(&mut self, route: u16) {
         self.refused_routes[usize::from(route)] = true;
         // Of what is given up since, nobody says when it leaves the queue.
-        let was_taken =
-            |message: &&Message| message.had_to_wait || !matches!(message.said, Some((Outcome::Refuse(_), _)));
+        let was_taken = |message: &&Message| match message.log() {
+            Some(_) => !message.is_refused(),
+            None => message.had_to_wait || !matches!(message.said, Some((Outcome::Refuse(_), _))),
+        };
         let of_route = |message: &Message| {
             let is_heard = |parcel: &Parcel| {
                 // The shard makes use of room that has come in this turn when it has heard what is new.
-                parcel.done_in < self.step && (message.promise == Promise::Memory || message.said.is_some())
+                parcel.done_in < self.step && (message.is_memory() || message.said.is_some())
             };
             let is_done = |parcel: &Parcel| parcel.is_done() && is_heard(parcel);
             message.parcels.iter().filter(|parcel| parcel.route == route && !is_done(parcel)).count()
@@ -251,23 +397,27 @@ impl Book {
         message.said_at = now;
         message.said = Some((Outcome::Refuse(Reply::AnswerTimeout), step));
         self.tally.given_up += 1;
-        let is_said =
-            has_listened && message.promise == Promise::Delivered && message.parcels.iter().all(Parcel::is_done);
+        let is_said = has_listened && message.is_awaited() && message.parcels.iter().all(Parcel::is_done);
         self.check(!is_said, || format!("message {at} is not answered though all of its sinks have spoken"));
     }
 
     /// A delivery has come out of a queue. Gives its message and its parcel.
     pub fn come(&mut self, route: u16, delivery: &Delivery) -> Option<(usize, usize)> {
         let told = delivery.id();
-        let at = self.by_sequence.get(&told.sequence()).copied().filter(|_| id(told.sequence()) == told);
+        let at = self.at(told);
         let parcel = |at: usize| self.messages[at].parcels.iter().position(|parcel| parcel.route == route);
         let Some((at, place)) = at.and_then(|at| Some((at, parcel(at)?))) else {
             self.faults.push(format!("sink {route} is given {told}, which nobody sent there"));
             return None;
         };
         let message = &mut self.messages[at];
-        let is_void = message.given_up && message.promise == Promise::Delivered;
-        let is_refused = matches!(message.said, Some((Outcome::Refuse(reply), _)) if reply == Reply::NoMemory);
+        let is_void = message.given_up && message.is_awaited();
+        let is_refused = match message.log() {
+            Some(_) => message.is_refused(),
+            None => matches!(message.said, Some((Outcome::Refuse(Reply::NoMemory), _))),
+        };
+        // Sinks hear of what a log has before its sender does, and not before it is there.
+        let is_awaited_still = message.is_awaited();
         let parcel = &mut message.parcels[place];
         let (was_out, before) = (std::mem::replace(&mut parcel.is_out, true), parcel.came);
         parcel.came += 1;
@@ -281,7 +431,7 @@ impl Book {
         let is_content = content == message.content && delivery.content_octets() == content.len() as u64;
         let manifest = Manifest::decode(&message.manifest).expect("it was encoded here");
         let is_manifest = delivery.manifest() == Manifest { id: told, ..manifest };
-        let is_awaited = delivery.is_awaited() == (message.promise == Promise::Delivered);
+        let is_awaited = delivery.is_awaited() == is_awaited_still;
         let is_count = delivery.attempts() == before && delivery.recipients_in_all() as usize == parcel.words.len();
         let mut check = |holds: bool, what: &str| {
             if !holds {
@@ -303,7 +453,7 @@ impl Book {
     /// A delivery is let go of with these words, by index.
     pub fn let_go(&mut self, (at, place): (usize, usize), words: &[Option<Result<(), Reply>>]) {
         let message = &mut self.messages[at];
-        let is_awaited = message.promise == Promise::Delivered;
+        let is_awaited = message.is_awaited();
         let parcel = &mut message.parcels[place];
         parcel.is_out = false;
         parcel.done_in = self.step;
@@ -321,11 +471,17 @@ impl Book {
     /// The shard is about to sleep: whether somebody waits for what all of the sinks have said.
     pub fn has_unheard(&self) -> bool {
         let is_unheard = |message: &Message| {
-            message.promise == Promise::Delivered
-                && message.said.is_none()
-                && message.parcels.iter().all(Parcel::is_done)
+            message.is_awaited() && message.said.is_none() && message.parcels.iter().all(Parcel::is_done)
         };
         self.messages.iter().any(is_unheard)
+    }
+
+    /// Whether each message that a log has was delivered to all of its sinks that are there.
+    pub fn are_logs_read(&self) -> bool {
+        let is_owed = |parcel: &Parcel| !parcel.is_done() && !self.is_gone[usize::from(parcel.route)];
+        let is_accepted = |message: &&Message| matches!(message.said, Some((Outcome::AcceptAs(_), _)));
+        let of_logs = self.messages.iter().filter(|message| message.log().is_some());
+        !of_logs.filter(is_accepted).any(|message| message.parcels.iter().any(is_owed))
     }
 
     /// At the end: what was promised was kept.
@@ -333,13 +489,15 @@ impl Book {
         for (at, message) in self.messages.iter().enumerate() {
             let is_gone = |parcel: &Parcel| self.is_gone[usize::from(parcel.route)];
             let is_accepted = matches!(message.said, Some((Outcome::AcceptAs(_), _)));
+            // Of what a log has nothing is lost with the shard: what is on the disk says whether it is.
             let lost = message.parcels.iter().find(|parcel| !parcel.is_done() && !is_gone(parcel));
+            let lost = lost.filter(|_| message.log().is_none());
             if is_accepted && let Some(Parcel { route, words, .. }) = lost {
                 self.faults.push(format!("message {at} was accepted, and sink {route} has it not: {words:?}"));
             }
             // It was given up because one of its sinks had no room for it: there it never comes.
             let is_whole = message.parcels.iter().all(|parcel| parcel.came > 0);
-            if message.promise == Promise::Memory && message.given_up && is_whole {
+            if message.is_memory() && message.given_up && is_whole {
                 self.faults.push(format!("message {at} was given up, and came all the same"));
             }
         }

@@ -31,6 +31,7 @@ use super::client::Client;
 use super::ledger::{Handed, Ledger, Used, Watched};
 use super::scenario::{Order, Scenario, What};
 use super::sinks::Sinks;
+use super::spool::rig::Rig;
 
 /// Turns after which a house that does not come to its end never will: many times the most that was seen.
 const STEPS_MOST: u64 = 400_000;
@@ -124,6 +125,8 @@ pub struct House<'s> {
     was_forced: bool,
     book: Rc<RefCell<Book>>,
     sinks: Option<Rc<RefCell<Sinks>>>,
+    /// What the logs stand on.
+    rig: Option<Rc<RefCell<Rig>>>,
     used: Option<Used>,
     content_most: u64,
     /// When sinks act.
@@ -144,10 +147,11 @@ impl<'s> House<'s> {
         let clerk = Arc::new(Clerk { answers: scenario.answers.clone(), deferred: Mutex::new(Vec::new()) });
         let handed = Rc::new(RefCell::new(Vec::new()));
         let watched = scenario.hand_off.as_ref();
-        let watched = watched.map(|plan| Watched::new(plan, control.bell(), wake, &network, &chance));
+        let watched = watched.map(|plan| Watched::new(scenario, plan, control.bell(), wake, &network, &chance));
         let book = watched.as_ref().map(|watched| Rc::clone(&watched.book)).unwrap_or_default();
         let sinks = watched.as_ref().map(|watched| Rc::clone(&watched.sinks));
         let used = watched.as_ref().map(|watched| watched.used.clone());
+        let rig = watched.as_ref().and_then(|watched| watched.rig.clone());
         let ledger = Ledger { clerk: Arc::clone(&clerk), open: BTreeMap::new(), handed: Rc::clone(&handed), watched };
         let (to_neighbour, neighbour, _wake) = mailbox().expect("the system has descriptors");
         let loads: Arc<[CachePadded<Load>]> = (0..scenario.shards).map(|_| CachePadded::default()).collect();
@@ -188,6 +192,7 @@ impl<'s> House<'s> {
             was_forced: false,
             book,
             sinks,
+            rig,
             used,
             content_most: 0,
             sinks_chance: chance.of("sinks act", 0),
@@ -248,11 +253,18 @@ impl<'s> House<'s> {
         let Some(sinks) = self.sinks.take() else { return Ok(()) };
         self.shard = None;
         let comes_to_end = sinks.borrow_mut().drain(self.network.now());
+        if let Some(rig) = &self.rig {
+            rig.borrow().witness.check_end();
+        }
         self.book.borrow_mut().close()?;
         if !comes_to_end {
             return Err("a consumer's end does not come".to_owned());
         }
         drop(sinks);
+        self.network.abandon_writes();
+        if let Some(rig) = self.rig.take() {
+            rig.borrow().check_findings()?;
+        }
         let used = self.used.as_ref().map_or(0, |used| (used.0)());
         if used > 0 { Err(format!("{used} blocks of memory are held by nobody")) } else { Ok(()) }
     }
@@ -263,7 +275,8 @@ impl<'s> House<'s> {
         let hand_off = self.scenario.hand_off.as_ref().expect("there are sinks");
         // Counted when the turn in which it came to that is over.
         let is_empty = self.counters.handed_off.get() == 0
-            && self.counters.handed_off_octets.get() <= hand_off.block_octets as u64
+            && self.counters.handed_off_octets.get() <= self.idle_blocks() * hand_off.block_octets as u64
+            && self.book.borrow().are_logs_read()
             && self.awaits_sinks > 1;
         if !hand_off.awaits_sinks || is_empty {
             return true;
@@ -277,6 +290,14 @@ impl<'s> House<'s> {
         false
     }
 
+    /// Blocks of memory that are in use when nobody has anything: one is written to by the gather, and two by each log; and those that
+    /// the kernel has.
+    fn idle_blocks(&self) -> u64 {
+        let logs = self.book.borrow().logs.iter().filter(|log| log.is_there).count();
+        let writes = self.rig.as_ref().map_or(0, |rig| rig.borrow().witness.writes());
+        1 + 2 * logs as u64 + writes as u64
+    }
+
     /// All that happens around the shard now.
     fn act(&mut self) {
         let now = self.network.now();
@@ -285,6 +306,9 @@ impl<'s> House<'s> {
             && self.sinks_chance.percent(50)
         {
             sinks.borrow_mut().act(now);
+        }
+        if let Some(rig) = &self.rig {
+            let _ = rig.borrow_mut().act(now);
         }
         self.hand_back();
         // Who comes and what is ordered at one time may be in either order.
@@ -424,7 +448,7 @@ impl<'s> House<'s> {
                 served: None,
                 policy: Arc::new(DoorPolicy {
                     clerk: Arc::clone(&self.clerk),
-                    routes: self.scenario.hand_off.as_ref().map(|plan| plan.sinks.len()).filter(|_| terms.hands_off()),
+                    routes: self.scenario.hand_off.as_ref().map(|plan| plan.sinks.len()).filter(|_| terms.has_sinks()),
                 }),
             };
             let trusted: Vec<IpNet> =
@@ -464,6 +488,9 @@ impl<'s> House<'s> {
                 return Err(format!("a page lists {} sessions of {} clients", page.sessions.len(), self.clients.len()));
             }
         }
+        if let Some(rig) = &self.rig {
+            rig.borrow().witness.look();
+        }
         self.book.borrow().first_fault()?;
         if let (Some(used), Some(plan)) = (&self.used, &self.scenario.hand_off) {
             let used = (used.0)();
@@ -477,7 +504,8 @@ impl<'s> House<'s> {
         // Accepts and their cancels at two doors; for a connection a receive, a send, two cancels, a shutdown, a close.
         let under_way = self.network.operations_under_way();
         let buffers = usize::from(self.scenario.group.buffers);
-        let most = 2 * 2 * 2 * limits::ACCEPTS_PER_SOCKET + 6 * self.clients.len() + buffers;
+        let writes = self.rig.as_ref().map_or(0, |rig| rig.borrow().witness.writes());
+        let most = 2 * 2 * 2 * limits::ACCEPTS_PER_SOCKET + 6 * self.clients.len() + buffers + writes;
         if under_way > most {
             return Err(format!("{under_way} operations are under way, {most} may be"));
         }

@@ -17,6 +17,7 @@ use super::house::{Outcomes, Told};
 use super::ledger::Handed;
 use super::naive::{self, Asked, Run};
 use super::scenario::{DoorTerms, Reading, Scenario};
+use super::spool::log_of;
 
 /// What the checks of one client add up to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -401,6 +402,15 @@ impl Bench<'_> {
                 let route = answers::route(&question.about, refused.len());
                 door.hands_off() && refused.get(usize::from(route.0)) == Some(&true)
             };
+            let takes_nothing = |reply: Reply| {
+                let log = log_of(door.taking);
+                starts(reply) && log.is_some_and(|log| self.outcomes.book.has_turned_away(log, reply))
+            };
+            for reply in [Reply::SpoolFailed, Reply::InsufficientStorage] {
+                if question.point == Point::Mail && takes_nothing(reply) {
+                    changes.push(Change::Reply(at, reply));
+                }
+            }
             if question.point == Point::Rcpt && starts(Reply::InsufficientStorage) && has_no_room() {
                 changes.push(Change::Reply(at, Reply::InsufficientStorage));
             }
@@ -456,7 +466,11 @@ impl Bench<'_> {
         let sent_at = record.sends.iter().find(|(end, _)| *end >= at).map(|(_, time)| *time);
         let (Some(sent_at), Some((.., heard_at))) = (sent_at, record.arrivals.last()) else { return false };
         let waited_ms = heard_at.since_ns(sent_at) / 1_000_000;
-        let may_wait_ms = if self.scenario.defers() { 10_000 } else { 0 };
+        let may_wait_ms = match self.scenario.defers() {
+            _ if self.scenario.has_spool() => limits::ANSWER_MS + 10_000,
+            true => 10_000,
+            false => 0,
+        };
         self.client.plan.reading == Reading::All
             && !self.scenario.has_odd_time()
             && waited_ms > self.scenario.delay_ms(record.sent.len() + self.client.plan.header.len()) + may_wait_ms
@@ -566,7 +580,12 @@ impl Bench<'_> {
                 continue;
             }
             // It was not asked at all.
-            if is_answered && run.said[reply].reply == Reply::NoMemory {
+            let is_unasked = |said: Reply| match said {
+                Reply::NoMemory => true,
+                Reply::SpoolFailed | Reply::InsufficientStorage => *point == Point::Mail,
+                _ => false,
+            };
+            if is_answered && is_unasked(run.said[reply].reply) {
                 continue;
             }
             let nth = before.entry((point.name(), about)).or_default();

@@ -49,6 +49,17 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::HoldsBackDiscard, 3_000),
     (Mutant::KeepsWhatConsumerHad, 1_000),
     (Mutant::ForgetsHeldBack, 5_000),
+    (Mutant::ForgetsFailedWrite, 300),
+    (Mutant::MixesWrites, 300),
+    (Mutant::SleepsOverWrites, 3_000),
+    (Mutant::ForgetsSettled, 3_000),
+    (Mutant::SpoolAnswersBeforeDurable, 300),
+    (Mutant::SpoolAnswersOutOfOrder, 3_000),
+    (Mutant::SpoolTrustsShortWrite, 1_000),
+    (Mutant::SpoolForgetsVoid, 1_000),
+    (Mutant::SpoolKeepsPartOfFailed, 3_000),
+    (Mutant::SpoolRetries, 1_000),
+    (Mutant::SpoolForgetsBeginning, 20_000),
 ];
 
 #[test]

@@ -13,6 +13,7 @@ use crate::smtp::settings::{AddressSyntax, Dialect, Nul, Synchronization, Terms}
 
 use super::answers::Answers;
 use super::speech::{self, Manner, Token};
+use super::spool::{self, SpoolPlan};
 
 /// All of it. The same seed and the same omissions make the same one.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct HandOff {
     pub awaits_sinks: bool,
     /// Clients, in percent, that have much mail and send all of it.
     pub keen: u8,
+    /// Where mail is kept; in some, none is.
+    pub spool: Option<SpoolPlan>,
 }
 
 /// How a sink takes deliveries.
@@ -191,6 +194,9 @@ pub struct Client {
 /// fault, `answers` all that is not answered at once, `s1` what is special about a sink.
 pub type Omissions = BTreeSet<String>;
 
+/// Of the seeds that hand mail off, those that keep some, too, in percent.
+const SPOOLS: u8 = 60;
+
 impl Scenario {
     pub fn new(seed: u64, omissions: &Omissions) -> Self {
         let chance = Chance::new(seed);
@@ -217,12 +223,16 @@ impl Scenario {
         if is_calm {
             scenario.connections = 100;
         }
+        let has_spool = scenario.hand_off.is_some() && chance.of("spool", 0).percent(SPOOLS);
+        if has_spool {
+            scenario.add_spool(&mut chance.of("spool", 1), is_calm);
+        }
         let limits = !scenario.defers();
         for number in 0..plan_count {
             let mut plan = plan(&mut chance.of("plan", number as u64), number, is_strict, is_calm, limits);
             if scenario.hand_off.is_some() {
                 let mut draw = chance.of("taking", number as u64);
-                plan.doors.iter_mut().for_each(|door| door.hand_off(&mut draw));
+                plan.doors.iter_mut().for_each(|door| door.hand_off(&mut draw, has_spool));
             }
             scenario.plans.push(plan);
         }
@@ -262,6 +272,17 @@ impl Scenario {
         scenario
     }
 
+    /// Mail is kept, too: blocks of memory are as large as a log wants them.
+    fn add_spool(&mut self, draw: &mut Chance, is_calm: bool) {
+        let Some(hand_off) = &mut self.hand_off else { return };
+        hand_off.block_octets = *draw.pick(&[16, 16, 32]) * 1024;
+        hand_off.blocks = *draw.pick(&[12, 16, 24, 48]);
+        hand_off.spool = Some(SpoolPlan::draw(draw, is_calm, hand_off.block_octets));
+        if !is_calm {
+            spool::add_faults(&mut self.faults, draw);
+        }
+    }
+
     fn omit(&mut self, omissions: &Omissions) {
         let mut number = 0;
         self.orders.retain(|_| {
@@ -287,6 +308,9 @@ impl Scenario {
                 *sink = SinkPlan::PLAIN;
             }
         }
+        if let Some(plan) = self.hand_off.as_mut().and_then(|hand_off| hand_off.spool.as_mut()) {
+            spool::PARTS.iter().filter(|(name, _)| omissions.contains(*name)).for_each(|(_, clear)| clear(plan));
+        }
         if omissions.contains("answers") {
             self.answers = Answers::at_once(&self.answers);
         }
@@ -298,6 +322,9 @@ impl Scenario {
         parts.extend((0..self.orders.len()).map(|number| format!("o{number}")));
         parts.extend((0..self.sinks().len()).map(|number| format!("s{number}")));
         parts.push("answers".to_owned());
+        if self.has_spool() {
+            parts.extend(spool::PARTS.iter().map(|(name, _)| (*name).to_owned()));
+        }
         parts.extend(FAULTS.iter().map(|(name, _)| format!("f:{name}")));
         for client in &self.clients {
             parts.extend((0..client.tokens.len()).rev().map(|index| format!("c{}t{index}", client.number)));
@@ -307,6 +334,10 @@ impl Scenario {
 
     pub fn sinks(&self) -> &[SinkPlan] {
         self.hand_off.as_ref().map_or(&[], |hand_off| &hand_off.sinks)
+    }
+
+    pub fn has_spool(&self) -> bool {
+        self.hand_off.as_ref().is_some_and(|hand_off| hand_off.spool.is_some())
     }
 
     /// Whether anything is answered later than it is asked.
@@ -347,6 +378,11 @@ const FAULTS: &[(&str, Clear)] = &[
     ("last_accept_first", |faults| faults.last_accept_first = 0),
     ("accept_fails", |faults| faults.accept_fails = 0),
     ("part_fails", |faults| faults.part_fails = 0),
+    ("write_fails", |faults| faults.write_fails = 0),
+    ("write_lacks_room", |faults| faults.write_lacks_room = 0),
+    ("short_write", |faults| faults.short_write = 0),
+    ("write_hangs", |faults| faults.write_hangs = 0),
+    ("slow_write", |faults| faults.slow_write = 0),
     ("late", |faults| faults.late = 0),
     ("reorder", |faults| faults.reorder = 0),
     ("interrupted", |faults| faults.interrupted = 0),
@@ -410,6 +446,7 @@ fn hand_off(draw: &mut Chance, is_calm: bool) -> Option<HandOff> {
         block_octets: *draw.pick(if is_hard { &[256, 512, 1_024] } else { &[256, 1_024, 8_192] }),
         awaits_sinks: is_calm || draw.percent(70),
         keen: if is_hard { 80 } else { 10 },
+        spool: None,
     })
 }
 
@@ -437,18 +474,27 @@ fn sink(draw: &mut Chance, is_calm: bool) -> SinkPlan {
 }
 
 impl DoorTerms {
-    fn hand_off(&mut self, draw: &mut Chance) {
+    fn hand_off(&mut self, draw: &mut Chance, has_spool: bool) {
         self.taking = match draw.below(10) {
+            _ if has_spool => spool::taking(draw),
             0..3 => Taking::Discard,
             3..7 => Taking::HandOff(Promise::Memory),
             _ => Taking::HandOff(Promise::Delivered),
         };
+        if has_spool && draw.percent(40) {
+            // As long as the engine gives it, which is longer than a log gives a write.
+            self.timeouts.answer_ms = limits::ANSWER_MS;
+        }
         // What is kept is not said to be discarded, and its envelope is needed.
         self.terms.discards &= self.taking == Taking::Discard;
     }
 
     pub fn hands_off(&self) -> bool {
         self.taking != Taking::Discard
+    }
+
+    pub fn has_sinks(&self) -> bool {
+        matches!(self.taking, Taking::HandOff(_))
     }
 }
 
