@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::handoff::delivery::Delivery;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
+use crate::metrics::counters::Counters;
 use crate::policy::decision::{Decision, Ticket};
 use crate::policy::scope::{Promise, Taking};
 use crate::reactor::io::Time;
@@ -104,6 +105,8 @@ pub struct LogNotes {
     /// No segment came, for want of room, or because none could be made.
     pub was_full: bool,
     pub was_broken: bool,
+    /// Blocks whose writes were begun.
+    pub begun: u64,
     /// Blocks that were written, and their octets.
     pub blocks: u64,
     pub octets: u64,
@@ -197,7 +200,8 @@ impl Book {
         let is_served = message.parcels.iter().all(|parcel| !self.is_gone[usize::from(parcel.route)]);
         let (taking, log, parcels) = (message.taking, message.log(), message.parcels.len());
         let waits = |other: &Message| other.said.is_none() && other.log().is_some();
-        let is_same = |other: &Message| key(other.ticket).0 == key(message.ticket).0;
+        let client = |message: &Message| (message.ticket.slot, message.ticket.generation);
+        let is_same = |other: &Message| client(other) == client(&message);
         let is_behind = self.messages.iter().rev().take(8).any(|other| waits(other) && is_same(other));
         self.tally.overtaking += u64::from(is_behind);
         self.messages.push(message);
@@ -474,6 +478,24 @@ impl Book {
             message.is_awaited() && message.said.is_none() && message.parcels.iter().all(Parcel::is_done)
         };
         self.messages.iter().any(is_unheard)
+    }
+
+    /// What is counted of the logs.
+    pub fn check_counters(&mut self, counters: &Counters) {
+        let sum = |of: fn(&LogNotes) -> u64| self.logs.iter().map(of).sum::<u64>();
+        let (blocks, octets, committed) = (sum(|log| log.blocks), sum(|log| log.octets), sum(|log| log.committed));
+        let was_silent = self.logs.iter().any(|log| log.was_silent);
+        let has_failed = was_silent || self.logs.iter().any(|log| log.has_failed);
+        let counted = [&counters.spool_commits, &counters.spool_octets, &counters.spool_messages].map(|one| one.get());
+        let [commits, octets_counted, messages] = counted;
+        self.check(commits <= blocks, || format!("{commits} blocks are counted, {blocks} were written"));
+        self.check(octets_counted <= octets, || format!("{octets_counted} octets are counted, {octets} were written"));
+        self.check(messages >= committed, || format!("{messages} messages are counted, {committed} were committed"));
+        self.check(has_failed || counters.spool_failures.get() == 0, || "failures that nobody saw".to_owned());
+        self.check(was_silent || counters.spool_writes_hung.get() == 0, || "writes hang that do not".to_owned());
+        let (doubtful, failures) = (counters.spool_messages_doubtful.get(), counters.spool_failures.get());
+        let was_full = self.logs.iter().any(|log| log.was_full || log.was_broken);
+        self.check(failures > 0 || was_full || doubtful == 0, || format!("{doubtful} doubtful messages"));
     }
 
     /// Whether each message that a log has was delivered to all of its sinks that are there.

@@ -256,6 +256,7 @@ impl<'s> House<'s> {
         if let Some(rig) = &self.rig {
             rig.borrow().witness.check_end();
         }
+        self.book.borrow_mut().check_counters(&self.counters);
         self.book.borrow_mut().close()?;
         if !comes_to_end {
             return Err("a consumer's end does not come".to_owned());

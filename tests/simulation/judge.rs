@@ -113,7 +113,9 @@ fn accounts(scenario: &Scenario, outcomes: &Outcomes, sum: Account) -> Result<()
         // The last drain comes when every client has seen its end, or gone: what is left has only to be closed.
         let is_last = !scenario.orders.iter().any(|order| matches!(order.what, super::scenario::What::Drain { .. }));
         let most_sent = clients().map(|client| client.record.sent.len()).max().unwrap_or(0);
-        let close_ms = limits::LINGER_MS + 10_000 + scenario.delay_ms(most_sent + 100);
+        // A session that waits for an answer does not see that its client has gone.
+        let answer_ms = if scenario.has_spool() { limits::ANSWER_MS } else { 10_000 };
+        let close_ms = limits::LINGER_MS + answer_ms + scenario.delay_ms(most_sent + 100);
         let are_readers = clients().all(|client| client.plan.reading == Reading::All);
         check(
             !is_last || scenario.has_odd_time() || !are_readers || lasted_ms <= close_ms,

@@ -60,7 +60,7 @@ fn run(seed: u64, omissions: &Omissions) -> Result<Sums, String> {
         sums.insert("(recipients refused by sinks)", tally.refused);
         sums.insert("(sinks that went)", tally.gone);
         sums.insert("(times that a shard was woken)", tally.woken);
-        sums.insert("(messages that waited for nobody's disk but their own)", tally.overtaking);
+        sums.insert("(messages that ended behind one that waited for the disk)", tally.overtaking);
         sums.insert("(messages that a log refused)", tally.failed);
         sums.insert("(senders turned away by a log)", tally.turned_away);
         sums.insert("(looks behind a kill or a power cut)", tally.images);

@@ -52,7 +52,6 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::ForgetsFailedWrite, 300),
     (Mutant::MixesWrites, 300),
     (Mutant::SleepsOverWrites, 3_000),
-    (Mutant::ForgetsSettled, 3_000),
     (Mutant::SpoolAnswersBeforeDurable, 300),
     (Mutant::SpoolAnswersOutOfOrder, 3_000),
     (Mutant::SpoolTrustsShortWrite, 1_000),

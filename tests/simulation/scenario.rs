@@ -194,9 +194,6 @@ pub struct Client {
 /// fault, `answers` all that is not answered at once, `s1` what is special about a sink.
 pub type Omissions = BTreeSet<String>;
 
-/// Of the seeds that hand mail off, those that keep some, too, in percent.
-const SPOOLS: u8 = 60;
-
 impl Scenario {
     pub fn new(seed: u64, omissions: &Omissions) -> Self {
         let chance = Chance::new(seed);
@@ -216,15 +213,17 @@ impl Scenario {
             answers,
             clients: Vec::new(),
             orders: Vec::new(),
-            hand_off: hand_off(&mut chance.of("hand-off", 0), is_calm),
+            hand_off: chance.of("hand-off", 0).percent(50).then(|| hand_off(&mut chance.of("hand-off", 0), is_calm)),
             shards: if chance.of("shards", 0).percent(30) { 2 } else { 1 },
             patience_ms: if draw.percent(60) { 120_000 } else { draw.between(0, 5_000) },
         };
         if is_calm {
             scenario.connections = 100;
         }
-        let has_spool = scenario.hand_off.is_some() && chance.of("spool", 0).percent(SPOOLS);
+        let share = if scenario.hand_off.is_some() { 25 } else { 38 };
+        let has_spool = chance.of("spool", 0).percent(share);
         if has_spool {
+            scenario.hand_off = Some(hand_off(&mut chance.of("hand-off", 1), is_calm));
             scenario.add_spool(&mut chance.of("spool", 1), is_calm);
         }
         let limits = !scenario.defers();
@@ -253,7 +252,8 @@ impl Scenario {
                 && !is_crowd
                 && hand_off.keen > 0
             {
-                client.insist(&mut chance.of("insist", number as u64), hand_off.keen, is_strict);
+                let is_spooled = hand_off.spool.is_some();
+                client.insist(&mut chance.of("insist", number as u64), hand_off.keen, is_strict, is_spooled);
             }
             if is_crowd {
                 client.hurry(&mut chance.of("hurry", number as u64));
@@ -277,6 +277,7 @@ impl Scenario {
         let Some(hand_off) = &mut self.hand_off else { return };
         hand_off.block_octets = *draw.pick(&[16, 16, 32]) * 1024;
         hand_off.blocks = *draw.pick(&[12, 16, 24, 48]);
+        hand_off.keen = *draw.pick(&[10, 30, 80]);
         hand_off.spool = Some(SpoolPlan::draw(draw, is_calm, hand_off.block_octets));
         if !is_calm {
             spool::add_faults(&mut self.faults, draw);
@@ -427,10 +428,8 @@ fn faults(draw: &mut Chance) -> Faults {
 }
 
 /// Narrow, mostly, so that both bounds are met: of letters, and of memory.
-fn hand_off(draw: &mut Chance, is_calm: bool) -> Option<HandOff> {
-    if !draw.percent(50) {
-        return None;
-    }
+fn hand_off(draw: &mut Chance, is_calm: bool) -> HandOff {
+    draw.draw();
     let routes = draw.between(2, 3);
     let mut sinks: Vec<SinkPlan> = (0..routes).map(|_| sink(draw, is_calm)).collect();
     let is_hard = !is_calm && draw.percent(40);
@@ -439,7 +438,7 @@ fn hand_off(draw: &mut Chance, is_calm: bool) -> Option<HandOff> {
         let until_ms = *draw.pick(&[4_000, 20_000, 60_000]);
         sinks.iter_mut().for_each(|sink| sink.stops = Some((0, until_ms)));
     }
-    Some(HandOff {
+    HandOff {
         sinks,
         letters: *draw.pick(&[1, 2, 2, 4, 16]),
         blocks: if is_hard { draw.between(4, 8) } else { draw.between(4, 24) } as usize,
@@ -447,7 +446,7 @@ fn hand_off(draw: &mut Chance, is_calm: bool) -> Option<HandOff> {
         awaits_sinks: is_calm || draw.percent(70),
         keen: if is_hard { 80 } else { 10 },
         spool: None,
-    })
+    }
 }
 
 fn sink(draw: &mut Chance, is_calm: bool) -> SinkPlan {
@@ -597,12 +596,14 @@ fn client(draw: &mut Chance, number: usize, plan: &Plan, is_strict: bool, is_cal
 
 impl Client {
     /// Makes it one that has much mail, perhaps.
-    fn insist(&mut self, draw: &mut Chance, keen: u8, is_strict: bool) {
+    fn insist(&mut self, draw: &mut Chance, keen: u8, is_strict: bool, is_spooled: bool) {
         if !draw.percent(keen) || self.reading != Reading::All {
             return;
         }
-        let content_octets = *draw.pick(&[300, 3_000]);
-        let manner = Manner { is_lmtp: self.door == 1, hostile: 0, messages: 20, content_octets };
+        // So that blocks are filled, and several are under way.
+        let (messages, sizes) = if is_spooled { (8, [3_000, 30_000]) } else { (20, [300, 3_000]) };
+        let content_octets = *draw.pick(&sizes);
+        let manner = Manner { is_lmtp: self.door == 1, hostile: 0, messages, content_octets };
         self.tokens = speech::speech(draw, manner);
         self.sends_most = usize::MAX;
         self.pace = match draw.below(4) {

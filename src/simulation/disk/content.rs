@@ -11,6 +11,8 @@ pub(super) const SECTOR_OCTETS: usize = 512;
 /// What is allocated, and shared between disks, at once.
 pub(super) const PAGE_OCTETS: usize = 4096;
 
+static ZEROS: [u8; PAGE_OCTETS] = [0; PAGE_OCTETS];
+
 /// Pages that were written; the others are zeros. Shared between disks until one is written to.
 pub(super) type Pages = BTreeMap<u64, Arc<[u8; PAGE_OCTETS]>>;
 
@@ -43,8 +45,12 @@ pub(super) fn put(pages: &mut Pages, at: u64, octets: &[u8]) {
     while !rest.is_empty() {
         let offset = at % PAGE_OCTETS;
         let (now, later) = rest.split_at(rest.len().min(PAGE_OCTETS - offset));
-        let page = pages.entry((at / PAGE_OCTETS) as u64).or_insert_with(|| Arc::new([0; PAGE_OCTETS]));
-        Arc::make_mut(page)[offset..offset + now.len()].copy_from_slice(now);
+        let number = (at / PAGE_OCTETS) as u64;
+        // COST: most of what is written to a new file is zeros, and so is what was never written.
+        if pages.contains_key(&number) || *now != ZEROS[..now.len()] {
+            let page = pages.entry(number).or_insert_with(|| Arc::new([0; PAGE_OCTETS]));
+            Arc::make_mut(page)[offset..offset + now.len()].copy_from_slice(now);
+        }
         at += now.len();
         rest = later;
     }

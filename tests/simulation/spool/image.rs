@@ -33,7 +33,7 @@ pub fn check(disk: &SimDisk, book: &Book, chance: &mut Chance) -> Result<Found, 
     let after = if has_power { disk.process_kill(chance) } else { disk.power_cut(chance) };
     let mut found = Found::default();
     for (log, chain) in CHAINS.into_iter().enumerate() {
-        if !book.logs[log].is_there {
+        if book.logs[log].begun == 0 {
             continue;
         }
         // What was only written nobody promised to keep through a power cut.

@@ -157,7 +157,7 @@ impl Rig {
         let is_in = |window: Option<(u64, u64)>| {
             window.is_some_and(|(from, until)| now >= self.start.plus_ms(from) && now < self.start.plus_ms(until))
         };
-        if is_in(self.plan.stands_still) || !self.chance.percent(30) {
+        if is_in(self.plan.stands_still) || !self.chance.percent(20) {
             return false;
         }
         let mood = Mood { fails: self.plan.fails, is_broken: is_in(self.plan.breaks) };
