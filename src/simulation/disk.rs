@@ -274,9 +274,17 @@ impl State {
         check_alignment(octets.len(), at)?;
         let mut done = 0;
         let mut idle = 0;
+        // COST: a file that is made is filled with zeros, which is what is in it, whatever becomes of the write.
+        let is_blank = self.files[&file].is_blank() && content::are_zeros(octets);
         while done < octets.len() {
-            let write = self.begin(file, &octets[done..], at + done as u64, is_synced);
-            let written = self.complete(write)?;
+            let (rest, at) = (&octets[done..], at + done as u64);
+            let written = match is_blank {
+                true => self.leave_blank(file, rest.len(), at, is_synced)?,
+                false => {
+                    let write = self.begin(file, rest, at, is_synced);
+                    self.complete(write)?
+                }
+            };
             // As the machine's own: what writes nothing at all has no room.
             idle = if written == 0 { idle + 1 } else { 0 };
             if idle == 1 {
@@ -285,6 +293,18 @@ impl State {
             done += written;
         }
         Ok(())
+    }
+
+    fn leave_blank(&mut self, file: u64, octets: usize, at: u64, is_synced: bool) -> Result<usize, Errno> {
+        let path = self.files[&file].path.clone();
+        let what = if is_synced { What::SyncedWrite } else { What::Write };
+        let done = match self.ask(what, &path, at, octets) {
+            Fate::Done => octets,
+            Fate::Short(most) => octets.min(most),
+            Fate::Fails(errno) => return Err(errno),
+        };
+        self.content(file).has_lasting_length |= is_synced;
+        Ok(done)
     }
 
     fn read(&mut self, file: u64, into: &mut [u8], at: u64) -> Result<(), Cause> {

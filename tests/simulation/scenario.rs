@@ -276,7 +276,7 @@ impl Scenario {
     fn add_spool(&mut self, draw: &mut Chance, is_calm: bool) {
         let Some(hand_off) = &mut self.hand_off else { return };
         hand_off.block_octets = *draw.pick(&[16, 16, 32]) * 1024;
-        hand_off.blocks = *draw.pick(&[12, 16, 24, 48]);
+        hand_off.blocks = *draw.pick(&[8, 8, 10, 12, 24]);
         hand_off.keen = *draw.pick(&[10, 30, 80]);
         hand_off.spool = Some(SpoolPlan::draw(draw, is_calm, hand_off.block_octets));
         if !is_calm {

@@ -39,6 +39,10 @@ pub(super) struct Pending {
     pub(super) has_failed: bool,
 }
 
+pub(super) fn are_zeros(octets: &[u8]) -> bool {
+    octets.chunks(PAGE_OCTETS).all(|page| *page == ZEROS[..page.len()])
+}
+
 pub(super) fn put(pages: &mut Pages, at: u64, octets: &[u8]) {
     let mut at = at as usize;
     let mut rest = octets;
@@ -47,7 +51,7 @@ pub(super) fn put(pages: &mut Pages, at: u64, octets: &[u8]) {
         let (now, later) = rest.split_at(rest.len().min(PAGE_OCTETS - offset));
         let number = (at / PAGE_OCTETS) as u64;
         // COST: most of what is written to a new file is zeros, and so is what was never written.
-        if pages.contains_key(&number) || *now != ZEROS[..now.len()] {
+        if pages.contains_key(&number) || !are_zeros(now) {
             let page = pages.entry(number).or_insert_with(|| Arc::new([0; PAGE_OCTETS]));
             Arc::make_mut(page)[offset..offset + now.len()].copy_from_slice(now);
         }
@@ -90,6 +94,11 @@ impl Pending {
 }
 
 impl Content {
+    /// Nothing was ever written to it but zeros.
+    pub(super) fn is_blank(&self) -> bool {
+        self.now.is_empty() && self.lasting.is_empty() && self.pending.is_empty()
+    }
+
     /// These octets last; what was there before them does not come again.
     pub(super) fn last(&mut self, at: u64, octets: &[u8]) {
         put(&mut self.lasting, at, octets);

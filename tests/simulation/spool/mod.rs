@@ -74,7 +74,7 @@ impl SpoolPlan {
             fills_up,
             stands_still,
             begins_near: draw.percent(60),
-            ends_at: draw.percent(50).then(|| draw.between(1, 40)),
+            ends_at: draw.percent(60).then(|| draw.between(1, 40)),
         };
         match is_calm {
             true => Self { segments: None, fails: 0, breaks: None, fills_up: None, stands_still: None, ..plan },
@@ -86,7 +86,7 @@ impl SpoolPlan {
 /// What goes wrong with the shard's own writes.
 pub fn add_faults(faults: &mut Faults, draw: &mut Chance) {
     let mut odds = |share: u8, most: u64| if draw.percent(share) { draw.between(1, most) as u8 } else { 0 };
-    faults.write_fails = odds(20, 25);
+    faults.write_fails = odds(30, 30);
     faults.write_lacks_room = odds(10, 20);
     faults.short_write = odds(20, 20);
     faults.write_hangs = odds(20, 15);
