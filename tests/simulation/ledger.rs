@@ -378,11 +378,10 @@ impl Watched {
         self.has_rung();
         if let Some(rig) = &self.rig
             && rig.borrow_mut().act(self.network.now())
+            && self.has_rung()
         {
-            if self.has_rung() {
-                self.network.wake();
-                return false;
-            }
+            self.network.wake();
+            return false;
         }
         if !self.sinks.borrow_mut().act(self.network.now()) {
             return false;

@@ -1,7 +1,7 @@
 //! The production shard under every fault that has a name: seeded clients, a seeded kernel, seeded answers; checked from outside.
 //!
 //! `scenario` is what a seed means; `speech` what clients say, `client` how they behave; `answers` what policy and sink say;
-//! `house` runs it all on the shard and the simulated kernel; `judge` compares what clients saw with the naive session, and the
+//! `house` runs it all on the shard and the simulated kernel, with the logs of `spool` under it in a share of the seeds; `judge` compares what clients saw with the naive session, and the
 //! shard's counters with its clients. `mutants` shows that the judge sees, `minimise` what of a failing seed matters.
 //!
 //! `tests/simulation/run --help` says how one seed is replayed, and how many are run.

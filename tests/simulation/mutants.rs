@@ -55,10 +55,10 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::SpoolAnswersBeforeDurable, 300),
     (Mutant::SpoolAnswersOutOfOrder, 3_000),
     (Mutant::SpoolTrustsShortWrite, 1_000),
-    (Mutant::SpoolForgetsVoid, 1_000),
-    (Mutant::SpoolKeepsPartOfFailed, 3_000),
+    (Mutant::SpoolForgetsVoid, 25_000),
+    (Mutant::SpoolKeepsPartOfFailed, 25_000),
     (Mutant::SpoolRetries, 1_000),
-    (Mutant::SpoolForgetsBeginning, 20_000),
+    (Mutant::SpoolForgetsBeginning, 5_000),
 ];
 
 #[test]

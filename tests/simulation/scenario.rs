@@ -191,7 +191,7 @@ pub struct Client {
 }
 
 /// Parts that are left out, to find out which matter: `c3` a client, `c3t5` one of its tokens, `o2` an order, `f:late` a kind of
-/// fault, `answers` all that is not answered at once, `s1` what is special about a sink.
+/// fault, `answers` all that is not answered at once, `s1` what is special about a sink, `d:fails` what happens to the disk under the logs.
 pub type Omissions = BTreeSet<String>;
 
 impl Scenario {
@@ -279,8 +279,14 @@ impl Scenario {
         hand_off.blocks = *draw.pick(&[8, 8, 10, 12, 24]);
         hand_off.keen = *draw.pick(&[10, 30, 80]);
         hand_off.spool = Some(SpoolPlan::draw(draw, is_calm, hand_off.block_octets));
-        if !is_calm {
-            spool::add_faults(&mut self.faults, draw);
+        if is_calm {
+            return;
+        }
+        spool::add_faults(&mut self.faults, draw);
+        if draw.percent(25) {
+            // Several writes are under way at any time, and some of them fail.
+            (hand_off.keen, hand_off.blocks, hand_off.block_octets) = (100, 24, 16 * 1024);
+            spool::add_some_faults(&mut self.faults, draw);
         }
     }
 

@@ -94,6 +94,12 @@ pub fn add_faults(faults: &mut Faults, draw: &mut Chance) {
     faults.slow_write_most_ms = *draw.pick(&[1, 20, 400, 400, 5_000, 60_000]);
 }
 
+/// The same of a disk that is slow, and fails now and then.
+pub fn add_some_faults(faults: &mut Faults, draw: &mut Chance) {
+    (faults.write_fails, faults.write_hangs) = (draw.between(2, 10) as u8, 0);
+    (faults.slow_write, faults.slow_write_most_ms) = (90, *draw.pick(&[20, 400]));
+}
+
 /// How mail is taken at a door, where there is a spool.
 pub fn taking(draw: &mut Chance) -> Taking {
     match draw.below(12) {
