@@ -89,6 +89,9 @@ fn omissions() -> Omissions {
 
 /// Runs seeds on all cores. Gives the sums, and the faults.
 fn run_all(first: u64, count: u64) -> (Sums, Vec<(u64, String)>) {
+    // COST: what one seed gives back the next wants again. An allocator that has seen so much come back at once (glibc) keeps it
+    // meanwhile; else a seventh of the time goes to the system, for pages that it takes and gives.
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(24 << 20)));
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get()) as u64;
     let shares: Vec<_> = std::thread::scope(|scope| {
         let share = |thread: u64| {

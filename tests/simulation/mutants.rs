@@ -51,13 +51,13 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::ForgetsHeldBack, 5_000),
     (Mutant::ForgetsFailedWrite, 300),
     (Mutant::MixesWrites, 300),
-    (Mutant::SleepsOverWrites, 3_000),
+    (Mutant::SleepsOverWrites, 300),
     (Mutant::SpoolAnswersBeforeDurable, 300),
-    (Mutant::SpoolAnswersOutOfOrder, 3_000),
+    (Mutant::SpoolAnswersOutOfOrder, 1_000),
     (Mutant::SpoolTrustsShortWrite, 1_000),
-    (Mutant::SpoolForgetsVoid, 25_000),
-    (Mutant::SpoolKeepsPartOfFailed, 25_000),
-    (Mutant::SpoolRetries, 1_000),
+    (Mutant::SpoolForgetsVoid, 15_000),
+    (Mutant::SpoolKeepsPartOfFailed, 8_000),
+    (Mutant::SpoolRetries, 300),
     (Mutant::SpoolForgetsBeginning, 5_000),
 ];
 

@@ -41,6 +41,47 @@ fn what_is_synced_stays_and_of_the_rest_any_part() {
 }
 
 #[test]
+fn a_kill_takes_nothing_but_what_is_under_way() {
+    let (disk, path, file) = disk(3 * PAGE as u64);
+    file.write_at(&[1; PAGE], 0, true).unwrap();
+    file.write_at(&[2; PAGE], PAGE as u64, false).unwrap();
+    let File::Numbered(number) = *file.shared() else { panic!() };
+    let write = disk.begin_write(number, &[3; PAGE], 2 * PAGE as u64, true);
+    let mut whole = 0;
+    for seed in 0..100 {
+        let after = disk.process_kill(&mut Chance::new(seed));
+        let octets = after.octets(&path);
+        assert!(octets[..PAGE] == [1; PAGE] && octets[PAGE..2 * PAGE] == [2; PAGE]);
+        whole += u32::from(octets[2 * PAGE..] == [3; PAGE]);
+        // What was not synced is so little on stable storage as before.
+        let later = (0..50).map(|seed| after.power_cut(&mut Chance::new(seed)).octets(&path));
+        assert!(later.into_iter().any(|octets| octets[PAGE..2 * PAGE] != [2; PAGE]));
+    }
+    assert!((10..90).contains(&whole), "{whole} of 100");
+    assert_eq!(disk.complete_write(write), Ok(PAGE as u32), "it goes on as if nothing had happened");
+}
+
+#[test]
+fn zeros_in_a_new_file_may_fail_like_others_and_last_when_they_are_synced() {
+    let (disk, path, file) = disk(2 * PAGE as u64);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    disk.set_plan(move |call| {
+        noted.lock().unwrap().push((call.what, call.at, call.octets));
+        if call.at == 0 && call.octets == PAGE { Fate::Fails(Errno::IO) } else { Fate::Short(PAGE) }
+    });
+    assert!(file.write_at(&[0; PAGE], 0, false).is_err());
+    file.write_at(&[0; PAGE], PAGE as u64, true).unwrap();
+    let page = PAGE as u64;
+    assert_eq!(*asked.lock().unwrap(), [(What::Write, 0, PAGE), (What::SyncedWrite, page, PAGE)]);
+    disk.set_plan(|_| Fate::Done);
+    file.write_at(&[1; PAGE], 0, true).unwrap();
+    file.write_at(&[0; PAGE], 0, false).unwrap();
+    let after = (0..50).map(|seed| disk.power_cut(&mut Chance::new(seed)).octets(&path)[0]);
+    assert_eq!(after.collect::<std::collections::BTreeSet<u8>>().len(), 2, "zeros over others are like any octets");
+}
+
+#[test]
 fn a_later_synced_write_is_never_undone_by_an_earlier_one() {
     let (disk, path, file) = disk(PAGE as u64);
     file.write_at(&[1; PAGE], 0, false).unwrap();

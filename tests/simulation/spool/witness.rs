@@ -181,8 +181,8 @@ impl Witness {
             let seen = self.0.borrow();
             (seen.disk.clone(), seen.chance.of("end", 0))
         };
-        // COST: half of them see what there is to see.
-        if chance.percent(50) {
+        // COST: two in three see what there is to see.
+        if chance.percent(35) {
             return;
         }
         self.check_image(&disk, &mut chance);
