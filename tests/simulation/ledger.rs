@@ -148,6 +148,9 @@ impl Intake for Ledger {
         if let Some(watched) = &mut self.watched {
             watched.note_memory();
             watched.spooler.hand_on(now_ms);
+            if let Some(rig) = &watched.rig {
+                rig.borrow_mut().note_hung(now_ms);
+            }
             watched.note_memory();
         }
     }

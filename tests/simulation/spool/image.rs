@@ -109,8 +109,8 @@ impl Image<'_> {
         let (mut messages, mut damaged) = (Vec::new(), Vec::new());
         let mut each = |event: Event<'_>| match event {
             Event::Message(message, manifest) => messages.push((message, manifest.into_owned())),
-            Event::Unfinished(_) => {}
-            Event::Damaged(_) | Event::Strange(..) => damaged.push(format!("{event:?}")),
+            Event::Unfinished(_) | Event::Aborted(_) => {}
+            Event::Damaged(..) | Event::Strange(..) => damaged.push(format!("{event:?}")),
         };
         let mut last = None;
         while let Some(piece) = scan.next_found().map_err(|error| error.to_string())? {

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::Errno;
 
@@ -12,6 +12,7 @@ use crate::handoff::backlog::Attached;
 use crate::handoff::consumer::Deliveries;
 use crate::handoff::gather::Gather;
 use crate::handoff::place::{LogId, LogKind, Position};
+use crate::limits;
 use crate::memory::slab::Slab;
 use crate::policy::scope::Taking;
 use crate::reactor::io::Time;
@@ -24,7 +25,7 @@ use crate::spool::format::Chain;
 use crate::spool::intake::Spooler;
 use crate::spool::reader::{Reader, SegmentAt, Source};
 use crate::spool::segment::{Registry, Segment};
-use crate::spool::steward::{KeepOptions, Keeping, Lack, LogPlan, Supply};
+use crate::spool::steward::{KeepOptions, Keeping, Lack, LogPlan, Needs, Supply};
 use crate::spool::storage::Storage;
 use crate::spool::writer::{Log, LogOptions, Start};
 
@@ -49,6 +50,16 @@ struct Mood {
     is_broken: bool,
 }
 
+/// What a sink needs still of a log, from when it is attached to it on: its reader wants the log's segments, which begin with the log.
+#[derive(Debug, Default)]
+struct Later(OnceLock<Arc<dyn Needs>>);
+
+impl Needs for Later {
+    fn needed_from(&self) -> u64 {
+        self.0.get().map_or(0, |needs| needs.needed_from())
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Rig {
@@ -64,6 +75,10 @@ pub struct Rig {
     chance: Chance,
     /// It has room.
     is_roomy: bool,
+    /// When the steward looked last.
+    looked: Time,
+    /// Of each log, whether its shard has given up waiting for a segment.
+    hung: [bool; CHAINS.len()],
 }
 
 /// What a rig is made of.
@@ -88,7 +103,14 @@ impl Rig {
             (0..CHAINS.len()).filter(|log| takings.iter().any(|taking| log_of(*taking) == Some(*log))).collect();
         let directory = |log: usize| Path::new(SPOOL).join(CHAINS[log].directory(0));
         let lows: Vec<Arc<AtomicU64>> = logs.iter().map(|_| Arc::default()).collect();
-        let plans = logs.iter().zip(&lows).map(|(log, low)| {
+        let readers: Vec<Vec<Arc<Later>>> = logs
+            .iter()
+            .map(|log| match CHAINS[*log] {
+                Chain::Durable | Chain::Written => deliveries.iter().map(|_| Arc::default()).collect(),
+                Chain::Blackhole | Chain::Deferred => Vec::new(),
+            })
+            .collect();
+        let plans = logs.iter().zip(&lows).zip(&readers).map(|((log, low), readers)| {
             storage.make_directory(&directory(*log)).expect("nothing fails yet");
             book.borrow_mut().logs[*log].is_there = true;
             LogPlan {
@@ -96,7 +118,7 @@ impl Rig {
                 directory: directory(*log),
                 segment_octets: plan.segment_octets,
                 found: Vec::new(),
-                cursors: Vec::new(),
+                cursors: readers.iter().map(|reader| Arc::clone(reader) as Arc<dyn Needs>).collect(),
                 low: Arc::clone(low),
                 waker: Some(gather.waker()),
                 is_written_on: true,
@@ -108,7 +130,7 @@ impl Rig {
             size_octets: plan.segments.map(|segments| segments * plan.segment_octets),
             retain_s: 0,
         };
-        let (mut keeping, ends) = Keeping::new(Arc::clone(&storage), options, plans.collect());
+        let (keeping, ends) = Keeping::new(Arc::clone(&storage), options, plans.collect());
         let findings = Arc::new(Findings::default());
         let mut supplies = Vec::new();
         for (place, (log, (supply, registry))) in logs.iter().zip(ends).enumerate() {
@@ -128,7 +150,7 @@ impl Rig {
                 let reader = Reader::new(id, source, &name, &memory, Some(cursor), Arc::clone(&findings));
                 let start = if plan.begins_near { Position { address: BASE, from: BASE } } else { Position::default() };
                 let attached = Attached { log: id, start, end: BASE, is_written_on: true, backlog: Box::new(reader) };
-                keeping.read_by(place, Arc::new(deliveries.attach(attached)));
+                readers[place][route].0.set(Arc::new(deliveries.attach(attached))).expect("each is attached once");
             }
         }
         let mood: Arc<std::sync::Mutex<Mood>> = Arc::default();
@@ -148,6 +170,8 @@ impl Rig {
             start: network.now(),
             chance: chance.of("steward", 0),
             is_roomy: true,
+            looked: network.now(),
+            hung: [false; CHAINS.len()],
         };
         (rig, spooler)
     }
@@ -167,16 +191,35 @@ impl Rig {
             self.disk.set_free_octets(if is_roomy { 1 << 40 } else { 0 });
         }
         self.keeping.step(now.ms());
+        self.looked = now;
         let mut book = self.book.borrow_mut();
         for (log, supply) in &self.supplies {
             let notes = &mut book.logs[*log];
-            match supply.lack() {
+            match supply.lack(now.ms()) {
                 None => {}
                 Some(Lack::Full) => notes.was_full = true,
                 Some(Lack::Failed) => notes.was_broken = true,
+                // That is the shard's word, and not the steward's.
+                Some(Lack::Hung) => {}
             }
         }
         true
+    }
+
+    /// The intake may have given up waiting for a segment. So it may when the steward has not looked for long, and only then.
+    pub fn note_hung(&mut self, now_ms: u64) {
+        let mut book = self.book.borrow_mut();
+        for (log, supply) in &self.supplies {
+            let was_hung = std::mem::replace(&mut self.hung[*log], supply.is_hung());
+            if was_hung || !supply.is_hung() {
+                continue;
+            }
+            book.logs[*log].was_broken = true;
+            let since = now_ms.saturating_sub(self.looked.ms());
+            book.check(since >= limits::WRITE_HUNG_MS, || {
+                format!("a segment is given up for which the steward has looked {since} ms ago")
+            });
+        }
     }
 
     /// What readers found to be wrong, which nothing is: what was not written they are not told of.
