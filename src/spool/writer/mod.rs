@@ -320,6 +320,8 @@ impl Log {
             let is_it = |group: &Group| group.segment.as_ref().is_some_and(|other| Arc::ptr_eq(other, segment));
             self.groups.iter().any(is_it)
         };
+        // One may have failed since it was left: a write to it was under way then.
+        self.spent.retain(|segment| !segment.has_failed());
         let spent = self.spent.front().filter(|segment| !in_use(segment)).is_some();
         let next = if spent { self.spent.pop_front() } else { self.supply.take(self.now_ms) };
         let Some(next) = next else {
