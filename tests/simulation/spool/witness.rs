@@ -319,7 +319,9 @@ impl Seen {
         let Some(block) = log.blocks.get_mut(&sequence) else { return };
         block.ended = Some((now, result));
         self.untold.insert((index, sequence));
-        let has_lasted = block.begun_at.is_some_and(|since| now >= since.plus_ms(limits::WRITE_HUNG_MS));
+        // The shard counts from when it asked, and until it hears.
+        let heard_at = now.plus_ms(self.slack_ms);
+        let has_lasted = block.begun_at.is_some_and(|since| heard_at >= since.plus_ms(limits::WRITE_HUNG_MS));
         let mut book = self.book.borrow_mut();
         let notes = &mut book.logs[index];
         notes.has_failed |= !block.is_written();
