@@ -31,7 +31,7 @@ use tokio::time::timeout;
 
 use crate::limits;
 use crate::spool::steward::keeping::{Done, Work, do_and_wait};
-use crate::spool::steward::preparing::Preparing;
+use crate::spool::steward::preparing::{Preparing, Unmade};
 use crate::spool::storage::{Storage, StorageError};
 
 pub use keeping::{KeepOptions, Keeping, LogFigures, LogPlan, Needs, SpoolFigures};
@@ -143,20 +143,20 @@ async fn keep(keeping: &mut Keeping, ends: &AtomicBool) {
 
 /// Files are filled by the ring; what has no operation there, or is one call, waits on another thread.
 async fn carry_out(storage: Arc<dyn Storage>, work: Work) -> Done {
-    let Work::Prepare { log, directory, number, octets } = work else {
+    let Work::Prepare { log, directory, number, replaces, octets } = work else {
         return elsewhere(move || do_and_wait(&storage, work)).await;
     };
-    let begun = elsewhere(move || Preparing::begin(&storage, &directory, number, octets)).await;
+    let begun = elsewhere(move || Preparing::begin(&storage, &directory, (number, replaces), octets)).await;
     let preparing = match begun {
         Ok(preparing) => Arc::new(preparing),
-        Err(error) => return Done::Prepared { log, result: Err(error) },
+        Err(error) => return Done::Prepared { log, number, result: Err(error.into()) },
     };
     let filled = preparing.fill_by_ring().await;
     let result = elsewhere(move || {
-        let filled = filled.unwrap_or_else(|| preparing.fill());
+        let filled = filled.unwrap_or_else(|| preparing.fill()).map_err(Unmade::from);
         filled.and_then(|()| preparing.finish()).inspect_err(|_| preparing.abandon())
     });
-    Done::Prepared { log, result: result.await }
+    Done::Prepared { log, number, result: result.await }
 }
 
 async fn elsewhere<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {

@@ -287,9 +287,7 @@ impl<'s> House<'s> {
         if self.awaits_sinks > 2_000 {
             return true;
         }
-        // A log that cannot record what is void, for want of a segment, keeps what waits for that.
-        let lacks = self.book.borrow().logs.iter().any(|log| log.was_full || log.was_broken);
-        if self.awaits_sinks == 2_000 && !lacks {
+        if self.awaits_sinks == 2_000 {
             let (letters, octets) = (self.counters.handed_off.get(), self.counters.handed_off_octets.get());
             self.book.borrow_mut().faults.push(format!("{letters} letters and {octets} octets do not come back"));
         }

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::spool::format::Chain;
 use crate::spool::segment::{Registry, Segment};
 use crate::spool::steward::decision::{Action, DiskView, LogView, SegmentView, decide};
-use crate::spool::steward::preparing::prepare;
+use crate::spool::steward::preparing::{Unmade, prepare};
 use crate::spool::steward::supply::{Lack, Shelf, Supply, supply};
 use crate::spool::storage::{Fault, Storage, StorageError};
 
@@ -109,14 +109,14 @@ pub struct SpoolFigures {
 /// Something that has to wait for files.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    Prepare { log: usize, directory: PathBuf, number: u32, octets: u64 },
+    Prepare { log: usize, directory: PathBuf, number: u32, replaces: bool, octets: u64 },
     Remove { log: usize, path: PathBuf, number: u32 },
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Done {
-    Prepared { log: usize, result: Result<Arc<Segment>, StorageError> },
+    Prepared { log: usize, number: u32, result: Result<Arc<Segment>, Unmade> },
     Removed { log: usize, number: u32, result: Result<(), StorageError> },
 }
 
@@ -133,6 +133,9 @@ struct Kept {
     /// Segments that are of no use.
     useless: Vec<Arc<Segment>>,
     is_preparing: bool,
+    /// Numbers of segments that could not be made, of which there may be a file with its name. The next that is made has such a number, if
+    /// there is one, so they are as many as fail at once.
+    left_over: BTreeSet<u32>,
     trouble: Option<(Lack, u64)>,
     wanted: usize,
     misses: u64,
@@ -226,10 +229,10 @@ impl Keeping {
     /// What came of a work.
     pub(super) fn done(&mut self, done: Done, now_ms: u64) {
         match done {
-            Done::Prepared { log, result } => {
+            Done::Prepared { log, number, result } => {
                 // The last look may have been before this was made, and the next corrects it.
                 self.free = self.free.map(|free| free.saturating_sub(result.as_ref().map_or(0, |made| made.octets())));
-                self.logs[log].prepared(result, now_ms);
+                self.logs[log].prepared(number, result, now_ms);
             }
             Done::Removed { log, number, result } => self.logs[log].removed(number, result, now_ms),
         }
@@ -252,8 +255,8 @@ impl Keeping {
 /// Does a work, and waits for it.
 pub(super) fn do_and_wait(storage: &Arc<dyn Storage>, work: Work) -> Done {
     match work {
-        Work::Prepare { log, directory, number, octets } => {
-            Done::Prepared { log, result: prepare(storage, &directory, number, octets) }
+        Work::Prepare { log, directory, number, replaces, octets } => {
+            Done::Prepared { log, number, result: prepare(storage, &directory, (number, replaces), octets) }
         }
         Work::Remove { log, path, number } => Done::Removed { log, number, result: storage.remove(&path) },
     }
@@ -288,6 +291,7 @@ impl Kept {
             going: BTreeSet::new(),
             useless,
             is_preparing: false,
+            left_over: BTreeSet::new(),
             trouble: None,
             misses: 0,
             since_ms: 0,
@@ -374,7 +378,8 @@ impl Kept {
             Action::Prepare(number) => {
                 self.is_preparing = true;
                 let (directory, octets) = (self.plan.directory.clone(), self.plan.segment_octets);
-                Some(Work::Prepare { log, directory, number, octets })
+                let replaces = self.left_over.contains(&number);
+                Some(Work::Prepare { log, directory, number, replaces, octets })
             }
         }
     }
@@ -384,17 +389,21 @@ impl Kept {
         Work::Remove { log, path: self.plan.directory.join(segment.name()), number: segment.number() }
     }
 
-    fn prepared(&mut self, result: Result<Arc<Segment>, StorageError>, now_ms: u64) {
+    fn prepared(&mut self, number: u32, result: Result<Arc<Segment>, Unmade>, now_ms: u64) {
         self.is_preparing = false;
         match result {
             Ok(segment) => {
+                self.left_over.remove(&number);
                 self.figures.prepared += 1;
                 (self.trouble, self.figures.trouble) = (None, None);
                 self.registry.add(Arc::clone(&segment));
                 self.say(None);
                 self.useless.extend(self.shelf.put(segment).err());
             }
-            Err(error) => self.fail(error, now_ms),
+            Err(Unmade { error, is_named }) => {
+                self.left_over.extend(is_named.then_some(number));
+                self.fail(error, now_ms);
+            }
         }
     }
 

@@ -20,6 +20,22 @@ use crate::spool::storage::{Access, Cause, Storage, StorageError, StoredFile};
 /// The name in a log's directory of what will be a segment. Whoever finds one there may remove it.
 pub const PREPARING: &str = ".preparing";
 
+/// Why there is no segment.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unmade {
+    /// What went wrong.
+    pub error: StorageError,
+    /// A file may have its name all the same: it was to be given, or just given, when that went wrong.
+    pub is_named: bool,
+}
+
+impl From<StorageError> for Unmade {
+    fn from(error: StorageError) -> Self {
+        Self { error, is_named: false }
+    }
+}
+
 /// A segment that is not there yet.
 #[derive(Debug)]
 pub(super) struct Preparing {
@@ -31,17 +47,19 @@ pub(super) struct Preparing {
 }
 
 impl Preparing {
-    /// Takes its place on the disk.
+    /// Takes its place on the disk. `replaces` is said of a number whose file is what was left of it before ([`Unmade::is_named`]).
     pub(super) fn begin(
         storage: &Arc<dyn Storage>,
         directory: &Path,
-        number: u32,
+        (number, replaces): (u32, bool),
         octets: u64,
     ) -> Result<Self, StorageError> {
         let (temporary, path) = (directory.join(PREPARING), directory.join(segment::name(number)));
-        match storage.remove(&temporary) {
-            Err(error) if !error.is_not_found() => return Err(error),
-            _ => {}
+        for gone in [Some(&temporary), Some(&path).filter(|_| replaces)].into_iter().flatten() {
+            match storage.remove(gone) {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
         }
         // A name that nobody knows of is not written over.
         match storage.open(&path, Access::Read) {
@@ -101,10 +119,10 @@ impl Preparing {
     }
 
     /// It has its name, for good.
-    pub(super) fn finish(&self) -> Result<Arc<Segment>, StorageError> {
+    pub(super) fn finish(&self) -> Result<Arc<Segment>, Unmade> {
         let (temporary, path) = (self.directory.join(PREPARING), self.directory.join(segment::name(self.number)));
-        self.storage.rename(&temporary, &path)?;
-        self.storage.sync_directory(&self.directory)?;
+        let named = self.storage.rename(&temporary, &path).and_then(|()| self.storage.sync_directory(&self.directory));
+        named.map_err(|error| Unmade { error, is_named: true })?;
         Ok(Arc::new(Segment::new(self.number, self.file.shared(), self.octets)))
     }
 
@@ -118,13 +136,14 @@ impl Preparing {
     }
 }
 
-/// Makes a segment, and waits for it.
+/// Makes a segment with this number, and waits for it; the word is that of [`Preparing::begin`].
 pub fn prepare(
     storage: &Arc<dyn Storage>,
     directory: &Path,
-    number: u32,
+    number: (u32, bool),
     octets: u64,
-) -> Result<Arc<Segment>, StorageError> {
+) -> Result<Arc<Segment>, Unmade> {
     let preparing = Preparing::begin(storage, directory, number, octets)?;
-    preparing.fill().and_then(|()| preparing.finish()).inspect_err(|_| preparing.abandon())
+    let filled = preparing.fill().map_err(Unmade::from);
+    filled.and_then(|()| preparing.finish()).inspect_err(|_| preparing.abandon())
 }

@@ -152,7 +152,7 @@ fn a_segment_is_there_whole_and_zero_or_not_at_all() {
     std::fs::write(&left, "of a process that is gone").unwrap();
     // Not a multiple of what is written at once.
     let octets = 2 * limits::SEGMENT_FILL_OCTETS as u64 + 8192;
-    let segment = prepare(&storage, &scene.log, 7, octets).unwrap();
+    let segment = prepare(&storage, &scene.log, (7, false), octets).unwrap();
     assert_eq!((scene.names(), segment.number(), segment.octets()), (vec![name(7)], 7, octets));
     let file = storage.open(&scene.log.join(name(7)), Access::Read).unwrap();
     let mut content = AlignedBuffer::new(octets as usize).unwrap();
@@ -163,8 +163,9 @@ fn a_segment_is_there_whole_and_zero_or_not_at_all() {
     use std::os::unix::fs::MetadataExt as _;
     assert!(std::fs::metadata(scene.log.join(name(7))).unwrap().blocks() * 512 >= octets);
     // A name that is taken is not written over.
-    let taken = prepare(&storage, &scene.log, 7, octets).unwrap_err();
-    assert_eq!((taken.errno(), scene.names()), (Errno::EXIST, vec![name(7)]));
+    let taken = prepare(&storage, &scene.log, (7, false), octets).unwrap_err();
+    assert_eq!((taken.error.errno(), scene.names()), (Errno::EXIST, vec![name(7)]));
+    assert!(!taken.is_named, "it is somebody else's");
 }
 
 #[test]
@@ -273,7 +274,7 @@ fn what_all_logs_may_have_is_a_bound() {
 fn what_is_found_is_used_or_goes() {
     let scene = scene("found");
     let storage: Arc<dyn Storage> = Arc::clone(&scene.trial) as _;
-    let made = |number, octets| prepare(&storage, &scene.log, number, octets).unwrap();
+    let made = |number, octets| prepare(&storage, &scene.log, (number, false), octets).unwrap();
     let long = made(0, 2 * OCTETS);
     let spare = made(1, OCTETS);
     let file = Arc::clone(made(4, OCTETS).file());
@@ -352,6 +353,47 @@ fn a_disk_that_does_not_answer_is_found_out_by_the_shard() {
 }
 
 /// However far it came when everything failed and the power went: what has the name of a segment is one.
+/// Some calls in a row, so that what cleans up may fail, too. What has its name and is not known would be in the way for ever.
+#[test]
+fn whatever_fails_for_a_while_there_are_segments_afterwards() {
+    for (first, most) in (0..20).flat_map(|first| [1, 2, 5].map(|most| (first, most))) {
+        let disk = SimDisk::new(first);
+        let log = Path::new("/spool/durable-0000");
+        disk.make_directory(log).unwrap();
+        let (mut keeping, supply) = {
+            let plan = LogPlan {
+                chain: Chain::Durable,
+                directory: log.to_owned(),
+                segment_octets: 8192,
+                found: Vec::new(),
+                cursors: Vec::new(),
+                low: Arc::default(),
+                waker: None,
+                is_written_on: true,
+            };
+            let options = KeepOptions {
+                directory: PathBuf::from("/spool"),
+                reserve: Arc::default(),
+                size_octets: None,
+                retain_s: 0,
+            };
+            let (keeping, ends) = Keeping::new(Arc::new(disk.clone()), options, vec![plan]);
+            (keeping, ends.into_iter().next().unwrap().0)
+        };
+        let mut calls = 0;
+        disk.set_plan(move |_| {
+            calls += 1;
+            if (first..first + most).contains(&(calls - 1)) { Fate::Fails(Errno::IO) } else { Fate::Done }
+        });
+        for second in 0..20 {
+            keeping.step(second * 1_000);
+        }
+        assert_eq!(supply.ready(), limits::SEGMENTS_READY, "{most} calls from {first} on");
+        let names = disk.entries(log).unwrap().into_iter().map(|entry| entry.name);
+        assert_eq!(names.count(), limits::SEGMENTS_READY, "{most} calls from {first} on");
+    }
+}
+
 #[test]
 fn a_power_cut_leaves_a_whole_segment_or_none() {
     let (directory, octets) = (Path::new("/log"), 3 << 20);
@@ -365,7 +407,7 @@ fn a_power_cut_leaves_a_whole_segment_or_none() {
             done += 1;
             if done > calls { Fate::Fails(Errno::IO) } else { Fate::Done }
         });
-        let prepared = prepare(&(Arc::new(disk.clone()) as Arc<dyn Storage>), directory, 0, octets);
+        let prepared = prepare(&(Arc::new(disk.clone()) as Arc<dyn Storage>), directory, (0, false), octets);
         for seed in 0..20 {
             let after = disk.power_cut(&mut Chance::new(seed));
             let names: Vec<_> = after.entries(directory).unwrap().into_iter().map(|entry| entry.name).collect();
