@@ -301,9 +301,11 @@ impl Kept {
         (kept, (supply, registry))
     }
 
-    /// Octets of all segments, and of one that is made.
+    /// Octets of all segments that may count, and of one that is made. One that failed does not: it goes when what is void of it is recorded
+    /// in another, for which there must be room. They are few: the second in a row ends the log.
     fn octets(&self) -> u64 {
-        let there: u64 = self.registry.segments().iter().map(|segment| segment.octets()).sum();
+        let segments = self.registry.segments();
+        let there: u64 = segments.iter().filter(|segment| !segment.has_failed()).map(|segment| segment.octets()).sum();
         there + if self.is_preparing { self.plan.segment_octets } else { 0 }
     }
 
