@@ -72,8 +72,8 @@ pub enum EngineError {
     Deferred(#[from] DeferredError),
     /// Mail waits for a sink that there is no more.
     #[error(
-        "mail in the spool waits for sink {name:?}, which is not in the configuration: put [sink.{name}] back until it is delivered, or \
-         take the mail out with ringmx spool export --sink {name}"
+        "mail in the spool waits for sink {name:?}, which is not in the configuration: put [sink.{name}] back until it is delivered; \
+         ringmx spool export --all --sink {name} copies the mail out, and with kind = \"blackhole\" the sink then throws it away"
     )]
     UnknownSink {
         /// Its name.

@@ -234,6 +234,7 @@ impl Finding<'_> {
             all.0.push(kept);
             all.1.push(plan);
         }
+        self.refuse_unknown_deferred()?;
         Ok(all)
     }
 
@@ -343,18 +344,36 @@ impl Finding<'_> {
         for route in &recovered.routes {
             let is_known = self.plan.sinks().iter().any(|sink| sink.name == route.name);
             let is_done = done.iter().any(|(sink, address)| *sink == route.name && *address >= end);
-            if !is_known && !is_done && self.has_mail_for(&route.name)? {
+            if !is_known && !is_done && self.has_mail_for(&route.name, State::Active)? {
                 return Err(EngineError::UnknownSink { name: route.name.clone() });
             }
         }
         Ok(())
     }
 
-    fn has_mail_for(&self, sink: &str) -> Result<bool, EngineError> {
-        let survey = Survey { storage: &**self.storage, spool: self.directory.to_owned(), node: self.data_dir.node() };
-        let filter = Filter { states: vec![State::Active], sinks: vec![sink.to_owned()], ..Filter::default() };
+    /// Nor would anybody try again what such a sink had not taken.
+    fn refuse_unknown_deferred(&self) -> Result<(), EngineError> {
+        for log in self.survey().logs()? {
+            // Of a thread: `deferred/SINK-THREAD/CLASS`.
+            let Some((name, _)) = log.name.split('/').nth(1).and_then(|thread| thread.rsplit_once('-')) else {
+                continue;
+            };
+            let is_known = self.plan.sinks().iter().any(|sink| sink.name == name);
+            if !is_known && self.has_mail_for(name, State::Deferred)? {
+                return Err(EngineError::UnknownSink { name: name.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    fn survey(&self) -> Survey<'_> {
+        Survey { storage: &**self.storage, spool: self.directory.to_owned(), node: self.data_dir.node() }
+    }
+
+    fn has_mail_for(&self, sink: &str, state: State) -> Result<bool, EngineError> {
+        let filter = Filter { states: vec![state], sinks: vec![sink.to_owned()], ..Filter::default() };
         let mut has_some = false;
-        survey.messages(&filter, &mut |_, _| (), &mut |_| {
+        self.survey().messages(&filter, &mut |_, _| (), &mut |_| {
             has_some = true;
             ControlFlow::Break(())
         })?;

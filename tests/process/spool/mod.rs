@@ -2,6 +2,7 @@
 
 #[path = "../../common/spool.rs"]
 mod fixture;
+mod gone;
 mod handing;
 mod live;
 mod looking;
