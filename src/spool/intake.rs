@@ -113,7 +113,7 @@ impl Spooler {
                 continue;
             }
             let (watermark, low) = reached;
-            lowest.store(low, Ordering::Release);
+            lowest.store(log.needed_from(), Ordering::Release);
             if let Some((kind, _)) = kind {
                 gather.publish_watermark(LogId { kind, shard: self.shard }, watermark, low);
             }

@@ -418,7 +418,10 @@ impl Writer {
     fn use_again(&mut self) {
         let [oldest, next, ..] = &self.in_use[..] else { return };
         let end = next.base;
-        let is_busy = self.groups.iter().any(|group| group.file == oldest.number)
+        // Readers come to what is behind a torn tail when it is on stable storage that the tail is void.
+        let is_unsaid = !self.voids.is_empty() || self.groups.iter().any(|group| !group.names.is_empty());
+        let is_busy = is_unsaid
+            || self.groups.iter().any(|group| group.file == oldest.number)
             || self.coming.iter().any(|coming| coming.first.is_some_and(|first| first < end))
             || self
                 .known

@@ -364,7 +364,10 @@ impl<'w> Walk<'w> {
         };
         let late = if self.of > 0 { limits::LATE_BLOCKS } else { 0 };
         recovered.next_sequence = behind.checked_add(late).ok_or_else(exhausted)?;
-        let torn = missing.iter().find(|hole| hole.to >= durable_upto).map(|hole| hole.from.max(durable_upto));
+        // Whoever had read on had read what was durable, though no block that is there says so.
+        let was_durable = |hole: &&Hole| hole.until <= self.wanted.needed_from;
+        let mut torn = missing.iter().filter(|hole| !was_durable(hole));
+        let torn = torn.find(|hole| hole.to >= durable_upto).map(|hole| hole.from.max(durable_upto));
         let torn = match torn {
             _ if Mutant::RecoveryTakesTornTail.is_on() => behind,
             _ if Mutant::RecoveryTruncates.is_on() => missing.first().map_or(behind, |hole| hole.from),

@@ -89,6 +89,8 @@ pub(super) struct Group {
     pub(super) number: u32,
     pub(super) sequence: u64,
     pub(super) address: u64,
+    /// As its header says: all blocks before this sequence are durable or void.
+    pub(super) durable_upto: u64,
     /// The base of its segment.
     pub(super) base: u64,
     /// The whole block.

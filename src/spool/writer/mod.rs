@@ -129,6 +129,10 @@ pub struct Log {
     voids: Vec<(u64, u64)>,
     /// All blocks before it are durable or void.
     durable_upto: u64,
+    /// The same, as far as a block that is committed says it; and the blocks that are committed and of which none says it, by sequence and
+    /// address.
+    said_upto: u64,
+    unsaid: VecDeque<(u64, u64)>,
     /// Addresses of blocks with the first parts of messages that span blocks, and how many begin in each.
     firsts: BTreeMap<u64, u32>,
     standing: Standing,
@@ -168,6 +172,8 @@ impl Log {
             spent: VecDeque::new(),
             voids,
             durable_upto,
+            said_upto: durable_upto,
+            unsaid: VecDeque::new(),
             firsts: BTreeMap::new(),
             standing: Standing::Open,
             failed: None,
@@ -217,6 +223,12 @@ impl Log {
     /// The address behind the last block that is committed; and the lowest at which a message begins that is not.
     pub fn published(&self) -> (u64, u64) {
         (self.watermark, self.low())
+    }
+
+    /// What lies before that address it does not need: where a message begins that is not committed, or a block that none says to be
+    /// durable.
+    pub fn needed_from(&self) -> u64 {
+        self.unsaid.front().map_or(u64::MAX, |(_, address)| *address).min(self.low())
     }
 
     /// What it did.
@@ -371,6 +383,7 @@ impl Log {
         let Some(mut gathering) = self.gathering.take() else { return };
         gathering.close_part(&mut self.slab);
         let Gathering { sequence, address, base, start, header, ends, touched, .. } = gathering;
+        let durable_upto = self.durable_upto;
         let sealed = self.header(sequence, address).seal(&self.slab.octets_from(start)[HEADER_OCTETS..]);
         self.slab.fill(header, &sealed);
         let octets = self.slab.written() - start;
@@ -390,6 +403,7 @@ impl Log {
             number: 0,
             sequence,
             address,
+            durable_upto,
             base,
             octets,
             ends,

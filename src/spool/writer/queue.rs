@@ -81,6 +81,7 @@ impl Log {
             let Some(group) = self.groups.pop_front() else { break };
             self.watermark = group.end();
             self.durable_upto = group.sequence + 1;
+            self.note_committed(&group);
             if let Some(segment) = &group.segment {
                 segment.publish(self.watermark);
             }
@@ -97,6 +98,15 @@ impl Log {
                 self.commit_message(ended);
             }
         }
+    }
+
+    /// A block is needed until one that is committed says that it is durable: where neither was there, recovery would take all that is
+    /// behind it for a torn tail.
+    fn note_committed(&mut self, group: &Group) {
+        // BOUND: blocks that were sealed before one in front of them was committed, which lay in memory then.
+        self.unsaid.push_back((group.sequence, group.address));
+        self.said_upto = self.said_upto.max(group.durable_upto);
+        while self.unsaid.pop_front_if(|(sequence, _)| *sequence < self.said_upto).is_some() {}
     }
 
     fn commit_message(&mut self, ended: Ended) {
@@ -254,7 +264,8 @@ impl Log {
             open.first = Some(address);
         }
         self.at = Some(at + octets.octets().len() as u64);
-        self.push_group(Group { sequence, address, base: self.base, octets, ..group });
+        let durable_upto = self.durable_upto;
+        self.push_group(Group { sequence, address, durable_upto, base: self.base, octets, ..group });
         Ok(())
     }
 

@@ -301,6 +301,33 @@ fn answers_come_in_the_order_of_the_log() {
     assert_eq!(house.accepted(), ids);
 }
 
+/// Else recovery, which does not find what was done with, would take what is behind it for a torn tail.
+#[test]
+fn a_block_is_needed_until_another_says_that_it_is_durable() {
+    let mut house = House::new(Chain::Durable, 4);
+    house.message(0, b"opens it");
+    house.settle();
+    let before = house.log.needed_from();
+    assert!(before < house.log.published().0, "the last block is durable, and nobody says so");
+    // Two are sealed before one of them is committed.
+    let large = vec![b'x'; limits::GROUP_OCTETS];
+    for slot in [0, 1] {
+        house.message(slot, &large);
+        house.turn();
+    }
+    assert_eq!(house.under_way.len(), 2);
+    let sealed: Vec<u64> = house.log.groups.iter().map(|group| group.address).collect();
+    house.complete(1);
+    house.complete(0);
+    assert!(house.log.published().0 > sealed[1], "both are durable");
+    assert_eq!(house.log.needed_from(), sealed[0], "of neither is it said");
+    house.settle();
+    house.message(0, b"another");
+    house.settle();
+    let (watermark, low) = house.log.published();
+    assert_eq!((low, house.log.needed_from()), (watermark, watermark - ALIGNMENT as u64), "that one says it of both");
+}
+
 #[test]
 fn content_interleaves_and_spans_blocks_and_segments() {
     let mut house = House::new(Chain::Durable, 6);

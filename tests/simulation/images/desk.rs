@@ -289,7 +289,7 @@ impl<'t> Desk<'t> {
         while let Some(committed) = self.log.take_committed() {
             ledger.committed(&committed)?;
         }
-        self.low.store(self.log.published().1, Ordering::Relaxed);
+        self.low.store(self.log.needed_from(), Ordering::Relaxed);
         Ok(())
     }
 
