@@ -136,7 +136,7 @@ impl Preparing {
     }
 }
 
-/// Makes a segment with this number, and waits for it; the word is that of [`Preparing::begin`].
+/// Makes a segment with this number, and waits for it; what was left of it before goes only if that is said of it.
 pub fn prepare(
     storage: &Arc<dyn Storage>,
     directory: &Path,

@@ -75,8 +75,8 @@ pub struct Rig {
     chance: Chance,
     /// It has room.
     is_roomy: bool,
-    /// When the steward looked last.
-    looked: Time,
+    /// When the steward said last why there is no segment, or gave one.
+    answered: [Time; CHAINS.len()],
     /// Of each log, whether its shard has given up waiting for a segment.
     hung: [bool; CHAINS.len()],
 }
@@ -170,7 +170,7 @@ impl Rig {
             start: network.now(),
             chance: chance.of("steward", 0),
             is_roomy: true,
-            looked: network.now(),
+            answered: [network.now(); CHAINS.len()],
             hung: [false; CHAINS.len()],
         };
         (rig, spooler)
@@ -191,11 +191,14 @@ impl Rig {
             self.disk.set_free_octets(if is_roomy { 1 << 40 } else { 0 });
         }
         self.keeping.step(now.ms());
-        self.looked = now;
         let mut book = self.book.borrow_mut();
         for (log, supply) in &self.supplies {
             let notes = &mut book.logs[*log];
-            match supply.lack(now.ms()) {
+            let lack = supply.lack(now.ms());
+            if supply.ready() > 0 || matches!(lack, Some(Lack::Full | Lack::Failed)) {
+                self.answered[*log] = now;
+            }
+            match lack {
                 None => {}
                 Some(Lack::Full) => notes.was_full = true,
                 Some(Lack::Failed) => notes.was_broken = true,
@@ -206,7 +209,7 @@ impl Rig {
         true
     }
 
-    /// The intake may have given up waiting for a segment. So it may when the steward has not looked for long, and only then.
+    /// The intake may have given up waiting for a segment. So it may when nothing came of it for long, and only then.
     pub fn note_hung(&mut self, now_ms: u64) {
         let mut book = self.book.borrow_mut();
         for (log, supply) in &self.supplies {
@@ -215,9 +218,9 @@ impl Rig {
                 continue;
             }
             book.logs[*log].was_broken = true;
-            let since = now_ms.saturating_sub(self.looked.ms());
+            let since = now_ms.saturating_sub(self.answered[*log].ms());
             book.check(since >= limits::WRITE_HUNG_MS, || {
-                format!("a segment is given up for which the steward has looked {since} ms ago")
+                format!("a segment is given up of which the steward has said something {since} ms ago")
             });
         }
     }
