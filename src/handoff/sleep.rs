@@ -71,7 +71,7 @@ impl Waker {
     /// before it sleeps.
     #[inline]
     pub fn is_wanted(&self) -> bool {
-        // With its like in `announce`: see the head.
+        // As in `wake`.
         fence(Ordering::SeqCst);
         self.asleep.load(Ordering::Relaxed)
     }
@@ -79,7 +79,9 @@ impl Waker {
     /// Wakes the sleeper, if it sleeps. To be called after what it shall see is published.
     #[inline]
     pub fn wake(&self) {
-        if self.is_wanted() && self.asleep.swap(false, Ordering::Relaxed) {
+        // With its like in `announce`: see the head.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
             self.bell.wake();
         }
     }
