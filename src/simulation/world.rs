@@ -6,7 +6,7 @@
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use rustix::io::Errno;
 
@@ -166,7 +166,23 @@ pub struct ClientId(pub(super) usize);
 #[derive(Clone, Debug)]
 pub struct Network(Rc<RefCell<World>>);
 
+/// The world's time, for what the world itself holds: nothing is kept by it.
+#[derive(Clone, Debug)]
+pub struct Clock(Weak<RefCell<World>>);
+
+impl Clock {
+    /// The time; that of the beginning once the world is gone.
+    pub fn now(&self) -> Time {
+        self.0.upgrade().map_or(Time::default(), |world| world.borrow().now())
+    }
+}
+
 impl Network {
+    /// Its time.
+    pub fn clock(&self) -> Clock {
+        Clock(Rc::downgrade(&self.0))
+    }
+
     /// An empty world with these groups of buffers, in which nothing goes wrong.
     pub fn new(groups: &[GroupShape]) -> Self {
         Self::with_faults(groups, Faults::NONE, Chance::new(0))

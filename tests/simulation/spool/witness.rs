@@ -16,7 +16,7 @@ use crate::reactor::io::Time;
 use crate::simulation::chance::Chance;
 use crate::simulation::disk::SimDisk;
 use crate::simulation::files::Files;
-use crate::simulation::world::Network;
+use crate::simulation::world::{Clock, Network};
 use crate::spool::format::{self, Record};
 use crate::spool::scan::Voids;
 
@@ -59,7 +59,7 @@ struct Log {
 #[derive(Debug)]
 struct Seen {
     disk: SimDisk,
-    network: Network,
+    clock: Clock,
     book: Rc<RefCell<Book>>,
     logs: [Log; 3],
     /// By the numbers that the intake gave: log and block.
@@ -104,7 +104,7 @@ impl Witness {
         };
         Self(Rc::new(RefCell::new(Seen {
             disk: disk.clone(),
-            network: network.clone(),
+            clock: network.clock(),
             book: Rc::clone(book),
             logs: [log(), log(), log()],
             numbers: BTreeMap::new(),
@@ -276,7 +276,7 @@ impl Seen {
 
     /// Of which logs the disk has said nothing for so long that they may give writes up.
     fn note_silence(&self) {
-        let now = self.network.now().plus_ms(self.slack_ms);
+        let now = self.clock.now().plus_ms(self.slack_ms);
         for (index, sequence) in self.under_way.values() {
             let begun_at = self.logs[*index].blocks.get(sequence).and_then(|block| block.begun_at);
             if begun_at.is_some_and(|since| now >= since.plus_ms(limits::WRITE_HUNG_MS)) {
@@ -290,7 +290,7 @@ impl Seen {
         if self.has_odd_time {
             return None;
         }
-        let now = self.network.now();
+        let now = self.clock.now();
         let is_past = |since: Time, ms: u64| now > since.plus_ms(ms + self.slack_ms);
         for (index, sequence) in &self.untold {
             let ended = self.logs[*index].blocks.get(sequence).and_then(|block| block.ended);
