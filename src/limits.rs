@@ -131,6 +131,11 @@ const _: () = assert!(BLOCKS_REGISTERED as usize >= BLOCKS_KEPT && BLOCKS_REGIST
 /// left to it, and never used again.
 pub const WRITES_END_MS: u64 = 30_000;
 
+/// How often a consumer that sleeps is woken for mail that a log has, in ms: nobody waits for what it says, and each wake costs the shard
+/// some µs and takes a processor from its clients. Where it was woken for each group, one client of a durable MX had its answers after
+/// 1.60 times a write in place of 1.37, and pipelined messages of 4 KiB came at 1.21 GB/s in place of 1.36; of 64 KiB at the same.
+pub const WAKE_MS: u64 = 1;
+
 /// Messages that may be on their way from one shard to one sink: handed off, and not acknowledged. Beyond it their senders wait,
 /// and RCPT for that sink is refused with 452.
 pub const LETTERS: usize = 4096;

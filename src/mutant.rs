@@ -57,6 +57,8 @@ pub enum Mutant {
     KeepsAbortedContent,
     /// A connection that was handed over is served here too.
     KeepsHandedOver,
+    /// A connection whose mail needs a log goes to a shard that has none.
+    HandsOverToAnyShard,
     /// Content of a message that was given up is summed with that of the next.
     SumsAbortedContent,
     /// A client that half-closes loses the replies that wait for an answer.

@@ -37,7 +37,10 @@ impl Plan {
         ];
         // A sink runs from the start, used or not: a reload can give it mail.
         if !self.sinks().is_empty() {
-            let file = |path: &Path| format!("{}, {} at most", path.display(), bytes(self.log().deliveries_bytes));
+            let file = |path: &Path| {
+                let (most, linger) = (bytes(self.log().deliveries_bytes), milliseconds(limits::DELIVERY_LOG_LINGER_MS));
+                format!("{}, {most} at most; lines come together for {linger}", path.display())
+            };
             let memory = (limits::BLOCKS * limits::BLOCK_OCTETS) as u64;
             rows.extend([
                 row("memory of messages", format!("{} per shard until they are delivered, then 452", bytes(memory))),
@@ -77,11 +80,7 @@ impl Plan {
             rows.push(row("data directory", self.data_dir().display().to_string()));
         }
         if chains.any() {
-            let (shards, threads) = (self.shards().get(), self.sink_threads().get());
-            let read = usize::from(chains.durable) + usize::from(chains.written);
-            let logs_of_thread = read * usize::from(shards.div_ceil(threads.min(shards)));
-            let spool = spool::rows(self.spool(), chains, logs_of_thread);
-            rows.extend(spool.into_iter().map(|(what, value)| row(what, value)));
+            rows.extend(spool::rows(self).into_iter().map(|(what, value)| row(what, value)));
         }
         rows
     }
@@ -91,6 +90,10 @@ impl Plan {
         let mut rows = listener.rows();
         let behind = rows.iter().position(|(what, _)| what == "enabled").unwrap_or(rows.len());
         rows.splice(behind..behind, self.destination_rows(listener));
+        let (serving, all) = (self.shards_for(listener.taking()), self.shards());
+        if serving < all {
+            rows.push(row("shards", format!("the {serving} of {all} that have logs")));
+        }
         rows
     }
 
@@ -446,7 +449,7 @@ mod tests {
             &[
                 ("data directory", "/srv/mx"),
                 ("threads of each sink", "2"),
-                ("log of deliveries", "/srv/mx/deliveries.log, 256 MiB at most"),
+                ("log of deliveries", "/srv/mx/deliveries.log, 256 MiB at most; lines come together for 20 ms"),
             ],
         );
         of(

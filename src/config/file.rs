@@ -422,6 +422,7 @@ mod tests {
             user_timeout_ms = 86400000
             file_mode = "0600"
             [spool]
+            shards = 0
             segment_bytes = 4194304
             retain_s = 31536000
             size_bytes = 0

@@ -36,6 +36,7 @@ pub struct Plan {
     pub(super) sink_threads: NonZeroU16,
     pub(super) sinks: Vec<SinkPlan>,
     pub(super) spool: SpoolOptions,
+    pub(super) spool_shards: NonZeroU16,
     pub(super) log: LogPlan,
 }
 
@@ -158,7 +159,7 @@ pub enum Durability {
     Delivered,
 }
 
-/// The logs that every shard has, by what is written there.
+/// The logs that a shard has, by what is written there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chains {
     /// Mail of listeners that are durable.
@@ -266,6 +267,16 @@ impl Plan {
     /// What holds for the spool; only a plan with [`chains`](Self::chains) has one.
     pub fn spool(&self) -> &SpoolOptions {
         &self.spool
+    }
+
+    /// The shards that have logs: the first so many.
+    pub fn spool_shards(&self) -> NonZeroU16 {
+        self.spool_shards
+    }
+
+    /// The shards that serve listeners which take mail like this: the first so many.
+    pub fn shards_for(&self, taking: Taking) -> NonZeroU16 {
+        if taking.is_logged() { self.spool_shards } else { self.shards }
     }
 
     /// The logs that its listeners need, also those that are not enabled.

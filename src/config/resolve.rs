@@ -36,8 +36,9 @@ pub(super) fn resolve(
     let data_dir = data_dir(file.server.data_dir, home);
     let sinks = routing::sinks(&file.sinks, &data_dir, report);
     let house = House { hostname: &hostname, socket, sinks: &sinks, policy, report };
+    let shards = NonZeroU16::new(said(file.server.shards, || 0)).unwrap_or(machine.cores);
     let plan = Plan {
-        shards: NonZeroU16::new(said(file.server.shards, || 0)).unwrap_or(machine.cores),
+        shards,
         connections_per_shard: said(file.server.connections_per_shard, || limits::CONNECTIONS_PER_SHARD),
         listeners: file.listeners.into_iter().map(|listener| house.listener(listener)).collect(),
         sink_threads: file
@@ -47,6 +48,7 @@ pub(super) fn resolve(
             .and_then(NonZeroU16::new)
             .unwrap_or(NonZeroU16::MIN),
         spool: SpoolOptions::within(&data_dir),
+        spool_shards: spool::shards(&file.spool, shards, machine.cores),
         log: log(file.log, &data_dir, report),
         data_dir,
         sinks,

@@ -134,7 +134,7 @@ pub(super) const SINK: Section = Section {
 /// `[spool]`.
 pub(super) const SPOOL: Section = Section {
     name: "[spool]",
-    keys: &["segment_bytes", "retain_s", "size_bytes", "lifetime_s", "retry_s", "reserve_bytes"],
+    keys: &["shards", "segment_bytes", "retain_s", "size_bytes", "lifetime_s", "retry_s", "reserve_bytes"],
     lacking: &[],
 };
 
@@ -208,7 +208,7 @@ pub(super) const NUL: Words<Nul> = Words { has: &[("accept", Nul::Accept), ("rej
 pub(super) const ADDRESS_SYNTAX: Words<AddressSyntax> =
     Words { has: &[("loose", AddressSyntax::Loose), ("strict", AddressSyntax::Strict)], lacks: &[] };
 
-/// `shards`.
+/// `shards` of the server and of the spool, of which 0 stands for what the machine has.
 pub(super) const SHARDS: RangeInclusive<u64> = 0..=limits::SHARDS as u64;
 
 /// `connections_per_shard`.

@@ -12,6 +12,7 @@ mod workers;
 
 pub use workers::Consumers;
 
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -31,6 +32,7 @@ use crate::limits;
 use crate::metrics::counters::Counters;
 use crate::metrics::histograms::Histograms;
 use crate::metrics::report::Report;
+use crate::policy::scope::Taking;
 use crate::reactor::listening::{self, ListenError};
 use crate::reactor::ring::{Ring, RingOptions};
 use crate::reactor::setup::SetupError;
@@ -141,6 +143,8 @@ pub struct Engine {
     started: Instant,
     histograms: Histograms,
     takeover: bool,
+    /// Its intakes are the spool's: what goes to disk is for those of its shards that have logs.
+    has_logs: bool,
 }
 
 #[derive(Debug)]
@@ -159,6 +163,8 @@ struct Address {
     /// As it is: with the port that the kernel chose.
     bound: Bind,
     options: SocketOptions,
+    /// The shards that accept there.
+    serving: NonZeroU16,
 }
 
 impl Address {
@@ -199,7 +205,7 @@ impl Engine {
         progress: &mut dyn FnMut(recovery::Progress),
     ) -> Result<(Self, Consumers), EngineError> {
         let mut started = None;
-        let mut engine = Self::launch(plan, takeover, |plan, bells| {
+        let mut engine = Self::launch(plan, takeover, true, |plan, bells| {
             let (workers, spoolers, consumers) = Workers::start(plan, bells, progress)?;
             started = Some((workers, consumers));
             Ok(spoolers)
@@ -254,13 +260,14 @@ impl Engine {
     where
         T: Intake + Send + 'static,
     {
-        Self::launch(plan, takeover, |plan, _| Ok((0..plan.shards().get()).map(&mut make).collect()))
+        Self::launch(plan, takeover, false, |plan, _| Ok((0..plan.shards().get()).map(&mut make).collect()))
     }
 
-    /// `prepare` gives the shards' intakes, once every address is open.
+    /// `prepare` gives the shards' intakes, once every address is open; `has_logs`: theirs are the spool's, which not each may have.
     fn launch<T>(
         plan: Plan,
         takeover: bool,
+        has_logs: bool,
         prepare: impl FnOnce(&Plan, Vec<Bell>) -> Result<Vec<T>, EngineError>,
     ) -> Result<Self, EngineError>
     where
@@ -274,9 +281,11 @@ impl Engine {
             started: Instant::now(),
             histograms: Histograms::new(),
             takeover,
+            has_logs,
         };
         let plan = engine.plan.clone();
         let shards = usize::from(plan.shards().get());
+        let logging = engine.serving(&plan, Taking::WriteAndDiscard);
         // Addresses first: a process that cannot have them must not begin anything.
         let (addresses, doors) = engine.doors_of(&plan, shards)?;
         let processors = allowed_processors();
@@ -291,7 +300,7 @@ impl Engine {
         for ((number, (_, messages, wake)), intake) in boxes.into_iter().enumerate().zip(intakes) {
             let processor = processors.get(number % processors.len().max(1)).copied();
             let number = number as u16;
-            let neighbours = Neighbours::new(number, Arc::clone(&loads), Arc::clone(&mailboxes));
+            let neighbours = Neighbours::new(number, Arc::clone(&loads), Arc::clone(&mailboxes), logging);
             let connections = plan.connections_per_shard();
             let shard = StartingShard { number, intake, connections, messages, neighbours };
             starting.push(shard.start(mailboxes[usize::from(number)].clone(), wake, processor)?);
@@ -325,6 +334,9 @@ impl Engine {
         if plan.shards() != self.plan.shards() {
             return restart("server.shards");
         }
+        if self.has_logs && plan.chains().any() && plan.spool_shards() != self.plan.spool_shards() {
+            return restart("spool.shards");
+        }
         if plan.connections_per_shard() != self.plan.connections_per_shard() {
             return restart("server.connections_per_shard");
         }
@@ -351,6 +363,13 @@ impl Engine {
                         listener.name()
                     ));
                 }
+                let serving = self.serving(&plan, listener.taking());
+                if self.addresses.iter().any(|old| old.is_of(listener, bind) && old.serving != serving) {
+                    return restart(&format!(
+                        "whether mail of {bind}, which listener.{} has open, goes to disk (its shards are others)",
+                        listener.name()
+                    ));
+                }
             }
         }
         let (addresses, doors) = self.doors_of(&plan, self.shards.len())?;
@@ -359,23 +378,29 @@ impl Engine {
         Ok(())
     }
 
+    /// The shards that serve mail which is taken like this: the first so many.
+    fn serving(&self, plan: &Plan, taking: Taking) -> NonZeroU16 {
+        if self.has_logs { plan.shards_for(taking) } else { plan.shards() }
+    }
+
     /// The doors of a plan, for each shard. Addresses that are not open yet are opened.
     #[allow(clippy::type_complexity)]
     fn doors_of(&self, plan: &Plan, shards: usize) -> Result<(Vec<Address>, Vec<Vec<Door<OwnedFd>>>), EngineError> {
         let mut addresses = Vec::new();
         let mut doors: Vec<Vec<Door<OwnedFd>>> = (0..shards).map(|_| Vec::new()).collect();
         for listener in plan.listeners().iter().filter(|listener| listener.enable()) {
+            let serving = self.serving(plan, listener.taking());
             for bind in listener.binds() {
                 let known = self.addresses.iter().find(|old| old.is_of(listener, bind));
                 let (bound, sockets) = match known {
                     Some(old) => (old.bound.clone(), Vec::new()),
                     None => {
-                        let opened = listening::open(bind, listener.socket(), shards, self.takeover)?;
+                        let opened = listening::open(bind, listener.socket(), serving.get().into(), self.takeover)?;
                         (opened.bind, opened.sockets)
                     }
                 };
                 let mut sockets = sockets.into_iter();
-                for shard in &mut doors {
+                for shard in doors.iter_mut().take(serving.get().into()) {
                     let scopes = Arc::new(listener.scopes().unshared());
                     shard.push(Door { bind: bound.clone(), scopes, socket: sockets.next() });
                 }
@@ -384,6 +409,7 @@ impl Engine {
                     planned: bind.clone(),
                     bound,
                     options: *listener.socket(),
+                    serving,
                 });
             }
         }

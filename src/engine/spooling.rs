@@ -94,7 +94,7 @@ impl Needs for Readers {
     }
 }
 
-/// A log of a shard, or one that is left of a shard that there is no more.
+/// A log of a shard, or one that is left of a shard that has none any more.
 struct Kept {
     chain: Chain,
     shard: u16,
@@ -217,8 +217,9 @@ impl Finding<'_> {
         let wanted =
             [(Chain::Durable, chains.durable), (Chain::Written, chains.written), (Chain::Blackhole, chains.blackhole)];
         let wanted = wanted.into_iter().filter_map(|(chain, is_wanted)| is_wanted.then_some(chain));
-        let mut names: Vec<(Chain, u16, bool)> =
-            wanted.flat_map(|chain| (0..gathers.len() as u16).map(move |shard| (chain, shard, true))).collect();
+        let mut names: Vec<(Chain, u16, bool)> = wanted
+            .flat_map(|chain| (0..self.plan.spool_shards().get()).map(move |shard| (chain, shard, true)))
+            .collect();
         for entry in self.storage.entries(self.directory)? {
             let name = entry.name.to_str().and_then(Chain::of_directory);
             if let Some((chain, shard)) = name
@@ -353,14 +354,14 @@ impl Finding<'_> {
 
     /// Nor would anybody try again what such a sink had not taken.
     fn refuse_unknown_deferred(&self) -> Result<(), EngineError> {
-        for log in self.survey().logs()? {
-            // Of a thread: `deferred/SINK-THREAD/CLASS`.
-            let Some((name, _)) = log.name.split('/').nth(1).and_then(|thread| thread.rsplit_once('-')) else {
-                continue;
-            };
-            let is_known = self.plan.sinks().iter().any(|sink| sink.name == name);
-            if !is_known && self.has_mail_for(name, State::Deferred)? {
-                return Err(EngineError::UnknownSink { name: name.to_owned() });
+        let logs = self.survey().logs()?;
+        // Of a thread: `deferred/SINK-THREAD/CLASS`.
+        let sink_of = |name: &str| Some(name.split('/').nth(1)?.rsplit_once('-')?.0.to_owned());
+        let mut sinks: BTreeSet<String> = logs.iter().filter_map(|log| sink_of(&log.name)).collect();
+        sinks.retain(|name| self.plan.sinks().iter().all(|sink| sink.name != *name));
+        for name in sinks {
+            if self.has_mail_for(&name, State::Deferred)? {
+                return Err(EngineError::UnknownSink { name });
             }
         }
         Ok(())

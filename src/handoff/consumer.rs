@@ -94,7 +94,7 @@ impl Line {
     }
 }
 
-/// The logs of shards that are no more.
+/// The logs of shards that have none any more.
 #[derive(Debug)]
 struct Attic {
     link: Arc<Link>,
@@ -312,6 +312,18 @@ impl Deliveries {
         streams.for_each(|stream| stream.keep(now, is_last));
     }
 
+    /// Does something while its thread sleeps.
+    #[cfg(test)]
+    pub(crate) fn asleep<T>(&mut self, does: impl FnOnce() -> T) -> T {
+        let mut done = None;
+        let finds = || {
+            done = Some(does());
+            true
+        };
+        self.thread.sleep_unless(finds, None);
+        done.expect("a second look is always taken")
+    }
+
     /// Waits until there may be something to take, or so long at most. False when nothing more can ever come.
     pub fn wait(&mut self, most: Option<Duration>) -> bool {
         let now = self.clock.now();
@@ -354,7 +366,7 @@ impl Deliveries {
         lines.chain(&self.attic.streams).map(until).chain(until_kept).min()
     }
 
-    /// What comes out of a log comes from here, too; a log of a shard that is no more is for the consumer that would have the
+    /// What comes out of a log comes from here, too; a log of a shard that has none any more is for the consumer that would have the
     /// shard's mail. To be called before the shards start. Gives what others may ask of it.
     ///
     /// # Panics

@@ -83,7 +83,7 @@ pub fn connect(options: &ExchangeOptions) -> Result<(Vec<Gather>, Vec<Vec<Delive
         gathers.push(Gather::new(identity, slab, outlets, home, sleeper, marks));
     }
     let of_part = |(thread, waker, lines): (_, Waker, _)| {
-        // Of logs whose shards are no more: nobody posts there.
+        // Of logs whose shards have none any more: nobody posts there.
         let home = Home { waiting: Waiting::new(), wants_room: AtomicBool::new(false), waker: waker.clone() };
         let attic = Arc::new(Link::new(1, 0, Arc::new(home), waker, options.clock.clone()));
         Deliveries::new(lines, attic, thread, options.clock.clone())

@@ -16,7 +16,7 @@ use crate::handoff::handshake::Marks;
 use crate::handoff::intake::{Arrived, Holding, Intake};
 use crate::handoff::letter::{Awaited, Done, FROM_LOG, Letter};
 use crate::handoff::link::Home;
-use crate::handoff::outlet::Outlet;
+use crate::handoff::outlet::{Outlet, Wake};
 use crate::handoff::place::{Committed, LogId, LogKind};
 use crate::handoff::sleep::{Sleeper, Waker};
 use crate::limits;
@@ -90,6 +90,10 @@ pub struct Gather {
     marks: [Arc<Marks>; LogKind::OF_SHARDS.len()],
     /// The same, not published yet: watermark and low mark.
     passing: [Option<(LogId, u64, u64)>; LogKind::OF_SHARDS.len()],
+    /// The time of this turn, and that before which consumers are not woken for what logs have, in ms.
+    now_ms: u64,
+    wakes_ms: u64,
+    is_wake_put_off: bool,
 }
 
 /// A message that was named, and is not posted.
@@ -116,6 +120,9 @@ impl Gather {
         Self {
             marks,
             passing: [None; LogKind::OF_SHARDS.len()],
+            now_ms: 0,
+            wakes_ms: 0,
+            is_wake_put_off: false,
             identity,
             sequence: 0,
             slab,
@@ -471,18 +478,26 @@ impl Intake for Gather {
         self.outlets.iter_mut().for_each(Outlet::forget_parked);
     }
 
-    fn hand_on(&mut self, _now_ms: u64) {
+    fn hand_on(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
         self.post_parked();
         self.publish();
         self.slab.trim(limits::BLOCKS_KEPT);
     }
 
     fn owes_wakes(&mut self) -> bool {
-        self.outlets.iter_mut().any(Outlet::owes_wake)
+        let owed = self.outlets.iter_mut().map(Outlet::owed).max().unwrap_or(Wake::Nothing);
+        self.is_wake_put_off = owed == Wake::InTime && self.now_ms < self.wakes_ms;
+        owed > Wake::Nothing && !self.is_wake_put_off
     }
 
     fn wake_consumers(&mut self) {
         self.outlets.iter_mut().for_each(Outlet::wake);
+        self.wakes_ms = self.now_ms + limits::WAKE_MS;
+    }
+
+    fn next_time_ms(&self) -> Option<u64> {
+        self.is_wake_put_off.then_some(self.wakes_ms)
     }
 
     fn outcome(&mut self) -> Option<(Ticket, Outcome)> {

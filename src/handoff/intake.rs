@@ -106,7 +106,7 @@ pub trait Intake {
     /// The turn is over: what was collected in it goes on its way. The time is in ms from an arbitrary start, and only grows.
     fn hand_on(&mut self, _now_ms: u64) {}
 
-    /// Whether somebody sleeps for whom there was something in [`Intake::hand_on`].
+    /// Whether somebody sleeps for whom there was something in [`Intake::hand_on`], and is to be woken in this turn.
     fn owes_wakes(&mut self) -> bool {
         false
     }
@@ -123,7 +123,7 @@ pub trait Intake {
     /// The write of this number has come to its end, with so many octets written.
     fn written(&mut self, _number: u32, _result: Result<u32, Errno>) {}
 
-    /// When [`Intake::hand_on`] is to be called, whatever else happens.
+    /// When [`Intake::hand_on`] is to be called, and then [`Intake::owes_wakes`], whatever else happens.
     fn next_time_ms(&self) -> Option<u64> {
         None
     }

@@ -27,6 +27,7 @@ mod letter;
 mod link;
 pub mod mailbox;
 mod outlet;
+mod pace;
 pub mod place;
 pub mod ring;
 pub mod sleep;

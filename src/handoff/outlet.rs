@@ -13,6 +13,17 @@ use crate::handoff::ring::Pusher;
 use crate::mutant::Mutant;
 use crate::policy::scope::Promise;
 
+/// Whether a consumer that sleeps is to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wake {
+    /// There is nothing for it.
+    Nothing,
+    /// A log has what there is: nobody waits for it, and more may come.
+    InTime,
+    /// Senders wait for its word, or soon for room.
+    AtOnce,
+}
+
 /// The way to one consumer.
 #[derive(Debug)]
 pub(super) struct Outlet {
@@ -25,10 +36,11 @@ pub(super) struct Outlet {
     posted: u64,
     /// Of those, letters that are not lost with the ring: somebody waits for them, or a log has them.
     posted_awaited: u64,
-    /// Something was put there in this turn.
+    /// Something was put there in this turn; and something that no log has.
     is_news: bool,
+    is_urgent: bool,
     /// Something was published, and the consumer was not woken for it.
-    owes_wake: bool,
+    owed: Wake,
     /// Letters for which there is no room, some of which nobody waits for any more.
     pub(super) parked: VecDeque<Letter>,
     /// How many those are, at most.
@@ -45,7 +57,8 @@ impl Outlet {
             posted: 0,
             posted_awaited: 0,
             is_news: false,
-            owes_wake: false,
+            is_urgent: false,
+            owed: Wake::Nothing,
             parked: VecDeque::new(),
             dead: 0,
         }
@@ -92,8 +105,10 @@ impl Outlet {
             self.posted += 1;
         }
         let is_awaited = letter.awaited.is_some() || letter.place.is_some();
+        let is_urgent = letter.place.is_none();
         match letters.push(letter) {
             Ok(()) => {
+                self.is_urgent |= is_urgent;
                 self.posted += 1;
                 self.posted_awaited += u64::from(is_awaited);
                 self.is_news = true;
@@ -129,7 +144,9 @@ impl Outlet {
         let posting = &mut self.posting[log.kind.index()];
         let was_behind = posting.is_behind();
         posting.pass(watermark, has_room);
-        self.owes_wake |= was_behind;
+        if was_behind {
+            self.owed = self.owed.max(Wake::InTime);
+        }
     }
 
     /// Posts the first that was parked, if there is room by now; gives whose sender waits for no more than that.
@@ -187,19 +204,22 @@ impl Outlet {
         {
             self.link.set_posted(self.posted, self.posted_awaited);
             letters.publish();
-            self.owes_wake = true;
+            let is_urgent = std::mem::take(&mut self.is_urgent) || 2 * self.outstanding() >= self.link.letters();
+            self.owed = self.owed.max(if is_urgent { Wake::AtOnce } else { Wake::InTime });
         }
     }
 
-    /// Whether the consumer sleeps, and something was published.
-    pub(super) fn owes_wake(&mut self) -> bool {
-        self.owes_wake = self.owes_wake && self.link.consumer.is_wanted();
-        self.owes_wake
+    /// What the consumer is owed, if it sleeps.
+    pub(super) fn owed(&mut self) -> Wake {
+        if self.owed > Wake::Nothing && !self.link.consumer.is_wanted() {
+            self.owed = Wake::Nothing;
+        }
+        self.owed
     }
 
     /// Wakes the consumer, if something was published and it sleeps.
     pub(super) fn wake(&mut self) {
-        if std::mem::take(&mut self.owes_wake) {
+        if std::mem::replace(&mut self.owed, Wake::Nothing) > Wake::Nothing {
             self.link.consumer.wake();
         }
     }

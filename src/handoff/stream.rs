@@ -13,6 +13,7 @@ use crate::handoff::delivery::Delivery;
 use crate::handoff::handshake::{Following, Handshake, Look, Marks, Step};
 use crate::handoff::letter::Letter;
 use crate::handoff::link::Link;
+use crate::handoff::pace::Pace;
 use crate::handoff::place::{LogId, Place, Position, Spooled};
 use crate::handoff::tracker::Tracker;
 use crate::limits;
@@ -28,11 +29,8 @@ pub(super) struct Stream {
     backlog: Box<dyn Backlog>,
     /// Kept for its memory.
     read: Vec<Spooled>,
-    /// What is noted, and when that was looked at last.
     noted: Position,
-    noted_at: Option<Instant>,
-    /// Before that it is not tried again.
-    note_after: Option<Instant>,
+    pace: Pace,
     /// Until then the log is left alone.
     stuck_until: Option<Instant>,
 }
@@ -57,8 +55,7 @@ impl Stream {
             backlog,
             read: Vec::new(),
             noted: start,
-            noted_at: None,
-            note_after: None,
+            pace: Pace::default(),
             stuck_until: None,
         }
     }
@@ -178,19 +175,15 @@ impl Stream {
         if kept == self.noted {
             return;
         }
-        let since = *self.noted_at.get_or_insert(now);
-        let is_due = now.saturating_duration_since(since) >= Duration::from_millis(limits::CURSOR_MS)
-            || kept.address - self.noted.address >= limits::CURSOR_OCTETS;
-        let may_try = self.note_after.is_none_or(|after| now >= after);
-        if !(is_last || is_due && may_try) {
+        if !(self.pace.is_due(now, kept.address - self.noted.address) || is_last) {
             return;
         }
-        (self.noted_at, self.note_after) = (None, None);
         if self.backlog.keep(kept) {
             self.noted = kept;
             self.shared.note(kept.from);
+            self.pace.noted(now);
         } else {
-            self.note_after = Some(now + Duration::from_millis(limits::CURSOR_MS));
+            self.pace.rest(now);
         }
     }
 

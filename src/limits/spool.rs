@@ -149,8 +149,8 @@ pub const FINDINGS: usize = 64;
 /// Time after which a log that could not be read is tried again, in ms.
 pub const LOG_RETRY_MS: u64 = 200;
 
-/// How often a consumer notes how far it is done with a log, in ms, while it gets on: what was done since comes again after a
-/// crash.
+/// How often a consumer notes how far it is done with a log, in ms, while it gets on (and oftener in its first second): what was done since
+/// comes again after a crash.
 pub const CURSOR_MS: u64 = 1_000;
 
 /// It notes it earlier when it has got on by so many octets: segments go when that is noted.

@@ -36,6 +36,16 @@ pub enum Taking {
     HandOff(Promise),
 }
 
+impl Taking {
+    /// Whether it goes through a log of the spool.
+    pub fn is_logged(self) -> bool {
+        match self {
+            Self::WriteAndDiscard | Self::HandOff(Promise::Written | Promise::Durable) => true,
+            Self::Discard | Self::HandOff(Promise::Memory | Promise::Delivered) => false,
+        }
+    }
+}
+
 /// What the 250 at the end of mail data means for a message that is handed off (DESIGN decision 12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {

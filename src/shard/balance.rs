@@ -9,6 +9,7 @@
 //! than it brings. Before Linux 6.8 a connection cannot leave its ring, and stays.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -18,7 +19,7 @@ use crate::handoff::intake::Intake;
 use crate::handoff::mailbox::{Sender, Unsent};
 use crate::limits;
 use crate::mutant::Mutant;
-use crate::policy::scope::{Scope, Scopes};
+use crate::policy::scope::{Scope, Scopes, Taking};
 use crate::reactor::io::{Io, Kind, Operation, Time};
 use crate::shard::Shard;
 use crate::shard::connection::Stage;
@@ -74,6 +75,8 @@ pub struct Neighbours<L, S> {
     loads: Arc<[CachePadded<Load>]>,
     /// The control mailbox of each.
     mailboxes: Arc<[Sender<Control<L, S>>]>,
+    /// The first so many have logs.
+    logging: usize,
     /// Where the next look begins.
     next: usize,
     /// How long connections lasted that were closed lately, in ns, on average, and when the last was closed.
@@ -82,23 +85,32 @@ pub struct Neighbours<L, S> {
 }
 
 impl<L, S> Neighbours<L, S> {
-    /// Of the shard with this number; loads and mailboxes are those of all shards, in their order.
-    pub fn new(own: u16, loads: Arc<[CachePadded<Load>]>, mailboxes: Arc<[Sender<Control<L, S>>]>) -> Self {
-        Self { own: own.into(), loads, mailboxes, next: 0, lifetime_ns: 0, closed_at: None }
+    /// Of the shard with this number; loads and mailboxes are those of all shards, in their order, of which the first so many have logs.
+    pub fn new(
+        own: u16,
+        loads: Arc<[CachePadded<Load>]>,
+        mailboxes: Arc<[Sender<Control<L, S>>]>,
+        logging: NonZeroU16,
+    ) -> Self {
+        let logging = usize::from(logging.get()).min(loads.len());
+        Self { own: own.into(), loads, mailboxes, logging, next: 0, lifetime_ns: 0, closed_at: None }
     }
 
     /// A shard that is alone.
     pub fn none() -> Self {
-        Self::new(0, Arc::new([CachePadded::default()]), Arc::new([]))
+        Self::new(0, Arc::new([CachePadded::default()]), Arc::new([]), NonZeroU16::MIN)
     }
 
     fn load(&self) -> &Load {
         &self.loads[self.own]
     }
 
-    /// A shard that should rather have one of this shard's connections: one that would still have fewer with it.
-    fn better(&mut self, now: Time) -> Option<usize> {
-        let others = self.loads.len() - 1;
+    /// A shard that should rather have one of this shard's connections, whose mail is taken like this: one that would still have fewer
+    /// with it.
+    fn better(&mut self, taking: Taking, now: Time) -> Option<usize> {
+        let needs_log = taking.is_logged() && !Mutant::HandsOverToAnyShard.is_on();
+        let all = if needs_log { self.logging } else { self.loads.len() };
+        let others = all - 1;
         if others == 0 || self.are_short_lived(now) {
             return None;
         }
@@ -106,7 +118,7 @@ impl<L, S> Neighbours<L, S> {
         let from = self.next;
         self.next = (from + looks) % others;
         let (least, other) = (0..looks)
-            .map(|look| (self.own + 1 + (from + look) % others) % self.loads.len())
+            .map(|look| (self.own + 1 + (from + look) % others) % all)
             .filter(|other| !self.loads[*other].is_full.load(Ordering::Relaxed))
             .map(|other| (self.loads[other].connections(), other))
             .min()?;
@@ -135,7 +147,9 @@ impl<L, S> Neighbours<L, S> {
 impl<I: Io, T: Intake> Shard<I, T> {
     /// A connection has come to a slot: it is served here, or elsewhere.
     pub(super) fn welcome(&mut self, slot: u32) {
-        if self.draining_until.is_some() || self.neighbours.better(self.desk.now).is_none() {
+        let taking = self.table.at(slot).scope.as_ref().map(|scope| scope.taking);
+        let better = taking.and_then(|taking| self.neighbours.better(taking, self.desk.now));
+        if self.draining_until.is_some() || better.is_none() {
             return self.serve(slot);
         }
         self.table.at(slot).stage = Stage::Leaving;
@@ -159,9 +173,8 @@ impl<I: Io, T: Intake> Shard<I, T> {
 
     fn hand_over(&mut self, slot: u32, socket: I::Socket) -> bool {
         let connection = self.table.at(slot);
-        let Some((other, scope)) = self.neighbours.better(self.desk.now).zip(connection.scope.clone()) else {
-            return false;
-        };
+        let Some(scope) = connection.scope.clone() else { return false };
+        let Some(other) = self.neighbours.better(scope.taking, self.desk.now) else { return false };
         let awaited = connection.preamble.as_ref().map(|awaited| awaited.scopes());
         let moved = Moved { socket, peer: connection.peer, scope, awaited };
         self.neighbours.loads[other].add();
@@ -215,19 +228,20 @@ impl<I: Io, T: Intake> Shard<I, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::scope::Promise;
 
     fn among(own: u32, others: &[u32]) -> Neighbours<(), ()> {
         let loads: Arc<[CachePadded<Load>]> = [own].iter().chain(others).map(|_| CachePadded::default()).collect();
         for (load, connections) in loads.iter().zip([own].iter().chain(others)) {
             load.connections.store(*connections, Ordering::Relaxed);
         }
-        Neighbours::new(0, loads, Arc::new([]))
+        Neighbours::new(0, loads, Arc::new([]), NonZeroU16::MAX)
     }
 
     #[test]
     fn a_connection_goes_where_fewer_are() {
         let now = Time(1_000_000_000);
-        assert_eq!(Neighbours::<(), ()>::none().better(now), None);
+        assert_eq!(Neighbours::<(), ()>::none().better(Taking::Discard, now), None);
         for (own, others, expected) in [
             (1, &[0][..], None),
             (2, &[0], Some(1)),
@@ -237,7 +251,21 @@ mod tests {
             (101, &[95], None),
             (110, &[95], Some(1)),
         ] {
-            assert_eq!(among(own, others).better(now), expected, "{own} {others:?}");
+            assert_eq!(among(own, others).better(Taking::Discard, now), expected, "{own} {others:?}");
+        }
+    }
+
+    /// What it would be asked to keep it could not.
+    #[test]
+    fn a_shard_without_logs_gets_none_that_needs_one() {
+        let durable = Taking::HandOff(Promise::Durable);
+        for (logging, others, expected) in
+            [(1, &[0, 0][..], None), (2, &[8, 0], None), (2, &[5, 0], Some(1)), (3, &[5, 0], Some(2))]
+        {
+            let mut neighbours = Neighbours { logging, ..among(9, others) };
+            assert_eq!(neighbours.better(durable, Time(1)), expected, "{logging} {others:?}");
+            assert_eq!(neighbours.better(Taking::WriteAndDiscard, Time(1)), expected);
+            assert!(neighbours.better(Taking::HandOff(Promise::Delivered), Time(1)).is_some());
         }
     }
 
@@ -245,7 +273,7 @@ mod tests {
     fn a_shard_without_memory_gets_none() {
         let mut neighbours = among(9, &[0, 3]);
         neighbours.loads[1].is_full.store(true, Ordering::Relaxed);
-        assert_eq!(neighbours.better(Time(1)), Some(2));
+        assert_eq!(neighbours.better(Taking::Discard, Time(1)), Some(2));
     }
 
     #[test]
@@ -253,7 +281,7 @@ mod tests {
         let mut neighbours = among(50, &[9; 100]);
         neighbours.loads[77].connections.store(0, Ordering::Relaxed);
         let looks = 100_usize.div_ceil(limits::NEIGHBOURS_LOOKED_AT);
-        assert!((0..looks).any(|_| neighbours.better(Time(1)) == Some(77)));
+        assert!((0..looks).any(|_| neighbours.better(Taking::Discard, Time(1)) == Some(77)));
     }
 
     #[test]
@@ -261,11 +289,15 @@ mod tests {
         let ms = |ms| Time(0).plus_ms(ms);
         let mut neighbours = among(30, &[0]);
         neighbours.note_closed(1_000_000, ms(1_000));
-        assert_eq!(neighbours.better(ms(1_001)), None);
-        assert_eq!(neighbours.better(ms(1_000 + limits::BALANCE_LIFETIME_MS)), Some(1), "they came long ago");
+        assert_eq!(neighbours.better(Taking::Discard, ms(1_001)), None);
+        assert_eq!(
+            neighbours.better(Taking::Discard, ms(1_000 + limits::BALANCE_LIFETIME_MS)),
+            Some(1),
+            "they came long ago"
+        );
         neighbours.note_closed(1_000_000, ms(1_900));
         (0..50).for_each(|_| neighbours.load().add());
         (0..50).for_each(|_| neighbours.note_closed(60_000_000_000, ms(2_000)));
-        assert_eq!(neighbours.better(ms(2_001)), Some(1), "they are long by now");
+        assert_eq!(neighbours.better(Taking::Discard, ms(2_001)), Some(1), "they are long by now");
     }
 }

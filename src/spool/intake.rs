@@ -1,4 +1,5 @@
-//! What a shard takes mail with: a gather for what is handed off at once, and a log for each promise that is kept on disk.
+//! What a shard takes mail with: a gather for what is handed off at once, and a log for each promise that is kept on disk, if it is one of
+//! those that have logs.
 //!
 //! *Invariant*: the sinks hear of a message in a log when it is committed, and never before; of how far the log goes when they have
 //! heard of all that is before.
@@ -78,10 +79,6 @@ impl Spooler {
         Self { gather, shard, logs, published: [(0, 0); LOGS], lows }
     }
 
-    fn log(&mut self, taking: Taking) -> Option<&mut Log> {
-        self.logs[log_of(taking)?].as_mut()
-    }
-
     /// The number of the message that was named last.
     #[cfg(test)]
     pub fn last_sequence(&self) -> u64 {
@@ -124,8 +121,8 @@ impl Spooler {
 impl Intake for Spooler {
     #[inline]
     fn content(&mut self, scope: &Scope, slot: u32, piece: &[u8]) -> usize {
-        match self.log(scope.taking) {
-            Some(log) => log.content(slot, piece),
+        match log_of(scope.taking) {
+            Some(log) => self.logs[log].as_mut().map_or(0, |log| log.content(slot, piece)),
             None => self.gather.content(scope, slot, piece),
         }
     }
@@ -139,8 +136,11 @@ impl Intake for Spooler {
     #[inline]
     fn end(&mut self, message: &Arrived<'_>) -> Decision {
         let taking = message.scope.taking;
-        let Some(log) = log_of(taking).and_then(|log| self.logs[log].as_mut()) else {
-            return self.gather.end(message);
+        let log = match log_of(taking).map(|log| &mut self.logs[log]) {
+            Some(Some(log)) => log,
+            // Nothing would keep it.
+            Some(None) => return Decision::Now(Outcome::Refuse(Reply::DeliveryFailed)),
+            None => return self.gather.end(message),
         };
         let promise = match taking {
             Taking::HandOff(promise) => Some(promise),
@@ -160,7 +160,10 @@ impl Intake for Spooler {
     }
 
     fn refuses(&mut self, scope: &Scope) -> Option<Reply> {
-        self.log(scope.taking).and_then(|log| log.refuses())
+        match self.logs[log_of(scope.taking)?].as_mut() {
+            Some(log) => log.refuses(),
+            None => Some(Reply::SpoolFailed),
+        }
     }
 
     fn admits(&mut self, scope: &Scope, route: Route) -> bool {
@@ -202,7 +205,7 @@ impl Intake for Spooler {
     }
 
     fn next_time_ms(&self) -> Option<u64> {
-        self.logs.iter().flatten().filter_map(Log::next_time_ms).min()
+        self.logs.iter().flatten().filter_map(Log::next_time_ms).chain(self.gather.next_time_ms()).min()
     }
 
     fn outcome(&mut self) -> Option<(Ticket, Outcome)> {
@@ -234,3 +237,65 @@ impl Intake for Spooler {
 
 const _: () =
     assert!(super::writer::WRITE_NUMBERS as u64 * LOGS as u64 <= u32::MAX as u64 && limits::GROUPS_UNDER_WAY < 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::backlog::{Attached, Backlog, Reading};
+    use crate::handoff::exchange::{ExchangeOptions, connect};
+    use crate::handoff::mailbox::mailbox;
+    use crate::handoff::place::{Position, Spooled};
+    use crate::mail::id::MessageId;
+    use crate::memory::slab::Leases;
+
+    /// A log in which there is nothing that was not told.
+    struct Empty;
+
+    impl Backlog for Empty {
+        fn read(&mut self, from: Position, _upto: u64, _most: usize, _out: &mut Vec<Spooled>) -> Reading {
+            Reading { reached: from, is_stuck: false }
+        }
+
+        fn keep(&mut self, _kept: Position) -> bool {
+            true
+        }
+    }
+
+    /// The shard sleeps until then at most: nothing else may happen.
+    #[test]
+    fn a_wake_that_is_put_off_is_a_time_to_come_back_at() {
+        let (sender, _messages, _wake) = mailbox::<()>().unwrap();
+        let options = ExchangeOptions { shards: vec![sender.bell()], consumers: vec![1], ..ExchangeOptions::default() };
+        let (mut gathers, mut deliveries) = connect(&options).unwrap();
+        let (mut spooler, sink) = (Spooler::new(0, gathers.remove(0), |_, _| None), &mut deliveries[0][0]);
+        let (log, start) = (LogId { kind: LogKind::Durable, shard: 0 }, Position::default());
+        sink.attach(Attached { log, start, end: 0, is_written_on: true, backlog: Box::new(Empty) });
+        // It keeps up.
+        for _ in 0..2 {
+            spooler.gather.publish_watermark(log, 0, 0);
+            spooler.hand_on(0);
+            sink.take_batch(&mut Vec::new(), 1);
+        }
+        let mut slab = Slab::with_blocks_of(4096, 16);
+        let memory = (slab.append_whole(b"m").unwrap(), Leases::default());
+        let mut turn = |address: u64, now_ms| {
+            let place = Place { log, address, retain: 0 };
+            let id = MessageId::new(7, 3, 0, address);
+            let routes = [(Route(0), 1)];
+            let message =
+                place::Committed { id, place, first: address, routes: &routes, memory: Some((&memory.0, &memory.1)) };
+            sink.asleep(|| {
+                spooler.gather.post_committed(&message, Promise::Durable);
+                spooler.hand_on(now_ms);
+                let owes = spooler.owes_wakes();
+                if owes {
+                    spooler.wake_consumers();
+                }
+                (owes, spooler.next_time_ms())
+            })
+        };
+        assert_eq!(turn(1, 10), (true, None));
+        assert_eq!(turn(2, 10), (false, Some(10 + limits::WAKE_MS)));
+        assert_eq!(turn(3, 10 + limits::WAKE_MS), (true, None));
+    }
+}

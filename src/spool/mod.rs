@@ -1,4 +1,4 @@
-//! What makes a 250 durable: a log for each shard, which sinks read.
+//! What makes a 250 durable: logs, each of one shard, which sinks read.
 //!
 //! | on the shard | on the steward's thread | at a start | on a sink's threads | at any time |
 //! |---|---|---|---|---|

@@ -131,8 +131,10 @@ pub struct House<'s> {
     content_most: u64,
     /// When sinks act.
     sinks_chance: Chance,
-    /// Turns since all clients have gone, and there were letters still.
+    /// Turns in which time went on since all clients had gone, and there were letters still; and when the last was. What a client
+    /// left unread may come in many turns of one moment, in which no sink has its time.
     awaits_sinks: u64,
+    awaited_at: Option<Time>,
 }
 
 impl<'s> House<'s> {
@@ -158,7 +160,7 @@ impl<'s> House<'s> {
         let mailboxes = [control.clone(), to_neighbour].into_iter().take(scenario.shards).collect();
         let options = ShardOptions {
             number: 0,
-            neighbours: Neighbours::new(0, Arc::clone(&loads), mailboxes),
+            neighbours: Neighbours::new(0, Arc::clone(&loads), mailboxes, scenario.logging),
             connections: scenario.connections,
             control: messages,
             counters: Arc::clone(&counters),
@@ -197,6 +199,7 @@ impl<'s> House<'s> {
             content_most: 0,
             sinks_chance: chance.of("sinks act", 0),
             awaits_sinks: 0,
+            awaited_at: None,
         };
         house.swap([true; 2]);
         house
@@ -282,7 +285,8 @@ impl<'s> House<'s> {
         if !hand_off.awaits_sinks || is_empty {
             return true;
         }
-        self.awaits_sinks += 1;
+        let now = self.network.now();
+        self.awaits_sinks += u64::from(self.awaited_at.replace(now) != Some(now));
         sinks.borrow_mut().hurry();
         if self.awaits_sinks > 2_000 {
             return true;
@@ -358,6 +362,13 @@ impl<'s> House<'s> {
             handed.push(message);
         }
         for message in handed {
+            let Control::Adopt(moved) = &message else { continue };
+            if moved.scope.taking.is_logged() && self.scenario.logging.get() == 1 {
+                self.book
+                    .borrow_mut()
+                    .faults
+                    .push("a connection went to a shard that has no log for its mail".to_owned());
+            }
             loads[0].add();
             load.remove();
             self.control.send(message).expect("the shard is there");

@@ -473,6 +473,10 @@ impl Bench<'_> {
             true => 10_000,
             false => 0,
         };
+        // Whoever finds no buffer asks again, and that takes as long as a completion may be late; while those on their way have
+        // all that there are, chance may keep one client from them again and again.
+        let misses = self.outcomes.counters.buffers_exhausted.get();
+        let may_wait_ms = may_wait_ms + misses * self.scenario.late_ms();
         self.client.plan.reading == Reading::All
             && !self.scenario.has_odd_time()
             && waited_ms > self.scenario.delay_ms(record.sent.len() + self.client.plan.header.len()) + may_wait_ms

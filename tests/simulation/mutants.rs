@@ -33,6 +33,7 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::SumsAbortedContent, 1_000),
     (Mutant::ForgetsHalfClosed, 300),
     (Mutant::KeepsHandedOver, 300),
+    (Mutant::HandsOverToAnyShard, 1_000),
     (Mutant::PostsTwice, 300),
     (Mutant::ForgetsToPublish, 300),
     (Mutant::ForgetsParked, 1_000),
@@ -61,12 +62,12 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::SpoolForgetsBeginning, 5_000),
 ];
 
-#[test]
-fn mutants_are_caught() {
+/// Each of them is seen within so many seeds.
+pub fn are_caught(mutants: &[(Mutant, u64)], run: impl Fn(u64) -> Result<(), String>) {
     let mut missed = Vec::new();
-    for (mutant, within) in MUTANTS {
+    for (mutant, within) in mutants {
         Mutant::switch(Some(*mutant));
-        let seen = (0..*within).find_map(|seed| Some((seed, run(seed, &Omissions::new()).err()?)));
+        let seen = (0..*within).find_map(|seed| Some((seed, run(seed).err()?)));
         Mutant::switch(None);
         match seen {
             Some((seed, why)) => {
@@ -77,4 +78,9 @@ fn mutants_are_caught() {
         }
     }
     assert!(missed.is_empty(), "nobody saw {missed:?}");
+}
+
+#[test]
+fn mutants_are_caught() {
+    are_caught(MUTANTS, |seed| run(seed, &Omissions::new()).map(drop));
 }

@@ -1,6 +1,7 @@
 //! What a seed means: the house, its clients, what goes wrong, and what it is told meanwhile.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 
 use crate::limits;
 use crate::policy::scope::{Promise, Taking, Timeouts};
@@ -24,6 +25,8 @@ pub struct Scenario {
     pub connections: u32,
     /// With two, connections are handed over.
     pub shards: usize,
+    /// Of them, those that have logs.
+    pub logging: NonZeroU16,
     pub session_octets: u64,
     /// What the doors have, plan after plan; a reload goes to the next.
     pub plans: Vec<Plan>,
@@ -215,6 +218,7 @@ impl Scenario {
             orders: Vec::new(),
             hand_off: chance.of("hand-off", 0).percent(50).then(|| hand_off(&mut chance.of("hand-off", 0), is_calm)),
             shards: if chance.of("shards", 0).percent(30) { 2 } else { 1 },
+            logging: if chance.of("logging", 0).percent(50) { NonZeroU16::MIN } else { NonZeroU16::MAX },
             patience_ms: if draw.percent(60) { 120_000 } else { draw.between(0, 5_000) },
         };
         if is_calm {
@@ -354,10 +358,13 @@ impl Scenario {
 
     /// How much later than it should a client of so many octets may be heard or answered, in ms.
     pub fn delay_ms(&self, octets: usize) -> u64 {
-        let Faults { late, late_most_ms, receive_fails, .. } = self.faults;
-        let each_ms =
-            if late > 0 { late_most_ms } else { 0 } + if receive_fails > 0 { limits::RECEIVE_PAUSE_MS } else { 0 };
+        let each_ms = self.late_ms() + if self.faults.receive_fails > 0 { limits::RECEIVE_PAUSE_MS } else { 0 };
         self.slack_ms() + each_ms * octets as u64
+    }
+
+    /// How late a completion may be, in ms.
+    pub fn late_ms(&self) -> u64 {
+        if self.faults.late > 0 { self.faults.late_most_ms } else { 0 }
     }
 
     /// Whether time does not run as it should.

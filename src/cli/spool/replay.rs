@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use ringmx::mail::id::MessageId;
 use ringmx::spool::deferred::order::Verb;
 use ringmx::spool::scan::content::ContentError;
+use ringmx::spool::tools::contents::Contents;
 use ringmx::spool::tools::hand::Hand;
 use ringmx::spool::tools::message::{Message, State};
 use ringmx::spool::tools::order::Orders;
 use ringmx::spool::tools::replay::{Replay, ReplayError};
-use ringmx::spool::tools::survey::Survey;
 
 use super::arguments::ReplayArguments;
 use super::{Place, all_found, counted};
@@ -32,8 +32,10 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
     if let Some(sink) = options.sink.as_deref().filter(|sink| !known.iter().any(|known| known == sink)) {
         return Err(Failure::Wish(format!("no sink {sink:?} has ever run on this spool; there is {}", listed(&known))));
     }
+    let survey = place.survey();
     let mut handing = Handing {
         place,
+        contents: Contents::new(&survey),
         options,
         known,
         hand: place.hand("replay"),
@@ -52,7 +54,7 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
     };
     for states in turns {
         filter.states = states;
-        place.each(&filter, |survey, message, progress| handing.add(survey, &message, progress))?;
+        place.each(&filter, |_, message, progress| handing.add(&message, progress))?;
         filter.ids.retain(|id| !handing.found.contains(id));
         if filter.ids.is_empty() {
             break;
@@ -64,6 +66,7 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
 /// What is handed over.
 struct Handing<'p> {
     place: &'p Place,
+    contents: Contents<'p>,
     options: &'p ReplayArguments,
     /// Sinks that take it up.
     known: Vec<String>,
@@ -76,7 +79,7 @@ struct Handing<'p> {
 }
 
 impl Handing<'_> {
-    fn add(&mut self, survey: &Survey<'_>, message: &Message, progress: &Progress) -> Result<(), Failure> {
+    fn add(&mut self, message: &Message, progress: &Progress) -> Result<(), Failure> {
         let id = message.id();
         self.found.push(id);
         let is_replayed = message.ordered == Some(Verb::Replayed);
@@ -85,7 +88,7 @@ impl Handing<'_> {
             return Ok(());
         }
         let before = self.failed;
-        let content = match survey.content(message) {
+        let content = match self.contents.of(message) {
             Ok(content) => content,
             Err(ContentError::Storage(error)) => return Err(error.into()),
             Err(error) => {

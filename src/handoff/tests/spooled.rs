@@ -435,9 +435,9 @@ fn what_cannot_be_noted_keeps_its_segments() {
     let list = Arc::clone(&spool.lists[0].1);
     let deliveries = &mut spool.way.consumers[0];
     let progress = deliveries.progress(LOGS[0]).unwrap();
-    assert_eq!(progress.retain(), 0);
     (0..2).for_each(|_| _ = Got::default().take(&mut spool.way.consumers[0], 64));
     list.lock().unwrap().is_broken = true;
+    let (notes_before, retain) = (list.lock().unwrap().notes, progress.retain());
     spool.commit(0, &[0], true, 99);
     spool.publish();
     let mut got = Got::default();
@@ -446,12 +446,59 @@ fn what_cannot_be_noted_keeps_its_segments() {
         (0..got.out.len()).rev().for_each(|at| got.settle(at, true));
         spool.clock.fetch_add(100_000_000, Ordering::Relaxed);
     }
-    let notes = list.lock().unwrap().notes;
-    assert!(progress.retain() == 0 && (1..=11).contains(&notes), "{notes}");
+    let notes = list.lock().unwrap().notes - notes_before;
+    assert!(progress.retain() == retain && (1..=11).contains(&notes), "{notes}");
     list.lock().unwrap().is_broken = false;
     spool.clock.fetch_add(3_000_000_000, Ordering::Relaxed);
     (0..2).for_each(|_| _ = got.take(&mut spool.way.consumers[0], 64));
     assert!(progress.retain() >= 1000);
+}
+
+/// A shard's turn at this time, while a consumer sleeps: whether it woke somebody, and when it wants another turn.
+fn turn(way: &mut Way, now_ms: u64) -> (bool, Option<u64>) {
+    let Way { gather, consumers, .. } = way;
+    consumers[0].asleep(|| {
+        gather.hand_on(now_ms);
+        let owes = gather.owes_wakes();
+        if owes {
+            gather.wake_consumers();
+        }
+        (owes, gather.next_time_ms())
+    })
+}
+
+#[test]
+fn who_sleeps_is_woken_now_and_then_for_what_logs_have_and_at_once_for_what_senders_wait_for() {
+    let mut spool = Spool::new(64);
+    let mut got = Got::default();
+    (0..2).for_each(|_| _ = got.take(&mut spool.way.consumers[0], 64));
+    let commit = |spool: &mut Spool| spool.commit(0, &[0], true, 9);
+    commit(&mut spool);
+    assert_eq!(turn(&mut spool.way, 10), (true, None), "the first");
+    commit(&mut spool);
+    let then = 10 + limits::WAKE_MS;
+    assert_eq!(turn(&mut spool.way, 10), (false, Some(then)), "it is woken just now");
+    assert_eq!(turn(&mut spool.way, 10), (false, Some(then)), "it is not forgotten");
+    assert_eq!(turn(&mut spool.way, then), (true, None));
+    assert_eq!(turn(&mut spool.way, then), (false, None), "nothing is new");
+    commit(&mut spool);
+    assert_eq!(turn(&mut spool.way, then), (false, Some(then + limits::WAKE_MS)));
+    // Somebody waits.
+    spool.way.send(Promise::Delivered, b"text", &[0]);
+    assert_eq!(turn(&mut spool.way, then), (true, None));
+    spool.way.send(Promise::Memory, b"text", &[0]);
+    assert_eq!(turn(&mut spool.way, then), (true, None));
+    // Senders of what no log has would wait soon: half of the places are taken.
+    let more = (0..64).take_while(|_| {
+        commit(&mut spool);
+        !turn(&mut spool.way, then).0
+    });
+    assert!((16..48).contains(&more.count()));
+    // Who is awake sees for itself.
+    got.take(&mut spool.way.consumers[0], 64);
+    commit(&mut spool);
+    spool.way.gather.hand_on(then);
+    assert!(!spool.way.gather.owes_wakes() && spool.way.gather.next_time_ms().is_none());
 }
 
 /// A shard on one thread, its consumers on others, of which one is slow: each gets all, once and in order, and nobody waits for ever.

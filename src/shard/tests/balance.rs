@@ -1,5 +1,7 @@
 //! Connections that are handed to another shard, and those that cannot be.
 
+use std::num::NonZeroU16;
+
 use super::*;
 use crate::handoff::mailbox::Receiver;
 use crate::shard::balance::Load;
@@ -11,7 +13,7 @@ fn beside_an_idle_one() -> (House, Mailbox, Arc<[CachePadded<Load>]>) {
     let loads: Arc<[CachePadded<Load>]> = (0..2).map(|_| CachePadded::default()).collect();
     let (own, _, _wake) = mailbox().unwrap();
     let (other, messages, _wake) = mailbox().unwrap();
-    let neighbours = Neighbours::new(0, Arc::clone(&loads), [own, other].into_iter().collect());
+    let neighbours = Neighbours::new(0, Arc::clone(&loads), [own, other].into_iter().collect(), NonZeroU16::MAX);
     let scopes = Scopes::new(scope(Arc::new(AcceptAll)), Vec::new());
     let shape = GroupShape { buffer_octets: 4096, buffers: 16 };
     (House::among(neighbours, scopes, 1000, shape), messages, loads)

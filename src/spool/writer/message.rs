@@ -213,12 +213,11 @@ impl Log {
         let octets = self.append_aligned(&octets)?;
         self.at = Some(at + octets.octets().len() as u64);
         let (touched, state, segment) = (Vec::new(), State::Waiting, None);
-        let durable_upto = self.durable_upto;
         self.push_group(Group {
             number: 0,
             sequence,
             address,
-            durable_upto,
+            durable_upto: self.durable_upto,
             base,
             octets,
             ends,

@@ -383,7 +383,6 @@ impl Log {
         let Some(mut gathering) = self.gathering.take() else { return };
         gathering.close_part(&mut self.slab);
         let Gathering { sequence, address, base, start, header, ends, touched, .. } = gathering;
-        let durable_upto = self.durable_upto;
         let sealed = self.header(sequence, address).seal(&self.slab.octets_from(start)[HEADER_OCTETS..]);
         self.slab.fill(header, &sealed);
         let octets = self.slab.written() - start;
@@ -403,7 +402,7 @@ impl Log {
             number: 0,
             sequence,
             address,
-            durable_upto,
+            durable_upto: self.durable_upto,
             base,
             octets,
             ends,

@@ -32,7 +32,7 @@ fn check_says_what_it_amounts_to() {
     let data = directory.path().join("data").display().to_string();
     for wanted in [
         &format!("data directory {data}"),
-        &format!("log of deliveries {data}/d.log, 256 MiB at most"),
+        &format!("log of deliveries {data}/d.log, 256 MiB at most; lines come together for 20 ms"),
         "listener mx",
         "kind public",
         "recipients server.test",

@@ -7,6 +7,7 @@ mod handing;
 mod live;
 mod looking;
 mod orders;
+mod sharing;
 
 use std::fs;
 use std::path::PathBuf;

@@ -152,27 +152,9 @@ const MUTANTS: &[(Mutant, u64)] = &[
     (Mutant::RecoveryUsesAddressesAgain, 100),
 ];
 
-/// Each of them is seen within so many seeds.
-pub fn are_caught(mutants: &[(Mutant, u64)], run: impl Fn(u64) -> Result<(), String>) {
-    let mut missed = Vec::new();
-    for (mutant, within) in mutants {
-        Mutant::switch(Some(*mutant));
-        let seen = (0..*within).find_map(|seed| Some((seed, run(seed).err()?)));
-        Mutant::switch(None);
-        match seen {
-            Some((seed, why)) => {
-                let why: String = why.lines().next().unwrap_or_default().chars().take(110).collect();
-                println!("{mutant:?} is seen by seed {seed}: {why}");
-            }
-            None => missed.push(*mutant),
-        }
-    }
-    assert!(missed.is_empty(), "nobody saw {missed:?}");
-}
-
 #[test]
 fn mutants_are_caught() {
-    are_caught(MUTANTS, |seed| run(seed).map(drop));
+    super::mutants::are_caught(MUTANTS, |seed| run(seed).map(drop));
 }
 
 #[test]

@@ -251,7 +251,7 @@ const MUTANTS: &[(Mutant, u64)] = &[
 
 #[test]
 fn mutants_are_caught() {
-    super::images::are_caught(MUTANTS, |seed| run(seed).map(drop));
+    super::mutants::are_caught(MUTANTS, |seed| run(seed).map(drop));
 }
 
 #[test]
