@@ -79,6 +79,8 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
             }
+            // Asked first, so that what the last of them found is told, too.
+            let is_over = engine.is_over();
             for alarm in engine.alarms() {
                 say::error(&format!("ringmx: ALARM: {alarm}"));
             }
@@ -86,7 +88,7 @@ impl Watch {
                 engine.drain(Duration::from_millis(limits::DRAIN_MS));
                 draining_since = Some(Instant::now());
             }
-            if engine.is_over() {
+            if is_over {
                 break;
             }
         }

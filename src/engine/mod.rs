@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::config::{Bind, Listener, Plan, SinkKind, SocketOptions};
 use crate::engine::data_dir::DataDirError;
-use crate::engine::workers::Workers;
+use crate::engine::workers::{Ended, Workers};
 use crate::handoff::intake::Intake;
 use crate::handoff::mailbox::{self, Receiver, Sender};
 use crate::handoff::sleep::Bell;
@@ -527,8 +527,10 @@ impl Engine {
                 self.histograms.add(&histograms);
             }
         }
-        let (sinks, log) = std::mem::take(&mut self.workers).join();
-        Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms).with_sinks(sinks, log)
+        let Ended { sinks, log, spool } = std::mem::take(&mut self.workers).join();
+        Report::new(uptime_s, counters.iter().map(|counters| &***counters), &self.histograms)
+            .with_sinks(sinks, log)
+            .with_spool(spool)
     }
 }
 

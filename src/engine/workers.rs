@@ -64,6 +64,14 @@ pub(super) struct Workers {
     data_dir: Option<DataDir>,
 }
 
+/// What came of them.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) sinks: Vec<SinkReport>,
+    pub(super) log: Vec<Number>,
+    pub(super) spool: Vec<Number>,
+}
+
 impl Workers {
     /// Starts the sinks of a plan, for shards that are woken by these. Gives an intake for each shard, and what the program
     /// consumes itself.
@@ -178,9 +186,9 @@ impl Workers {
         self.log.as_ref().map_or_else(Vec::new, |log| numbers(log.handle().counts()))
     }
 
-    /// Waits for their end; gives what they did, and what the log came to. One that hangs in its sink is left to hang when it was
-    /// told to end at once.
-    pub(super) fn join(mut self) -> (Vec<SinkReport>, Vec<Number>) {
+    /// Waits for their end; gives what they did, and what the log and the spool came to. One that hangs in its sink is left to hang
+    /// when it was told to end at once.
+    pub(super) fn join(mut self) -> Ended {
         let (begun, patience) = (Instant::now(), Duration::from_millis(limits::HURRY_MS));
         for Thread { handle, outlook, figures } in std::mem::take(&mut self.threads) {
             let is_given_up = || self.hurry.load(Ordering::Relaxed) && begun.elapsed() > patience;
@@ -195,8 +203,8 @@ impl Workers {
                 figures.left_behind.add(outlook.promised());
             }
         }
-        let counts = self.log.take().map_or_else(Vec::new, |log| numbers(log.close()));
-        (self.reports(), counts)
+        let log = self.log.take().map_or_else(Vec::new, |log| numbers(log.close()));
+        Ended { sinks: self.reports(), log, spool: self.spool_report() }
     }
 }
 

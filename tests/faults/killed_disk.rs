@@ -116,17 +116,17 @@ fn a_disk_that_turns_read_only_and_back_loses_nothing() {
     let watcher = Watcher::start(&disk.seen().join("mail"));
     let [memory, delivered] = offers(&server);
     // The kernel takes it only at a moment when no file is open for writing.
-    [&memory, &delivered].into_iter().for_each(|offers| offers.rest(true));
+    [&memory, &delivered].into_iter().for_each(Offers::rest);
     eventually("it turns read-only", || disk.remount("ro").then_some(()));
     // Some mail waits in memory, and leaves room in the queue.
-    memory.rest(false);
+    memory.go_on();
     memory.go_on_for(50);
-    memory.rest(true);
-    delivered.rest(false);
+    memory.rest();
+    delivered.go_on();
     refused_all(&delivered);
     let tried = server.stats_now().of_sink("store", "deferred");
     eventually("it can be written again", || disk.remount("rw").then_some(()));
-    memory.rest(false);
+    memory.go_on();
     let ledger = went_on([memory, delivered], &server);
     let judged = watcher.finish().judge(&ledger);
     server.stop();

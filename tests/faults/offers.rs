@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -93,6 +93,7 @@ pub struct Offers {
 struct Shared {
     is_over: AtomicBool,
     rests: AtomicBool,
+    resting: AtomicUsize,
     acknowledged: AtomicU64,
     refused: AtomicU64,
     ledger: Mutex<Ledger>,
@@ -142,9 +143,21 @@ impl Offers {
         eventually("mail is taken", || (self.acknowledged() >= goal).then_some(()));
     }
 
-    /// Nobody begins another message, or they do again.
-    pub fn rest(&self, rests: bool) {
-        self.shared.rests.store(rests, Ordering::Relaxed);
+    /// Nobody begins another message.
+    pub fn rest(&self) {
+        self.shared.rests.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until everyone rests, who has the answer to the last message then.
+    #[track_caller]
+    pub fn await_rest(&self) {
+        let all = self.clients.len();
+        eventually("everyone rests", || (self.shared.resting.load(Ordering::Relaxed) == all).then_some(()));
+    }
+
+    /// They begin messages again.
+    pub fn go_on(&self) {
+        self.shared.rests.store(false, Ordering::Relaxed);
     }
 
     /// Messages that are acknowledged in a second, over so long.
@@ -208,7 +221,11 @@ fn offer_messages(offer: &Offer, shared: &Shared) -> io::Result<()> {
     wanted(&client.reply()?, 250)?;
     while !shared.is_over.load(Ordering::Relaxed) {
         if shared.rests.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
+            shared.resting.fetch_add(1, Ordering::Relaxed);
+            while shared.rests.load(Ordering::Relaxed) && !shared.is_over.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            shared.resting.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);

@@ -65,7 +65,7 @@ fn on_a_slow_disk_all_that_is_in_memory_is_delivered_before_the_end() {
     disk.write_switch("rate", "20M");
     // Bounded, so that it can be done in the time that an end may take.
     memory.go_on_for(1_000);
-    memory.rest(true);
+    memory.rest();
     let waiting = server.stats_now().total("handed_off");
     server.signal(Signal::TERM);
     let ledger = memory.finish();
@@ -128,9 +128,9 @@ fn an_end_in_spite_of_a_sink_that_hangs_does_not_say_that_all_is_well() {
     let mut server = disk.serve(&configuration(&home, "DISK/mail"), 2);
     let offers = Offers::start(&Offer::of(server.address_of("memory"), 4, 1_000));
     offers.go_on_for(50);
-    offers.rest(true);
+    offers.rest();
     let frozen = disk.freeze();
-    offers.rest(false);
+    offers.go_on();
     offers.go_on_for(200);
     let ledger = offers.finish();
     server.signal(Signal::TERM);

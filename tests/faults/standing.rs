@@ -138,9 +138,9 @@ fn a_disk_that_stands_still_under_large_messages_fills_the_stated_memory_and_no_
     let large = Offers::start(&Offer::of(server.address_of("memory"), 16, 512 * 1024));
     let small = Offers::start(&Offer::of(server.address_of("other"), 2, 1_000));
     large.go_on_for(20);
-    large.rest(true);
+    large.rest();
     let frozen = disk.freeze();
-    large.rest(false);
+    large.go_on();
     // Of the shard that has most of the clients.
     eventually("the memory is filled", || {
         let held = server.stats_now().of_shards("handed_off_octets").into_iter().max();

@@ -175,7 +175,7 @@ fn while_a_program_refuses_its_mail_is_deferred_and_holds_no_log() {
     let offers = Offers::start(&Offer::of(address, 8, 8_000));
     // Each log is many segments long by then, of which none is left but what is written.
     offers.go_on_for(4_000);
-    offers.rest(true);
+    offers.rest();
     eventually("no segment waits for it", || {
         let spool = engine.report().spool;
         let of = |name: &str| spool.iter().find(|number| number.name == name).map_or(0, |number| number.value);
@@ -183,7 +183,7 @@ fn while_a_program_refuses_its_mail_is_deferred_and_holds_no_log() {
     });
     assert!(waiting(&home.path().join("data"), "deferred") > 1_000);
     takes.store(true, Ordering::Relaxed);
-    offers.rest(false);
+    offers.go_on();
     offers.go_on_for(100);
     let ledger = offers.finish();
     assert!(ledger.refused.is_empty(), "{:?}", ledger.refused);

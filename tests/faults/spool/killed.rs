@@ -91,12 +91,12 @@ fn kill_again_and_again(home: &Home, rounds: u64, mut look: impl FnMut(Option<&L
         match chance.below(8) {
             _ if round % 16 == 3 => {
                 moments.caught_up += 1;
-                offers.rest(true);
+                offers.rest();
                 look(Some(&offers.so_far()));
             }
             0 => {
                 moments.draining += 1;
-                offers.rest(true);
+                offers.rest();
                 std::thread::sleep(Duration::from_micros(chance.below(30_000)));
             }
             1 => {
@@ -111,7 +111,7 @@ fn kill_again_and_again(home: &Home, rounds: u64, mut look: impl FnMut(Option<&L
         }
         assert_no_alarm(&server);
         drop(server);
-        offers.rest(false);
+        offers.go_on();
         if round % 16 == 7 {
             home.verify();
         }
