@@ -103,6 +103,11 @@ pub trait Intake {
         None
     }
 
+    /// Whether there is something that it takes none of for now: a log that has failed, or that has no room.
+    fn is_refusing(&self) -> bool {
+        false
+    }
+
     /// The turn is over: what was collected in it goes on its way. The time is in ms from an arbitrary start, and only grows.
     fn hand_on(&mut self, _now_ms: u64) {}
 

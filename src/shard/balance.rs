@@ -1,6 +1,6 @@
 //! Which shard serves a new connection. The kernel spreads connections by a hash of their addresses, which leaves one shard
-//! with many and another with none when they are few; so a shard that has too many hands new ones on before they are
-//! greeted.
+//! with many and another with none when they are few; so a shard that has too many, or whose log takes no mail, hands new ones
+//! on before they are greeted.
 //!
 //! *Invariant*: a connection counts for exactly one shard's load, also while it is on its way. Messages never cross shards.
 //!
@@ -36,6 +36,8 @@ pub struct Load {
     connections: AtomicU32,
     /// It accepts none, for want of memory.
     is_full: AtomicBool,
+    /// A log of its takes no mail.
+    is_refusing: AtomicBool,
 }
 
 impl Load {
@@ -106,12 +108,14 @@ impl<L, S> Neighbours<L, S> {
     }
 
     /// A shard that should rather have one of this shard's connections, whose mail is taken like this: one that would still have fewer
-    /// with it.
+    /// with it, or that takes mail where this one refuses it. Who refuses has few connections, and would draw each new one to itself.
     fn better(&mut self, taking: Taking, now: Time) -> Option<usize> {
+        let is_refused = |load: &Load| taking.is_logged() && load.is_refusing.load(Ordering::Relaxed);
         let needs_log = taking.is_logged() && !Mutant::HandsOverToAnyShard.is_on();
         let all = if needs_log { self.logging } else { self.loads.len() };
         let others = all - 1;
-        if others == 0 || self.are_short_lived(now) {
+        let must_go = is_refused(self.load());
+        if others == 0 || !must_go && self.are_short_lived(now) {
             return None;
         }
         let looks = others.min(limits::NEIGHBOURS_LOOKED_AT);
@@ -119,16 +123,25 @@ impl<L, S> Neighbours<L, S> {
         self.next = (from + looks) % others;
         let (least, other) = (0..looks)
             .map(|look| (self.own + 1 + (from + look) % others) % all)
-            .filter(|other| !self.loads[*other].is_full.load(Ordering::Relaxed))
+            .filter(|other| !self.loads[*other].is_full.load(Ordering::Relaxed) && !is_refused(&self.loads[*other]))
             .map(|other| (self.loads[other].connections(), other))
             .min()?;
         let own = self.load().connections();
-        (own > least + 1 + least / limits::BALANCE_PART).then_some(other)
+        (must_go || own > least + 1 + least / limits::BALANCE_PART).then_some(other)
     }
 
     /// Whether connections come and go faster than it pays to move them.
     fn are_short_lived(&self, now: Time) -> bool {
         self.closed_at.is_some_and(|at| now.since_ns(at) < BRIEF_NS) && self.lifetime_ns < BRIEF_NS
+    }
+
+    /// A log of this shard takes no mail, or they all do.
+    pub(super) fn note_refusing(&self, is_refusing: bool) {
+        let said = &self.load().is_refusing;
+        // It is read by others in each turn, and changes seldom.
+        if said.load(Ordering::Relaxed) != is_refusing {
+            said.store(is_refusing, Ordering::Relaxed);
+        }
     }
 
     /// A connection has come.
@@ -274,6 +287,31 @@ mod tests {
         let mut neighbours = among(9, &[0, 3]);
         neighbours.loads[1].is_full.store(true, Ordering::Relaxed);
         assert_eq!(neighbours.better(Taking::Discard, Time(1)), Some(2));
+    }
+
+    /// It has few connections because it refuses, and would get all that come.
+    #[test]
+    fn a_shard_whose_log_takes_nothing_gets_none_that_needs_one_and_keeps_none() {
+        let (durable, now) = (Taking::HandOff(Promise::Durable), Time(1_000_000_000));
+        let mut neighbours = among(9, &[0, 3]);
+        let set = |neighbours: &Neighbours<(), ()>, of: usize, is_refusing| {
+            neighbours.loads[of].is_refusing.store(is_refusing, Ordering::Relaxed);
+        };
+        set(&neighbours, 1, true);
+        assert_eq!((neighbours.better(durable, now), neighbours.better(Taking::Discard, now)), (Some(2), Some(1)));
+        neighbours.loads[0].connections.store(0, Ordering::Relaxed);
+        assert_eq!(neighbours.better(durable, now), None);
+        neighbours.note_refusing(true);
+        neighbours.closed_at = Some(now);
+        assert_eq!(
+            neighbours.better(durable, now),
+            Some(2),
+            "though connections are short, as they are when they are refused"
+        );
+        set(&neighbours, 2, true);
+        assert_eq!(neighbours.better(durable, now), None, "nobody takes it");
+        neighbours.note_refusing(false);
+        assert_eq!(neighbours.better(durable, now), None);
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl<I: Io, T: Intake> Shard<I, T> {
     /// What was taken over in this turn goes on its way, before anybody is told that it was.
     pub(super) fn hand_on(&mut self) {
         self.desk.intake.hand_on(self.desk.now.ms());
+        self.neighbours.note_refusing(self.desk.intake.is_refusing());
         while let Some((number, write)) = self.desk.intake.write() {
             self.writes.push((number, self.desk.now));
             self.io.start(Token { kind: Kind::Write, generation: 0, slot: number }, Operation::Write { write });

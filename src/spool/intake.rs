@@ -166,6 +166,10 @@ impl Intake for Spooler {
         }
     }
 
+    fn is_refusing(&self) -> bool {
+        self.logs.iter().flatten().any(|log| log.refuses().is_some())
+    }
+
     fn admits(&mut self, scope: &Scope, route: Route) -> bool {
         // What is spooled waits in its log, and not in a queue.
         log_of(scope.taking).is_some() || self.gather.admits(scope, route)

@@ -144,6 +144,10 @@ impl Intake for Ledger {
         Some(reply)
     }
 
+    fn is_refusing(&self) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.spooler.is_refusing())
+    }
+
     fn hand_on(&mut self, now_ms: u64) {
         if let Some(watched) = &mut self.watched {
             watched.note_memory();

@@ -1,6 +1,8 @@
 //! A disk below the spool that breaks (RELIABILITY F3, F4, F35): who was in the block that failed hears 451, nothing is written twice, the
 //! log goes on in another segment or says 421, and what had its 250 is delivered in any case. The sink's own disk is another.
 
+use std::collections::BTreeMap;
+
 use rustix::process::Signal;
 
 use super::house::{Seen, assert_no_alarm, configuration};
@@ -155,6 +157,39 @@ fn a_write_that_fails_costs_its_group_and_its_segment_and_a_second_one_the_spool
     let mut house = House::new(&disk);
     faults_apart(&mut house, Fault::SpoolWrites(1));
     faults_together(&mut house, Fault::SpoolWrites(u64::MAX));
+    house.judge();
+}
+
+/// A shard that refuses has few connections, and would draw all that come.
+#[test]
+fn while_one_log_has_failed_clients_come_to_the_shard_whose_log_takes_mail() {
+    let test = "while_one_log_has_failed";
+    let Some(disk) = needed(test, Disk::held(128, &[])) else { return };
+    let mut house = House::new(&disk);
+    let server = house.serve();
+    let offers = house.offers(&server);
+    offers.rest();
+    offers.await_rest();
+    let one = Offers::start(&Offer::of(server.address(), 1, 16_000));
+    one.go_on_for(1);
+    for _ in 0..2 {
+        disk.device().set(Fault::SpoolWrites(1));
+        eventually("it has failed", || disk.device().is_spent().then_some(()));
+    }
+    eventually("its log has failed", || (one.refusals("MAIL 421 4.3.0") > 0).then_some(()));
+    one.go_on_for(20);
+    offers.go_on();
+    offers.go_on_for(400);
+    let [one, others] = [one, offers].map(Offers::finish);
+    assert_eq!((one.refusals("MAIL 421 4.3.0"), one.refusals("end 451 4.3.0")), (1, 2), "{:?}", one.refused);
+    // Who was at that shard is told once, and is not there again.
+    let told = others.refusals("MAIL 421 4.3.0");
+    assert_eq!(BTreeMap::from([("MAIL 421 4.3.0".to_owned(), told)]), others.refused);
+    assert!((1..=8).contains(&told), "{told}");
+    let stats = server.stop();
+    let failures = stats.of_shards("spool_failures");
+    assert_eq!(failures.iter().filter(|failures| **failures > 0).count(), 1, "{failures:?}");
+    [one, others].into_iter().for_each(|ledger| house.sum.add(ledger));
     house.judge();
 }
 
