@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,7 +80,7 @@ impl Engine {
     }
 
     /// Serves a configuration; its file is to follow, and options.
-    fn serving(&self) -> Result<Command, Failure> {
+    pub fn serving(&self) -> Result<Command, Failure> {
         match self {
             Self::Own => {
                 let mut command = this_program()?;
@@ -284,10 +285,11 @@ impl Server {
     }
 }
 
-/// A public MX for everybody. What it delivers is thrown away.
-fn mx(shards: u16, home: &Path) -> String {
+/// A public MX for everybody, with so many shards, or one for each core if that is 0. What it delivers is thrown away.
+pub fn mx(shards: u16, home: &Path) -> String {
+    let shards = NonZeroU16::new(shards).map_or_else(String::new, |shards| format!("shards = {shards}\n"));
     format!(
-        "[server]\ndata_dir = {:?}\nshards = {shards}\n\
+        "[server]\ndata_dir = {:?}\n{shards}\
          [listener.mx]\nkind = 'public'\nbind = '127.0.0.1:0'\nmessages_per_connection = 0\nrecipients = 'ALL'\nsink = 'away'\n\
          [sink.away]\nkind = 'blackhole'\n",
         home.join("data")

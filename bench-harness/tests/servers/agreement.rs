@@ -42,6 +42,11 @@ fn ringmx_counts() {
 }
 
 #[test]
+fn a_ringmx_that_keeps_messages_counts() {
+    agrees("ringmx-mx", SYNCED, &["--shards", "1"]);
+}
+
+#[test]
 fn the_floor_counts() {
     agrees("floor", NOTHING, &[]);
 }
@@ -100,7 +105,8 @@ fn opensmtpd_counts() {
 #[test]
 fn equal_promises_are_divided_and_others_are_not() {
     let ran = compare("promises", &["--servers", "ringmx,smtp-sink,postfix", "--ringmx-options", "--shards", "2"]);
-    let ran = ran.expect(0).says(&["ringmx ÷ smtp-sink", "no ratio: ringmx ran as a blackhole", "--shards 2"]);
+    let ran = ran.expect(0).says(&["ringmx ÷ smtp-sink", "no ratio: no ringmx whose 250", "--shards 2"]);
     assert!(!ran.text.contains("÷ postfix"), "{}", ran.text);
+    compare("kept", &["--servers", "ringmx-mx,postfix"]).expect(0).says(&["ringmx-mx ÷ postfix"]);
     assert!(ran.text.contains("different tables promise different things"), "{}", ran.text);
 }

@@ -105,16 +105,11 @@ fn absolute(text: &mut String, group: &[&Row]) {
 
 /// Of ringmx to each other, where both promise the same.
 fn ratios(text: &mut String, group: &[&Row]) {
-    let Some((_, own)) = group.iter().find(|(kind, _)| kind.name == "ringmx") else {
-        if group.iter().any(|(kind, _)| kind.promise != Promise::Nothing) {
-            text.push_str(
-                "no ratio: ringmx ran as a blackhole and keeps nothing, these do more for their 250. A ringmx that keeps \
-                 messages is not there yet\n",
-            );
-        }
+    let Some((ours, own)) = group.iter().find(|(kind, _)| kind.is_ringmx()) else {
+        text.push_str("no ratio: no ringmx whose 250 promises this was run\n");
         return;
     };
-    let others: Vec<_> = group.iter().filter(|(kind, _)| kind.name != "ringmx").collect();
+    let others: Vec<_> = group.iter().filter(|(kind, _)| kind != ours).collect();
     if others.is_empty() {
         return;
     }
@@ -124,7 +119,7 @@ fn ratios(text: &mut String, group: &[&Row]) {
             let values = |runs: &[Run]| runs.iter().map(of).collect::<Vec<_>>();
             Spread::of_ratios(&values(own), &values(runs)).map_or(String::new(), |ratio| format!("{ratio:.2}"))
         };
-        let name = format!("ringmx ÷ {}", kind.name);
+        let name = format!("{} ÷ {}", ours.name, kind.name);
         let _ = writeln!(text, "{name:<24} {:>24} {:>24}", ratio(|run| run.cpu_us), ratio(|run| run.rate));
     }
 }
@@ -210,6 +205,8 @@ mod tests {
         let rows = [
             row("ringmx", &[(10.0, 40_000.0), (12.0, 40_000.0), (10.0, 40_000.0)]),
             row("aiosmtpd", &[(100.0, 2000.0), (100.0, 2000.0), (200.0, 1000.0)]),
+            row("opensmtpd", &[(300.0, 1000.0)]),
+            row("ringmx-mx", &[(35.0, 20_000.0), (35.5, 20_000.0), (35.0, 16_000.0)]),
             row("postfix", &[(700.0, 1000.0), (710.0, 1000.0), (700.0, 800.0)]),
             row("exim", &[(900.0, 500.0), (900.0, 500.0), (900.0, 500.0)]),
         ];
@@ -220,7 +217,10 @@ mod tests {
             "ringmx ÷ aiosmtpd",
             "0.10 (0.05–0.12)",
             "20.00 (20.00–40.00)",
-            "no ratio: ringmx ran as a blackhole",
+            "no ratio: no ringmx whose 250 promises this was run",
+            "ringmx-mx ÷ postfix",
+            "20.00 (20.00–20.00)",
+            "ringmx-mx ÷ exim",
             "different tables promise different things",
             "not counted by the server: exim",
             "no PIPELINING is offered by: aiosmtpd",
@@ -230,7 +230,7 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
-        for unexpected in ["÷ postfix", "÷ exim"] {
+        for unexpected in ["ringmx ÷ postfix", "ringmx ÷ exim", "÷ opensmtpd", "÷ ringmx-mx"] {
             assert!(!text.contains(unexpected), "{unexpected} in\n{text}");
         }
         assert!(figures(&rows, false).contains("in memory only"));

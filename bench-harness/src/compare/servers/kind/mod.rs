@@ -9,6 +9,7 @@ mod floor;
 mod opensmtpd;
 mod postfix;
 mod ringmx;
+mod ringmx_mx;
 mod smtp_server;
 mod smtp_sink;
 
@@ -27,14 +28,15 @@ use super::super::process::Process;
 use super::arguments::{Load, ServersArguments};
 use crate::failure::Failure;
 
-/// All of them, in the order of tables; ringmx first.
-pub const ALL: [&Kind; 8] = [
+/// All of them, in the order of tables; ringmx first of those that promise as much as it does.
+pub const ALL: [&Kind; 9] = [
     &ringmx::KIND,
     &floor::KIND,
     &smtp_sink::KIND,
     &aiosmtpd::KIND,
     &smtp_server::KIND,
     &opensmtpd::KIND,
+    &ringmx_mx::KIND,
     &postfix::KIND,
     &exim::KIND,
 ];
@@ -64,6 +66,13 @@ pub struct Kind {
     pub install: &'static str,
     /// Finds it, or says why it cannot run.
     pub find: fn(&Places<'_>) -> Result<Box<dyn Contender>, Lack>,
+}
+
+impl Kind {
+    /// Whether it is ours, by which others are divided.
+    pub fn is_ringmx(&self) -> bool {
+        *self == ringmx::KIND || *self == ringmx_mx::KIND
+    }
 }
 
 impl PartialEq for Kind {
@@ -274,7 +283,9 @@ mod tests {
             assert_eq!(ALL.iter().filter(|other| **other == kind).count(), 1, "{}", kind.name);
             assert!(!kind.install.is_empty(), "{}", kind.name);
         }
-        assert_eq!(ALL[0].name, "ringmx");
+        // What others are divided by stands before them.
+        let ours: Vec<&str> = ALL.iter().filter(|kind| kind.is_ringmx()).map(|kind| kind.name).collect();
+        assert_eq!((ALL[0].name, ours), ("ringmx", vec!["ringmx", "ringmx-mx"]));
         // Tables show a promise's servers together.
         assert!(ALL.is_sorted_by_key(|kind| kind.promise));
     }

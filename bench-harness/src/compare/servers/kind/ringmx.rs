@@ -15,10 +15,11 @@ pub const KIND: Kind =
     Kind { name: "ringmx", promise: Promise::Nothing, install: "cargo build --release --workspace", find };
 
 /// Where it writes its counters.
-const STATS: &str = "stats.json";
+pub const STATS: &str = "stats.json";
 
 /// Counters that must be 0.
-const NEVER: [&str; 4] = ["messages_void", "connections_lost_in_transaction", "stale_completions", "accept_failures"];
+pub const NEVER: [&str; 4] =
+    ["messages_void", "connections_lost_in_transaction", "stale_completions", "accept_failures"];
 
 #[derive(Debug)]
 struct Ringmx {
