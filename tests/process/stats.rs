@@ -45,7 +45,7 @@ impl Stats {
     }
 
     /// A figure of the spool.
-    #[allow(dead_code, reason = "asked by tests/faults.rs")]
+    #[allow(dead_code, reason = "not asked by each of the tests that share this")]
     #[track_caller]
     pub fn of_spool(&self, name: &str) -> u64 {
         let figures = self.0["spool"].as_array().expect("there is a spool");
