@@ -138,7 +138,7 @@ impl<L, S> Neighbours<L, S> {
     /// A log of this shard takes no mail, or they all do.
     pub(super) fn note_refusing(&self, is_refusing: bool) {
         let said = &self.load().is_refusing;
-        // It is read by others in each turn, and changes seldom.
+        // COST: asked in each turn; a store would take the line from those who read it.
         if said.load(Ordering::Relaxed) != is_refusing {
             said.store(is_refusing, Ordering::Relaxed);
         }
