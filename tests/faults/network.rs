@@ -106,11 +106,12 @@ impl Network {
         self.on(Side::Clients, || Client::connect(address)).expect("the server is there")
     }
 
-    /// Adds a rule to what a side does with packets that leave it for the cable.
+    /// Adds a rule to what a side does with packets that come to it by the cable. Where they leave, the kernel would hear of it at once,
+    /// as no network tells: a SYN-ACK that is to be sent again and cannot be is not tried another time.
     pub fn rule(&self, side: Side, rule: &str) -> Result<(), Missing> {
         let table = format!(
-            "table inet faults {{\nchain leaving {{\ntype filter hook output priority 0\n\
-             oifname \"{CABLE}\" {rule}\n}}\n}}\n"
+            "table inet faults {{\nchain arriving {{\ntype filter hook input priority 0\n\
+             iifname \"{CABLE}\" {rule}\n}}\n}}\n"
         );
         run(&["ip", "netns", "exec", self.namespace(side), "nft", "-f", "-"], &table, "nftables")
     }
