@@ -67,8 +67,8 @@
 //!   tried again, and nothing is written behind it in its segment.
 //! * **A cursor never passes what is not settled**; a segment is freed when every cursor has passed it.
 //! * **A message is handed on with its memory**: one copy of each octet, which the last of its consumers gives back.
-//! * **A message never crosses shards.** A new connection may, before it is greeted, to one that has fewer ([`shard::balance`]). Whose
-//!   mail needs a log is served by a shard that has one: the first so many do.
+//! * **A message never crosses shards.** A new connection may, before it is greeted, to one that has fewer, or whose log takes mail where
+//!   this one's does not ([`shard::balance`]). Whose mail needs a log is served by a shard that has one: the first so many do.
 //! * **A slot is freed when nothing is in flight for it**; a token carries the generation of its owner.
 //! * **Every bound is in [`limits`]**; reaching it is counted and answered.
 //! * **A shard's panic ends the process.** A half-done turn is not followed by another.

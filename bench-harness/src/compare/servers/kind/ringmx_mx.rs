@@ -2,14 +2,11 @@
 
 use std::process::Command;
 
-use rustix::process::Signal;
-
-use super::ringmx::{NEVER, STATS};
-use super::{Contender, Home, Kind, Lack, PATIENCE, Places, Promise};
+use super::ringmx::{STATS, stopped};
+use super::{Contender, Home, Kind, Lack, Places, Promise};
 use crate::ceiling::disk::place::Place;
 use crate::compare::process::Process;
 use crate::compare::server::{Engine, mx};
-use crate::compare::stats::Stats;
 use crate::failure::Failure;
 
 /// The block that has a message is written and synced before its reply (src/spool/writer); one sync is for all messages of a block.
@@ -53,15 +50,7 @@ impl Contender for RingmxMx {
 
     /// What was taken over is in its sink's hands within 1 ms or so, long before the account is read.
     fn stop(&self, process: Process, home: &Home) -> Result<Option<u64>, Failure> {
-        process.signal(Signal::TERM);
-        process.finish(PATIENCE)?;
-        let stats = Stats::read(&home.directory.join(STATS))?;
-        for name in NEVER.iter().chain(&["spool_failures", "spool_writes_hung"]) {
-            let count = stats.total(name)?;
-            if count > 0 {
-                return Err(Failure::Disagreement(format!("ringmx counted {name} {count}")));
-            }
-        }
+        let stats = stopped(process, home)?;
         let (messages, written) = (stats.total("messages")?, stats.total("spool_messages")?);
         let (recipients, delivered) = (stats.total("recipients")?, stats.of_sinks("delivered")?);
         if (written, delivered) != (messages, recipients) {
