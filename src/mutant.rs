@@ -141,6 +141,12 @@ impl Mutant {
         false
     }
 
+    /// Whether anything is done wrong now on this thread.
+    #[cfg(test)]
+    pub fn any_is_on() -> bool {
+        ON.get().is_some()
+    }
+
     /// From now on, on this thread, this is done wrong.
     #[cfg(test)]
     pub fn switch(mutant: Option<Self>) {

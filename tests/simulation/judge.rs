@@ -303,7 +303,11 @@ impl Bench<'_> {
         let mut is_late_mail = false;
         let mut ends = Vec::new();
         for (index, said) in run.said.iter().enumerate() {
-            let question = run.asked_behind.iter().rposition(|behind| *behind == index);
+            let question = run
+                .asked_behind
+                .partition_point(|behind| *behind <= index)
+                .checked_sub(1)
+                .filter(|at| run.asked_behind[*at] == index);
             let of = questions_of(run, index);
             if let Some(at) = question {
                 let Question { point, answer, .. } = &asked[at];
@@ -667,9 +671,9 @@ fn recipients(asked: &Asked) -> u32 {
 
 /// The questions that a reply comes from: that of the first chunk has none of its own, when it is the last, too.
 fn questions_of(run: &Run, index: usize) -> std::ops::Range<usize> {
-    let end = run.asked_behind.iter().take_while(|behind| **behind <= index).count();
+    let end = run.asked_behind.partition_point(|behind| *behind <= index);
     let Some(last) = run.asked_behind[..end].last() else { return 0..0 };
-    let begin = run.asked_behind[..end].iter().take_while(|behind| *behind < last).count();
+    let begin = run.asked_behind.partition_point(|behind| behind < last);
     begin..end
 }
 
@@ -687,7 +691,7 @@ fn is_data_line(sent: &[u8], end: usize) -> bool {
 /// Whether this reply is the first that says of its message that it is taken.
 fn is_first_taken(run: &Run, asked: &[Question], index: usize, reply: Reply) -> bool {
     let is_taken = |reply: Reply| matches!(reply, Reply::Accepted | Reply::Discarded);
-    let Some(at) = run.asked_behind.iter().rposition(|behind| *behind <= index) else { return false };
+    let Some(at) = run.asked_behind.partition_point(|behind| *behind <= index).checked_sub(1) else { return false };
     let begin = run.asked_behind[at];
     asked[at].point == Point::EndOfData
         && is_taken(reply)

@@ -12,6 +12,7 @@ mod ledger;
 
 use std::path::Path;
 
+use super::mutants::Deliberate;
 use super::quietly::quietly;
 use super::{TOLD_MOST, setting};
 use crate::mutant::Mutant;
@@ -132,24 +133,24 @@ fn what_was_acknowledged_survives_the_power() {
     println!("{images} images of {seeds} seeds from {first} are sound, in {:.1?}", begin.elapsed());
     println!("{found} messages found in them, of which {unasked} were refused or not answered");
     println!("a bit was turned in {flipped}, which was told of {hit}");
-    assert!(unasked > 0 && hit > 0 && found > 10 * images, "it has gone blind");
+    assert!(images < IMAGES || (unasked > 0 && hit > 0 && found > 10 * images), "it has gone blind");
 }
 
 /// Each with the number of seeds within which it is seen.
-const MUTANTS: &[(Mutant, u64)] = &[
-    (Mutant::SpoolAnswersBeforeDurable, 50),
-    (Mutant::SpoolAnswersOutOfOrder, 50),
-    (Mutant::SpoolTrustsShortWrite, 100),
-    (Mutant::SpoolForgetsVoid, 200),
-    (Mutant::SpoolKeepsPartOfFailed, 200),
-    (Mutant::SpoolRetries, 100),
-    (Mutant::SpoolForgetsBeginning, 100),
-    (Mutant::SpoolClaimsVoid, 100),
-    (Mutant::RecoveryTakesTornTail, 50),
-    (Mutant::RecoveryForgetsVoids, 50),
-    (Mutant::RecoveryRevivesTail, 100),
-    (Mutant::RecoveryTruncates, 50),
-    (Mutant::RecoveryUsesAddressesAgain, 100),
+const MUTANTS: &[Deliberate] = &[
+    (Mutant::SpoolAnswersBeforeDurable, 0, 50),
+    (Mutant::SpoolAnswersOutOfOrder, 0, 50),
+    (Mutant::SpoolTrustsShortWrite, 2, 100),
+    (Mutant::SpoolForgetsVoid, 11, 200),
+    (Mutant::SpoolKeepsPartOfFailed, 0, 200),
+    (Mutant::SpoolRetries, 12, 100),
+    (Mutant::SpoolForgetsBeginning, 1, 100),
+    (Mutant::SpoolClaimsVoid, 25, 100),
+    (Mutant::RecoveryTakesTornTail, 0, 50),
+    (Mutant::RecoveryForgetsVoids, 0, 50),
+    (Mutant::RecoveryRevivesTail, 3, 100),
+    (Mutant::RecoveryTruncates, 0, 50),
+    (Mutant::RecoveryUsesAddressesAgain, 0, 100),
 ];
 
 #[test]

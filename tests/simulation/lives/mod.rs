@@ -17,6 +17,7 @@ mod sinks;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
+use super::mutants::Deliberate;
 use super::quietly::quietly;
 use super::{TOLD_MOST, setting};
 use crate::mutant::Mutant;
@@ -242,11 +243,11 @@ fn what_was_acknowledged_comes() {
 }
 
 /// Each with the number of seeds within which it is seen.
-const MUTANTS: &[(Mutant, u64)] = &[
-    (Mutant::SpoolAnswersBeforeDurable, 50),
-    (Mutant::SpoolForgetsBeginning, 200),
-    (Mutant::RecoveryTruncates, 200),
-    (Mutant::ForgetsSettled, 50),
+const MUTANTS: &[Deliberate] = &[
+    (Mutant::SpoolAnswersBeforeDurable, 0, 50),
+    (Mutant::SpoolForgetsBeginning, 0, 200),
+    (Mutant::RecoveryTruncates, 4, 200),
+    (Mutant::ForgetsSettled, 0, 50),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! A sink with its deferred mail, a log that mail comes from, and a ledger of what became of it all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,12 @@ use crate::spool::tools::hand::Hand;
 
 pub const START_MS: u64 = 1_900_000_000_000;
 pub const ROOT: &str = "spool/deferred";
+
+/// The seeds of a test: so many. AddressSanitizer, which takes five times as long and asks only what memory is touched, has a
+/// fifth of them.
+pub fn seeds(count: u64) -> Range<u64> {
+    0..if cfg!(asan) { count / 5 } else { count }
+}
 
 /// What the sink says for a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
