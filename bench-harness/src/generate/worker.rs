@@ -156,7 +156,7 @@ pub struct Worker<'p> {
     foresight: Option<Foresight>,
     /// When the server was heard for the last time.
     alive: Time,
-    /// Connections made, for peers to be named.
+    /// Connections made.
     connections_made: u64,
     tally: Tally,
     start: Option<Time>,

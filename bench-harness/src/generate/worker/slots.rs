@@ -56,6 +56,8 @@ pub struct Slot<'p> {
     pub sending: Option<(usize, usize)>,
     pub talk: Option<Talk<'p>>,
     pub connecting_since: Time,
+    /// Which of the worker's connections it is, from 1 on.
+    ordinal: u64,
     /// Whether its connections misbehave, and how.
     pub mischief: Option<Mischief>,
 }
@@ -118,6 +120,7 @@ impl Worker<'_> {
         }
         self.connections_made += 1;
         let slot = &mut self.slots[index as usize];
+        slot.ordinal = self.connections_made;
         self.tally.time(Timed::Connect, now.since_ns(slot.connecting_since));
         slot.has_failed = false;
         if let Some(mischief) = slot.mischief {
@@ -125,7 +128,7 @@ impl Worker<'_> {
         }
         let session = Session::new(self.terms.clone(), false);
         let mut talk = Talk::new(session, slot.talk.take(), self.terms.pipelining, now);
-        self.write_proxy(&mut talk.out.own);
+        self.write_proxy(index, &mut talk.out.own);
         let slot = &mut self.slots[index as usize];
         (slot.phase, slot.talk) = (Phase::Open, Some(talk));
         self.receive(index);
@@ -161,20 +164,20 @@ impl Worker<'_> {
         self.start(index, Kind::Receive, Operation::Receive { group: GROUP });
     }
 
-    /// The address of the next peer that this generator pretends to be a proxy for.
-    fn peer(&self) -> SocketAddrV4 {
-        let number =
-            (self.connections_made * self.plan.threads as u64 + self.thread as u64) % u64::from(self.plan.peers);
+    /// The address of the peer that this connection pretends to be of: each in turn.
+    fn peer(&self, index: u32) -> SocketAddrV4 {
+        let ordinal = self.slots[index as usize].ordinal;
+        let number = (ordinal * self.plan.threads as u64 + self.thread as u64) % u64::from(self.plan.peers);
         SocketAddrV4::new(Ipv4Addr::from(u32::from(PEERS) + number as u32), 1024 + (number % 60_000) as u16)
     }
 
-    fn write_proxy(&self, out: &mut Vec<u8>) {
+    fn write_proxy(&self, index: u32, out: &mut Vec<u8>) {
         let Some(version) = self.plan.proxy else { return };
         let destination = match &self.plan.target {
             Bind::Tcp(SocketAddr::V4(address)) => *address,
             _ => SocketAddrV4::new(Ipv4Addr::LOCALHOST, 25),
         };
-        let origin = Origin::V4 { source: self.peer(), destination };
+        let origin = Origin::V4 { source: self.peer(index), destination };
         match version {
             ProxyVersion::V1 => write_v1(&origin, out),
             // Addresses without values beside them always fit.
@@ -184,7 +187,7 @@ impl Worker<'_> {
 
     /// XCLIENT, once on each connection.
     pub fn introduce(&mut self, index: u32) {
-        let attributes = format!("ADDR={} NAME=peer.example", self.peer().ip());
+        let attributes = format!("ADDR={} NAME=peer.example", self.peer(index).ip());
         let Some(talk) = &mut self.slots[index as usize].talk else { return };
         talk.standing.is_introduced = true;
         talk.standing.is_ready = false;
