@@ -3,7 +3,7 @@
 //!
 //! *Invariant*: nothing is listened on before all that was acknowledged is found again, or it is said what is not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -34,7 +34,7 @@ use crate::spool::scan::{LogFile, Owner};
 use crate::spool::segment::{self, Registry, Segment};
 use crate::spool::settlement::Settlement;
 use crate::spool::steward::{
-    KeepOptions, Keeping, Lack, LogFigures, LogPlan, Needs, SpoolFigures, Steward, Supply, preparing,
+    Broken, KeepOptions, Keeping, Lack, LogFigures, LogPlan, Needs, SpoolFigures, Steward, Supply, preparing,
 };
 use crate::spool::storage::disk::Disk;
 use crate::spool::storage::{Access, Storage};
@@ -49,8 +49,8 @@ pub(super) struct Spooling {
     _steward: Steward,
     figures: Arc<Mutex<SpoolFigures>>,
     findings: Arc<Findings>,
-    /// The ways of segments to the shards.
-    supplies: Vec<Supply>,
+    /// The ways of segments to the shards, by the names of their logs.
+    supplies: Vec<(String, Supply)>,
     /// What was found at the start, and not told yet.
     alarms: Mutex<Vec<String>>,
     /// Troubles that last, and that were told.
@@ -61,27 +61,71 @@ pub(super) struct Spooling {
     identity: (u32, u32),
 }
 
-/// What keeps a log from going on, in words.
-fn trouble(log: &LogFigures) -> Option<String> {
+/// What keeps a log from going on: in the same words as long as it is the same, and with what it is like now.
+fn trouble(log: &LogFigures, figures: &SpoolFigures, directory: &Path) -> Option<(String, String)> {
+    let directory = directory.display();
     match (&log.trouble, log.lack) {
-        (Some(error), _) => Some(format!("the spool cannot make room: {error}")),
-        (None, Some(Lack::Full)) => Some(
-            "the spool has no more room on its disk, or within its size_bytes: mail gets 452 until there is".to_owned(),
-        ),
-        (None, Some(Lack::Failed)) => Some("the spool's disk does not answer: mail gets 421 until it does".to_owned()),
+        (Some(error), _) => Some((format!("the spool cannot make room: {error}"), String::new())),
+        (None, Some(Lack::Full)) => Some(full(figures, &directory)),
+        (None, Some(Lack::Failed)) => {
+            let what = format!("the spool's disk does not answer: mail gets 421 until it does: {directory}");
+            Some((what, String::new()))
+        }
         (None, Some(Lack::Hung) | None) => None,
     }
 }
 
-/// The same of a log whose shard hears nothing, and so does not who keeps the figures.
-fn silence(supply: &Supply) -> Option<String> {
+/// Which bound is reached, and what would help.
+fn full(figures: &SpoolFigures, directory: &impl std::fmt::Display) -> (String, String) {
+    let SpoolFigures { free_octets, reserve_octets, size_octets, logs } = figures;
+    let taken: u64 = logs.iter().map(|log| log.octets).sum();
+    let free = free_octets.unwrap_or(0);
+    match size_octets {
+        Some(most) if free >= *reserve_octets => (
+            format!("the spool has no more room within its size_bytes: mail gets 452 until there is: {directory}"),
+            format!(
+                " ({taken} of {most} octets; `ringmx spool ls` shows what waits; deliver it, remove what is dead or held, \
+                 or raise size_bytes)"
+            ),
+        ),
+        _ => (
+            format!("the spool's disk is too full: mail gets 452 until it is not: {directory}"),
+            format!(
+                " ({free} octets are free, and reserve_bytes keeps {reserve_octets} of them; the spool's logs of mail that \
+                 comes in have {taken}; free some, or lower reserve_bytes)"
+            ),
+        ),
+    }
+}
+
+/// Said once: how often it happens is counted.
+fn gives_way() -> (String, String) {
+    let what = "mail that was delivered is kept for less than retain_s: there was no room for it beside what comes in";
+    (
+        what.to_owned(),
+        " (spool_segments_given_up counts; give the spool more room, or keep mail for a shorter time)".to_owned(),
+    )
+}
+
+/// The same as far as only its shard knows.
+fn shards_trouble((log, supply): &(String, Supply)) -> Option<String> {
     let waited_s = limits::WRITE_HUNG_MS / 1_000;
-    supply.is_hung().then(|| {
-        format!(
-            "no segment for the spool could be made within {waited_s} s: its disk hangs, or is too slow for segment_bytes; \
-             mail gets 421 until one is there"
-        )
-    })
+    match supply.broken() {
+        Some(Broken::Failed) => Some(format!(
+            "writing to the spool's {log} has failed, and again in another segment: mail that is kept there gets 421 until the \
+             server is started anew; see to its disk first"
+        )),
+        Some(Broken::Hung) => Some(format!(
+            "nothing was heard of writes to the spool's {log} for {waited_s} s: mail that is kept there gets 421 until its disk \
+             answers"
+        )),
+        None => supply.is_hung().then(|| {
+            format!(
+                "no segment for the spool's {log} could be made within {waited_s} s: its disk hangs, or is too slow for \
+                 segment_bytes; mail gets 421 until one is there"
+            )
+        }),
+    }
 }
 
 /// Those who read a log, once they are known: until then all of it is needed.
@@ -166,7 +210,8 @@ pub(super) fn start(
         attaching.attach(log, registry, deliveries, &memory);
     }
     let routes: Arc<[String]> = plan.sinks().iter().map(|sink| sink.name.clone()).collect();
-    let kept = supplies.clone();
+    let names = logs.iter().map(|log| log.chain.directory(log.shard));
+    let kept = names.zip(supplies.iter().cloned()).collect();
     let mut supplies: Vec<_> = supplies.into_iter().map(Some).collect();
     let spoolers = gathers.into_iter().zip(0..).map(|(gather, shard)| {
         Spooler::new(shard, gather, |taking, slab| {
@@ -467,15 +512,17 @@ fn octets_of_disk(directory: &Path) -> u64 {
 impl Spooling {
     /// What it is like: of all its logs together.
     pub(super) fn report(&self) -> Vec<Number> {
-        let SpoolFigures { free_octets, logs } = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let SpoolFigures { free_octets, logs, .. } =
+            self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sum = |of: fn(&LogFigures) -> u64| logs.iter().map(of).sum();
-        let numbers: [(&'static str, u64); 12] = [
+        let numbers: [(&'static str, u64); 13] = [
             ("segments_in_use", sum(|log| log.in_use as u64)),
             ("segments_ready", sum(|log| log.ready as u64)),
             ("segment_octets", sum(|log| log.octets)),
             ("segments_prepared", sum(|log| log.prepared)),
             ("segments_recycled", sum(|log| log.recycled)),
             ("segments_removed", sum(|log| log.removed)),
+            ("segments_given_up", sum(|log| log.given_up)),
             ("segments_missed", sum(|log| log.misses)),
             ("segments_refused", sum(|log| log.failures)),
             ("free_octets", free_octets.unwrap_or(0)),
@@ -495,12 +542,19 @@ impl Spooling {
     pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms = std::mem::take(&mut *self.alarms.lock().unwrap_or_else(PoisonError::into_inner));
         alarms.extend(self.findings.take().iter().map(ToString::to_string));
-        let logs = self.figures.lock().unwrap_or_else(PoisonError::into_inner).logs.clone();
-        let troubles = logs.iter().filter_map(trouble).chain(self.supplies.iter().filter_map(silence)).collect();
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let troubles = figures.logs.iter().filter_map(|log| trouble(log, &figures, &self.directory));
+        let of_shards = self.supplies.iter().filter_map(shards_trouble).map(|what| (what, String::new()));
+        let gives_way = figures.logs.iter().any(|log| log.given_up > 0).then(gives_way);
+        let troubles: BTreeMap<String, String> = troubles.chain(of_shards).chain(gives_way).collect();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before: BTreeSet<String> = std::mem::replace(&mut told, troubles);
-        alarms.extend(told.difference(&before).cloned());
-        alarms.extend(before.difference(&told).map(|over| format!("this is over: {over}")));
+        alarms.extend(
+            troubles.iter().filter(|(what, _)| !told.contains(*what)).map(|(what, now)| format!("{what}{now}")),
+        );
+        alarms.extend(
+            told.iter().filter(|what| !troubles.contains_key(*what)).map(|over| format!("this is over: {over}")),
+        );
+        *told = troubles.into_keys().collect();
         alarms
     }
 

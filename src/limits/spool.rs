@@ -140,8 +140,9 @@ const _: () = assert!(LOG_READ_RUNS_OF_EACH >= 2);
 /// Octets of a log after which a reader that found nothing lets other logs have their turn.
 pub const LOG_TURN_OCTETS: u64 = 4 << 20;
 
-/// How often a reader asks for the same octets before it takes for lost what the disk does not give.
-pub const LOG_READ_TRIES: u32 = 5;
+/// How often a reader asks for the same octets before it takes for lost what the disk does not give: for some seconds, since what is behind
+/// a path that comes back is not lost ([`LOG_RETRY_MS`] lies between two tries).
+pub const LOG_READ_TRIES: u32 = 25;
 
 /// Things that readers of the spool came upon, and nobody has asked for: the last so many are named.
 pub const FINDINGS: usize = 64;

@@ -35,7 +35,7 @@ use crate::spool::steward::preparing::{Preparing, Unmade};
 use crate::spool::storage::{Storage, StorageError};
 
 pub use keeping::{KeepOptions, Keeping, LogFigures, LogPlan, Needs, SpoolFigures};
-pub use supply::{Lack, Shelf, Supply, supply};
+pub use supply::{Broken, Lack, Shelf, Supply, supply};
 
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]

@@ -55,8 +55,12 @@ pub(super) struct DiskView {
     pub(super) reserve: u64,
     /// Octets that segments take which are being made, as far as `free` may not know of it.
     pub(super) claimed: u64,
+    /// Octets of files that are about to go.
+    pub(super) going: u64,
     /// Octets that new segments of all logs may have.
     pub(super) allowed: u64,
+    /// Some log has no segment ready, and there is no room to make one.
+    pub(super) is_contended: bool,
     /// It was too full when it was looked at before.
     pub(super) was_short: bool,
 }
@@ -65,8 +69,13 @@ impl DiskView {
     /// Whether it is too full. It has to have more room than the least before it is not any more, so that it does not go back and forth
     /// with each file that somebody writes and removes.
     pub(super) fn is_short(&self) -> bool {
+        self.missing() > 0
+    }
+
+    /// Octets that it would have to have more, not to be too full.
+    fn missing(&self) -> u64 {
         let slack = if self.was_short { self.reserve / limits::RESERVE_SLACK_PART } else { 0 };
-        self.free.is_some_and(|free| free < self.reserve.saturating_add(slack))
+        self.free.map_or(0, |free| self.reserve.saturating_add(slack).saturating_sub(free))
     }
 
     /// Whether a new segment has room.
@@ -86,6 +95,8 @@ pub(super) enum Action {
     Recycle(u32),
     /// It is free, and its file goes.
     Remove(u32),
+    /// It is free although its time is not over: mail has no room elsewhere.
+    GiveUp(u32),
     /// One of those on the shelf goes, with its file.
     Shrink,
     /// One with this number is made.
@@ -102,6 +113,7 @@ pub(super) fn decide(log: &LogView, disk: &DiskView, now_ms: u64) -> (Vec<Action
     let mut in_use: Vec<(u64, &SegmentView)> =
         log.segments.iter().filter_map(|segment| Some((segment.base?, segment))).collect();
     in_use.sort_by_key(|(base, _)| *base);
+    let mut lacking = lacking(log, disk);
     for (base, segment) in in_use {
         if !is_left(log, segment, base) {
             continue;
@@ -110,21 +122,43 @@ pub(super) fn decide(log: &LogView, disk: &DiskView, now_ms: u64) -> (Vec<Action
             actions.push(Action::Note(segment.number));
             now_ms
         });
-        if behind(log, segment, base) <= log.needed_from && now_ms.saturating_sub(left_ms) >= log.retain_ms {
-            free(log, segment, may_try, &mut ready, &mut actions);
+        if behind(log, segment, base) > log.needed_from {
+            continue;
+        }
+        let is_due = now_ms.saturating_sub(left_ms) >= log.retain_ms;
+        if (is_due || lacking > 0) && free(log, segment, may_try, &mut ready, &mut actions) {
+            lacking = lacking.saturating_sub(segment.octets);
+            if !is_due {
+                actions.push(Action::GiveUp(segment.number));
+            }
         }
     }
-    let surplus = if disk.is_short() { ready } else { log.surplus };
-    let surplus = surplus.min(ready.saturating_sub(log.wanted));
+    let surplus = match (disk.is_short(), disk.is_contended) {
+        (true, _) => ready.saturating_sub(log.wanted),
+        // What lies idle for one log is not to cost another its mail.
+        (_, true) => ready.saturating_sub(log.wanted.min(limits::SEGMENTS_READY)),
+        _ => log.surplus.min(ready.saturating_sub(log.wanted)),
+    };
     if may_try {
         actions.extend(std::iter::repeat_n(Action::Shrink, surplus));
         ready -= surplus;
     }
     let has_room = disk.has_room(log.segment_octets);
-    if ready < log.wanted && !log.is_preparing && has_room && may_try {
+    let may_have_more = !disk.is_contended || ready < limits::SEGMENTS_READY;
+    if ready < log.wanted && !log.is_preparing && has_room && may_have_more && may_try {
         actions.push(Action::Prepare(unused_number(log)));
     }
     (actions, lack(log, disk, ready, has_room))
+}
+
+/// Octets of segments that are to be free, even before their time is over, so that mail is not refused: what was delivered is kept for
+/// convenience, and a sender is not to wait for that.
+fn lacking(log: &LogView, disk: &DiskView) -> u64 {
+    let wants_more = log.ready < log.wanted && !log.is_preparing && !disk.has_room(log.segment_octets);
+    let wants_more = wants_more || disk.is_contended;
+    let surplus = log.ready.saturating_sub(log.wanted) as u64 * log.segment_octets;
+    let missing = disk.missing().saturating_sub(surplus).max(if wants_more { log.segment_octets } else { 0 });
+    missing.saturating_sub(disk.going)
 }
 
 fn lack(log: &LogView, disk: &DiskView, ready: usize, has_room: bool) -> Option<Lack> {
@@ -163,15 +197,19 @@ fn behind(log: &LogView, segment: &SegmentView, base: u64) -> u64 {
     next.unwrap_or(last)
 }
 
-fn free(log: &LogView, segment: &SegmentView, may_try: bool, ready: &mut usize, actions: &mut Vec<Action>) {
+/// Whether it is freed now.
+fn free(log: &LogView, segment: &SegmentView, may_try: bool, ready: &mut usize, actions: &mut Vec<Action>) -> bool {
     // One of the past is not written again: a write of the process before may still be on its way to it.
     let is_good = !segment.has_failed && !segment.is_past && segment.octets == log.segment_octets;
     if is_good && *ready < log.ready_most {
         actions.push(Action::Recycle(segment.number));
         *ready += 1;
-    } else if may_try {
+        return true;
+    }
+    if may_try {
         actions.push(Action::Remove(segment.number));
     }
+    may_try
 }
 
 fn unused_number(log: &LogView) -> u32 {

@@ -85,6 +85,8 @@ pub struct LogFigures {
     pub recycled: u64,
     /// Segments that were removed.
     pub removed: u64,
+    /// Segments that were freed before their time was over, because there was no room.
+    pub given_up: u64,
     /// Times that one was wanted and not ready.
     pub misses: u64,
     /// Times that there was none to be had.
@@ -102,6 +104,10 @@ pub struct LogFigures {
 pub struct SpoolFigures {
     /// Octets that are free on the disk; `None`: it does not say.
     pub free_octets: Option<u64>,
+    /// Octets that are to stay free there.
+    pub reserve_octets: u64,
+    /// What all segments may have together, if that is bounded.
+    pub size_octets: Option<u64>,
     /// In the order of the plans.
     pub logs: Vec<LogFigures>,
 }
@@ -198,7 +204,9 @@ impl Keeping {
         let allowed = self.options.size_octets.map_or(u64::MAX, |most| most.saturating_sub(in_all));
         let reserve = self.options.reserve.load(Ordering::Relaxed);
         let claimed = self.logs.iter().filter(|log| log.is_preparing).map(|log| log.plan.segment_octets).sum();
-        DiskView { free: self.free, reserve, claimed, allowed, was_short: self.is_short }
+        let going = self.logs.iter().map(Kept::going_octets).sum();
+        let is_contended = self.logs.iter().any(|log| log.lacks_room(allowed));
+        DiskView { free: self.free, reserve, claimed, going, allowed, is_contended, was_short: self.is_short }
     }
 
     /// Does what needs no file, and gives what does. None is told before the disk was looked at.
@@ -234,14 +242,21 @@ impl Keeping {
                 self.free = self.free.map(|free| free.saturating_sub(result.as_ref().map_or(0, |made| made.octets())));
                 self.logs[log].prepared(number, result, now_ms);
             }
-            Done::Removed { log, number, result } => self.logs[log].removed(number, result, now_ms),
+            Done::Removed { log, number, result } => {
+                // As above.
+                let octets = result.as_ref().map_or(0, |()| self.logs[log].octets_of(number));
+                self.free = self.free.map(|free| free.saturating_add(octets));
+                self.logs[log].removed(number, result, now_ms);
+            }
         }
     }
 
     /// Shows the figures as they are.
     pub(super) fn publish(&mut self) {
         let logs = self.logs.iter_mut().map(Kept::figures).collect();
-        let figures = SpoolFigures { free_octets: self.free, logs };
+        let KeepOptions { reserve, size_octets, .. } = &self.options;
+        let (reserve_octets, size_octets) = (reserve.load(Ordering::Relaxed), *size_octets);
+        let figures = SpoolFigures { free_octets: self.free, reserve_octets, size_octets, logs };
         *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
@@ -307,6 +322,22 @@ impl Kept {
         let segments = self.registry.segments();
         let there: u64 = segments.iter().filter(|segment| !segment.has_failed()).map(|segment| segment.octets()).sum();
         there + if self.is_preparing { self.plan.segment_octets } else { 0 }
+    }
+
+    /// Whether none is ready, and one more would be more than all may have.
+    fn lacks_room(&self, allowed: u64) -> bool {
+        let octets = self.plan.segment_octets;
+        self.plan.is_written_on && self.shelf.ready() == 0 && !self.is_preparing && allowed < octets
+    }
+
+    fn octets_of(&self, number: u32) -> u64 {
+        self.registry.segments().iter().find(|segment| segment.number() == number).map_or(0, |segment| segment.octets())
+    }
+
+    /// Octets of segments whose files are about to go.
+    fn going_octets(&self) -> u64 {
+        let segments = self.registry.segments();
+        segments.iter().filter(|segment| self.going.contains(&segment.number())).map(|segment| segment.octets()).sum()
     }
 
     fn view(&mut self, now_ms: u64, retain_ms: u64) -> LogView {
@@ -376,6 +407,10 @@ impl Kept {
                 None
             }
             Action::Remove(number) => find(number).map(|segment| self.remove(log, &segment)),
+            Action::GiveUp(_) => {
+                self.figures.given_up += 1;
+                None
+            }
             Action::Shrink => self.shelf.take_back().map(|segment| self.remove(log, &segment)),
             Action::Prepare(number) => {
                 self.is_preparing = true;

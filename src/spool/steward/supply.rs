@@ -24,6 +24,15 @@ pub enum Lack {
     Hung,
 }
 
+/// Why its log takes no mail, whatever segments there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Writes failed, and again in the next segment: until a restart.
+    Failed,
+    /// Nothing is heard of its writes: until something is.
+    Hung,
+}
+
 /// Nobody waits for one.
 const NEVER: u64 = u64::MAX;
 
@@ -39,6 +48,8 @@ struct Shared {
     waits_since_ms: AtomicU64,
     /// It has for too long, as it found when it looked last.
     is_hung: AtomicBool,
+    /// Its log is [`Broken`]: 0 if it is not.
+    broken: AtomicU8,
     /// One was taken.
     was_taken: AtomicBool,
     /// Wakes who fills the shelf.
@@ -65,6 +76,7 @@ pub fn supply(capacity: usize, wanted: Arc<Notify>, waker: Option<Waker>) -> (Sh
         misses: AtomicU64::new(0),
         waits_since_ms: AtomicU64::new(NEVER),
         is_hung: AtomicBool::new(false),
+        broken: AtomicU8::new(0),
         was_taken: AtomicBool::new(false),
         wanted,
         waker,
@@ -120,6 +132,20 @@ impl Supply {
     /// Whether its shard has given up waiting for one, for whoever tells the operator.
     pub fn is_hung(&self) -> bool {
         self.0.is_hung.load(Ordering::Relaxed)
+    }
+
+    /// What became of the log, for whoever tells the operator.
+    pub fn tell(&self, broken: Option<Broken>) {
+        self.0.broken.store(broken.map_or(0, |broken| broken as u8 + 1), Ordering::Relaxed);
+    }
+
+    /// What was told last.
+    pub fn broken(&self) -> Option<Broken> {
+        match self.0.broken.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Broken::Failed),
+            _ => Some(Broken::Hung),
+        }
     }
 
     fn waits_since(&self, since_ms: u64) {

@@ -125,6 +125,7 @@ impl Log {
     }
 
     pub(super) fn forget_first(&mut self, first: u64) {
+        debug_assert!(self.firsts.contains_key(&first), "what spans blocks is known by where it begins");
         if let Some(count) = self.firsts.get_mut(&first) {
             *count -= 1;
             if *count == 0 {

@@ -8,7 +8,7 @@ use crate::mutant::Mutant;
 use crate::smtp::reply::Reply;
 use crate::spool::format::{ALIGNMENT, End, HEAD_OCTETS, HEADER_OCTETS, Kind, encode_segment, encode_void, put_record};
 use crate::spool::scan::Voids;
-use crate::spool::steward::Lack;
+use crate::spool::steward::{Broken, Lack};
 use crate::spool::writer::group::{Ended, Group, State, Touched};
 use crate::spool::writer::{Committed, Log, Standing};
 
@@ -19,6 +19,11 @@ pub(super) enum Fault {
     Error,
     /// The disk said nothing.
     Silence,
+}
+
+/// Where a block is that was laid out anew.
+fn now(moved: &[(u64, u64)], before: u64) -> u64 {
+    moved.iter().find(|(from, _)| *from == before).map_or(before, |(_, to)| *to)
 }
 
 impl Log {
@@ -234,6 +239,8 @@ impl Log {
                 is_full = true;
             }
         }
+        // Of those that are dropped, too: some began in what was moved.
+        waiting.iter_mut().flat_map(|group| &mut group.ends).for_each(|ended| ended.first = now(&moved, ended.first));
         self.drop_groups(waiting, Reply::NoMemory);
     }
 
@@ -243,20 +250,24 @@ impl Log {
         let Ok(at) = self.lay_out(length) else { return Err(Box::new(group)) };
         let (sequence, address) = (self.sequence, self.base + at);
         moved.push((group.address, address));
-        let now = |before: u64| moved.iter().find(|(from, _)| *from == before).map_or(before, |(_, to)| *to);
         let mut octets = group.octets.octets().to_vec();
-        for ended in &mut group.ends {
+        for ended in &group.ends {
             let offset = (ended.place - group.address) as usize + HEAD_OCTETS;
-            (ended.first, ended.retain) = (now(ended.first), now(ended.retain));
-            octets[offset..offset + 8].copy_from_slice(&ended.first.to_le_bytes());
-            octets[offset + 8..offset + 16].copy_from_slice(&ended.retain.to_le_bytes());
-            ended.place = ended.place - group.address + address;
+            octets[offset..offset + 8].copy_from_slice(&now(moved, ended.first).to_le_bytes());
+            octets[offset + 8..offset + 16].copy_from_slice(&now(moved, ended.retain).to_le_bytes());
         }
         const _: () = assert!(End::FIXED_OCTETS >= 16);
         let length = u32::from_le_bytes(*octets[48..].first_chunk().expect("a header is longer")) as usize;
         let header = self.header(sequence, address).seal(&octets[HEADER_OCTETS..length]);
         octets[..HEADER_OCTETS].copy_from_slice(&header);
-        let Ok(octets) = self.append_aligned(&octets) else { return Err(Box::new(group)) };
+        let Ok(octets) = self.append_aligned(&octets) else {
+            moved.pop();
+            return Err(Box::new(group));
+        };
+        for ended in &mut group.ends {
+            (ended.first, ended.retain) = (now(moved, ended.first), now(moved, ended.retain));
+            ended.place = ended.place - group.address + address;
+        }
         if let Some(count) = self.firsts.remove(&group.address) {
             self.firsts.insert(address, count);
         }
@@ -318,6 +329,7 @@ impl Log {
         self.close_block();
         let reply = Reply::DeliveryFailed;
         self.standing = Standing::Failed { is_hung: fault == Fault::Silence };
+        self.supply.tell(Some(if fault == Fault::Silence { Broken::Hung } else { Broken::Failed }));
         self.segment = None;
         for index in 0..self.groups.len() {
             self.refuse_ends(index, reply);
@@ -341,6 +353,7 @@ impl Log {
     pub(super) fn take_heart(&mut self) {
         if self.standing == (Standing::Failed { is_hung: true }) && self.unheard.is_empty() {
             self.standing = Standing::Open;
+            self.supply.tell(None);
         }
     }
 

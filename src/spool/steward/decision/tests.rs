@@ -7,7 +7,15 @@ use super::*;
 const OCTETS: u64 = 1 << 20;
 
 fn disk() -> DiskView {
-    DiskView { free: Some(100 * OCTETS), reserve: 10 * OCTETS, claimed: 0, allowed: u64::MAX, was_short: false }
+    DiskView {
+        free: Some(100 * OCTETS),
+        reserve: 10 * OCTETS,
+        claimed: 0,
+        going: 0,
+        allowed: u64::MAX,
+        is_contended: false,
+        was_short: false,
+    }
 }
 
 /// In use from there on, with so much in it.
@@ -113,6 +121,39 @@ fn its_time_begins_when_it_is_left() {
     assert_eq!(decide(&log, &disk(), 11_000).0, [Action::Recycle(0), Action::Note(1)]);
     log.retain_ms = 0;
     assert_eq!(decide(&log, &disk(), 1_000).0, [Action::Recycle(0), Action::Note(1), Action::Recycle(1)]);
+}
+
+#[test]
+fn what_is_kept_for_its_time_alone_gives_way_before_mail_is_refused() {
+    let kept = LogView { needed_from: u64::MAX, retain_ms: 10_000, ..log() };
+    assert_eq!(actions(&kept), []);
+    // The oldest, and no more than there is need of.
+    let gives_way = [Action::Recycle(0), Action::GiveUp(0)];
+    let no_room = DiskView { allowed: OCTETS - 1, ..disk() };
+    assert_eq!(decide(&LogView { ready: 1, ..kept.clone() }, &no_room, 5_000).0, gives_way);
+    assert_eq!(decide(&kept, &no_room, 5_000).0, [], "enough are ready");
+    // On a full disk a file goes for each.
+    let short = DiskView { free: Some(9 * OCTETS), ..disk() };
+    assert_eq!(decide(&kept, &short, 5_000).0, [&gives_way[..], &[Action::Shrink]].concat());
+    let shorter = DiskView { free: Some(8 * OCTETS), ..disk() };
+    let next = [Action::Recycle(1), Action::GiveUp(1), Action::Shrink, Action::Shrink];
+    assert_eq!(decide(&kept, &shorter, 5_000).0, [&gives_way[..], &next].concat());
+    // What goes already is enough, or goes before: files that are about to go, and those on the shelf beyond what is wanted.
+    assert_eq!(decide(&kept, &DiskView { going: OCTETS, ..short }, 5_000).0, []);
+    assert_eq!(decide(&LogView { ready: 3, ..kept.clone() }, &short, 5_000).0, [Action::Shrink]);
+    // Those whose time is over do not give way; and what somebody needs never does.
+    let over = decide(&kept, &short, 11_000).0;
+    assert_eq!(over, [Action::Recycle(0), Action::Recycle(1), Action::Shrink, Action::Shrink]);
+    assert_eq!(decide(&LogView { needed_from: 0, ..kept.clone() }, &shorter, 5_000).0, []);
+    // Another log may want the room, and what lies idle here, too.
+    let contended = DiskView { is_contended: true, ..disk() };
+    let busy = LogView { ready: 6, wanted: 6, ready_most: 8, needed_from: 0, ..kept.clone() };
+    assert_eq!(decide(&busy, &contended, 5_000).0, [Action::Shrink; 4]);
+    assert_eq!(decide(&kept, &contended, 5_000).0, [&gives_way[..], &[Action::Shrink]].concat());
+    // One that cannot be removed now was not given up.
+    let mut failed = LogView { trouble: Some((Lack::Failed, 5_001)), ..kept };
+    failed.segments[0].has_failed = true;
+    assert_eq!(decide(&failed, &short, 5_000).0, [Action::Recycle(1), Action::GiveUp(1)], "nor is another");
 }
 
 #[test]
@@ -226,13 +267,16 @@ proptest! {
         let (actions, _) = decide(&log, &disk, now_ms);
         let mut freed = Vec::new();
         let mut ready = log.ready as i64;
-        for action in actions {
+        for action in actions.iter().copied() {
             match action {
+                Action::GiveUp(number) => prop_assert!(freed.contains(&number)),
                 Action::Recycle(number) | Action::Remove(number) => {
                     let segment = log.segments.iter().find(|segment| segment.number == number).unwrap();
                     let base = segment.base.unwrap();
                     prop_assert!(segment.end <= log.needed_from && !segment.is_going && !freed.contains(&number));
-                    prop_assert!(now_ms.saturating_sub(segment.left_ms.unwrap_or(now_ms)) >= log.retain_ms);
+                    let is_due = now_ms.saturating_sub(segment.left_ms.unwrap_or(now_ms)) >= log.retain_ms;
+                    prop_assert!(is_due || disk.missing() > 0 || log.ready < log.wanted && !disk.has_room(OCTETS));
+                    prop_assert_eq!(!is_due, actions.contains(&Action::GiveUp(number)));
                     let is_last = !log.segments.iter().any(|other| other.base.is_some_and(|other| other > base));
                     prop_assert!(segment.is_past || !is_last && !log.is_recycled_by_shard);
                     if action == Action::Recycle(number) {

@@ -92,6 +92,42 @@ fn what_waits_for_the_disk_moves_to_another_segment() {
 }
 
 #[test]
+fn what_memory_is_lacking_to_move_keeps_nothing_that_it_began_with() {
+    for spare in 1..8 {
+        let mut house = House::new(Chain::Durable, 6);
+        house.message(0, b"opens it");
+        house.settle();
+        house.answers();
+        let large = vec![b'x'; limits::BLOCK_OCTETS];
+        for slot in 0..limits::GROUPS_UNDER_WAY as u32 {
+            house.message(slot, &large);
+            house.turn();
+        }
+        // One message over many blocks that wait, others between.
+        for slot in 20..26 {
+            house.log.content(9, &large);
+            house.message(slot, b"between");
+            house.turn();
+        }
+        house.end(9).unwrap();
+        house.turn();
+        let mut kept = Vec::new();
+        while let Ok(lease) = house.slab.append_whole(&[0; limits::BLOCK_OCTETS]) {
+            kept.push(lease);
+        }
+        kept.truncate(kept.len() - spare);
+        house.fail(house.under_way.len() - 1, Err(Errno::IO));
+        kept.clear();
+        house.settle();
+        let answers = house.answers();
+        assert!(answers.iter().any(|(_, said)| *said == Err(Reply::NoMemory)) || spare > 5, "{spare}: {answers:?}");
+        while house.log.take_committed().is_some() {}
+        let (upto, low) = house.log.published();
+        assert_eq!(low, upto, "{spare}: nothing is open");
+    }
+}
+
+#[test]
 fn a_second_failure_is_the_end_of_it() {
     let mut house = House::new(Chain::Durable, 4);
     let first = house.message(0, b"first");
