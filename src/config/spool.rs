@@ -366,7 +366,7 @@ mod tests {
                  does not keep up",
                 "sinks that sleep: are woken once in 1 ms at most for mail of a log",
                 "messages read ahead: 1,024 of a shard for each thread of a sink",
-                "what cannot be read of a log: is passed over after 5 tries, with an alarm",
+                "what cannot be read of a log: is passed over after 25 tries, with an alarm",
                 "retries of deferred mail: after 300, 600, 1,200, 2,400, 4,800, 9,600, 14,400 s; then as after the last",
                 "lifetime of deferred mail: 432,000 s, then it is dead",
                 "share of deferred mail: 1/4 of what a sink is given at once, while it has fresh mail",

@@ -10,8 +10,17 @@ use crate::handoff::place::{LogId, Position, Spooled};
 pub struct Reading {
     /// All that ends before this, and not before where the reading began, was given.
     pub reached: Position,
-    /// It did not get on, for want of memory or because the disk refused: later it may.
-    pub is_stuck: bool,
+    /// Why it did not get on; later it may.
+    pub stuck: Option<Stuck>,
+}
+
+/// What keeps a reading from getting on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// Memory, which whoever holds what was read before may let go of.
+    Memory,
+    /// The disk.
+    Disk,
 }
 
 /// A log, for one consumer. One thread's.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::handoff::backlog::{Attached, Backlog, Reading};
+use crate::handoff::backlog::{Attached, Backlog, Reading, Stuck};
 use crate::handoff::delivery::Delivery;
 use crate::handoff::handshake::{Following, Handshake, Look, Marks, Step};
 use crate::handoff::letter::Letter;
@@ -31,8 +31,8 @@ pub(super) struct Stream {
     read: Vec<Spooled>,
     noted: Position,
     pace: Pace,
-    /// Until then the log is left alone.
-    stuck_until: Option<Instant>,
+    /// Until then the log is left alone, and why.
+    stuck: Option<(Instant, Stuck)>,
 }
 
 impl Stream {
@@ -56,7 +56,7 @@ impl Stream {
             read: Vec::new(),
             noted: start,
             pace: Pace::default(),
-            stuck_until: None,
+            stuck: None,
         }
     }
 
@@ -103,7 +103,7 @@ impl Stream {
                 }
                 Step::Read(upto) => {
                     let room = most_read.min(most - (out.len() - before));
-                    if read.is_some() || room == 0 || self.stuck_until.is_some_and(|until| now < until) {
+                    if read.is_some() || room == 0 || self.stuck.is_some_and(|(until, _)| now < until) {
                         break;
                     }
                     read = Some(self.read(upto, room, now, link, out));
@@ -128,7 +128,7 @@ impl Stream {
     /// Reads on in the log; gives how many deliveries came of it.
     fn read(&mut self, upto: u64, most: usize, now: Instant, link: &Arc<Link>, out: &mut Vec<Delivery>) -> usize {
         let mut all = std::mem::take(&mut self.read);
-        let Reading { reached, is_stuck } = self.backlog.read(self.reached(), upto, most, &mut all);
+        let Reading { reached, stuck } = self.backlog.read(self.reached(), upto, most, &mut all);
         let count = all.len();
         for spooled in all.drain(..) {
             debug_assert!(spooled.place.address >= self.reached().address && spooled.place.address < upto);
@@ -136,7 +136,7 @@ impl Stream {
         }
         self.read = all;
         self.following.pass(reached.address.min(upto), reached.from);
-        self.stuck_until = is_stuck.then(|| now + Duration::from_millis(limits::LOG_RETRY_MS));
+        self.stuck = stuck.map(|stuck| (now + Duration::from_millis(limits::LOG_RETRY_MS), stuck));
         count
     }
 
@@ -153,19 +153,19 @@ impl Stream {
     /// Whether the log is to be read.
     pub(super) fn has_unread(&self, now: Instant) -> bool {
         let is_missing = self.following.is_behind() || !(self.held.is_empty() || self.has_letter());
-        is_missing && self.stuck_until.is_none_or(|until| now >= until)
+        is_missing && self.stuck.is_none_or(|(until, _)| now >= until)
     }
 
     /// When the log is tried again.
     pub(super) fn stuck_until(&self) -> Option<Instant> {
-        self.stuck_until
+        self.stuck.map(|(until, _)| until)
     }
 
     /// A message of it is done with.
     pub(super) fn settle(&mut self, place: Place) {
         self.tracker.settle(place.address);
-        // What it held may be what was wanted.
-        self.stuck_until = None;
+        // What it held may be what was wanted. A disk has its time: tries without any would be used up in a moment.
+        self.stuck.take_if(|(_, stuck)| *stuck == Stuck::Memory);
     }
 
     /// Says how far all is done with, and notes it now and then, or at once.

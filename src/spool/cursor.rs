@@ -13,6 +13,8 @@ use crate::spool::format::ALIGNMENT;
 use crate::spool::storage::{Access, Cause, Storage, StorageError, StoredFile};
 
 const MAGIC: [u8; 8] = *b"ringmxC1";
+/// Two places, each of what a disk writes in one piece.
+const FILE_OCTETS: u64 = 2 * ALIGNMENT as u64;
 /// Octets that its checksum covers, which stand before it.
 const SUMMED: usize = 48;
 
@@ -47,17 +49,26 @@ impl CursorFile {
     ) -> Result<(Self, Said), StorageError> {
         let directory = directory.join(file_name(sink));
         let path = directory.join(log_name(log));
-        let (file, is_new) = match storage.open(&path, Access::Write) {
-            Ok(file) => (file, false),
-            Err(error) if error.is_not_found() => {
-                storage.make_directory(&directory)?;
-                let file = storage.create(&path, 2 * ALIGNMENT as u64)?;
-                file.sync()?;
-                storage.sync_directory(&directory)?;
-                (file, true)
+        let there = match storage.open(&path, Access::Write) {
+            Ok(file) if file.octets() >= FILE_OCTETS => Some(file),
+            Ok(file) => {
+                // Its process ended while it was made.
+                drop(file);
+                storage.remove(&path)?;
+                None
             }
+            Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error),
         };
+        let is_new = there.is_none();
+        let make = || {
+            storage.make_directory(&directory)?;
+            let file = storage.create(&path, FILE_OCTETS)?;
+            file.sync()?;
+            storage.sync_directory(&directory)?;
+            Ok(file)
+        };
+        let file = there.map_or_else(make, Ok)?;
         let no_memory =
             |errno| StorageError { path: path.clone(), what: "have memory for it", cause: Cause::System(errno) };
         let buffer = AlignedBuffer::new(ALIGNMENT).map_err(no_memory)?;

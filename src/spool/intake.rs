@@ -257,7 +257,7 @@ mod tests {
 
     impl Backlog for Empty {
         fn read(&mut self, from: Position, _upto: u64, _most: usize, _out: &mut Vec<Spooled>) -> Reading {
-            Reading { reached: from, is_stuck: false }
+            Reading { reached: from, stuck: None }
         }
 
         fn keep(&mut self, _kept: Position) -> bool {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use atlas::{SegmentAt, Source};
 
-use crate::handoff::backlog::{Backlog, Reading};
+use crate::handoff::backlog::{self, Backlog, Reading};
 use crate::handoff::place::{LogId, Place, Position, Spooled};
 use crate::limits;
 use crate::mail::checksum;
@@ -351,7 +351,11 @@ impl Backlog for Reader {
                 self.slab.trim(limits::LOG_READ_RUNS_OF_EACH);
             }
         }
-        Reading { reached: self.reached, is_stuck: read.is_err() }
+        let stuck = read.err().map(|stuck| match stuck {
+            Stuck::Memory(_) => backlog::Stuck::Memory,
+            Stuck::Storage(_) => backlog::Stuck::Disk,
+        });
+        Reading { reached: self.reached, stuck }
     }
 
     fn keep(&mut self, kept: Position) -> bool {

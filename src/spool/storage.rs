@@ -197,6 +197,17 @@ impl StorageError {
         }
     }
 
+    /// Whether it says of what lies there that it cannot be read: a bad sector, or a checksum of the file system's or the device's. Any
+    /// other error is one of the way there, or of the moment.
+    pub fn is_unreadable(&self) -> bool {
+        let is_bad = |errno| matches!(errno, Errno::IO | Errno::NODATA | Errno::ILSEQ | Errno::BADMSG | Errno::UCLEAN);
+        match self.cause {
+            Cause::System(errno) => is_bad(errno),
+            Cause::UnexpectedEnd => true,
+            Cause::Owner(_) | Cause::Kind | Cause::Alignment | Cause::Outside => false,
+        }
+    }
+
     /// Whether nothing has that name.
     pub fn is_not_found(&self) -> bool {
         self.cause == Cause::System(Errno::NOENT)

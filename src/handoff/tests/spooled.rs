@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::handoff::backlog::{Attached, Backlog, Reading};
+use crate::handoff::backlog::{Attached, Backlog, Reading, Stuck};
 use crate::handoff::clock::Clock;
 use crate::handoff::place::{Committed, LogId, LogKind, Place, Position, Spooled};
 use crate::memory::slab::{Lease, Leases};
@@ -35,6 +35,9 @@ struct List {
     /// Notes so far, and whether they fail.
     notes: u64,
     is_broken: bool,
+    /// What reads say then, and how many were tried.
+    stuck_on: Option<Stuck>,
+    tries: u64,
 }
 
 /// Reads it for one route.
@@ -48,8 +51,9 @@ impl Backlog for Page {
     fn read(&mut self, from: Position, upto: u64, most: usize, out: &mut Vec<Spooled>) -> Reading {
         let mut list = self.0.lock().unwrap();
         assert!(from.from <= from.address && most > 0);
+        list.tries += 1;
         if list.is_broken {
-            return Reading { reached: from, is_stuck: true };
+            return Reading { reached: from, stuck: list.stuck_on };
         }
         let begin = list.entries.partition_point(|entry| entry.place.address < from.address);
         let mut due = list.entries[begin..].iter();
@@ -66,7 +70,7 @@ impl Backlog for Page {
             }
             if out.len() == most {
                 list.reads += 1;
-                return Reading { reached, is_stuck: false };
+                return Reading { reached, stuck: None };
             }
         }
         let next = list.entries.get(begin + 5);
@@ -75,7 +79,7 @@ impl Backlog for Page {
             None => Position { address: upto, from: upto.min(from.from.max(upto.saturating_sub(500))) },
         };
         list.reads += u64::from(!out.is_empty());
-        Reading { reached, is_stuck: false }
+        Reading { reached, stuck: None }
     }
 
     fn keep(&mut self, kept: Position) -> bool {
@@ -452,6 +456,32 @@ fn what_cannot_be_noted_keeps_its_segments() {
     spool.clock.fetch_add(3_000_000_000, Ordering::Relaxed);
     (0..2).for_each(|_| _ = got.take(&mut spool.way.consumers[0], 64));
     assert!(progress.retain() >= 1000);
+}
+
+/// What is settled may have held the memory that was wanted. A disk that refused has its time.
+#[test]
+fn a_disk_that_refuses_is_not_asked_again_at_once() {
+    for (stuck, most) in [(Stuck::Memory, 8), (Stuck::Disk, 1)] {
+        let mut spool = Spool::new(64);
+        let list = Arc::clone(&spool.lists[0].1);
+        (0..40).for_each(|_| spool.commit(0, &[0], false, 1));
+        spool.publish();
+        let mut got = Got::default();
+        while got.out.len() < 8 {
+            got.take(&mut spool.way.consumers[0], 8);
+        }
+        (list.lock().unwrap().is_broken, list.lock().unwrap().stuck_on) = (true, Some(stuck));
+        let before = list.lock().unwrap().tries;
+        while !got.out.is_empty() {
+            got.settle(0, true);
+            got.take(&mut spool.way.consumers[0], 8);
+        }
+        let tries = list.lock().unwrap().tries - before;
+        assert!(tries <= most && tries > most / 2, "{stuck:?}: {tries}");
+        spool.clock.fetch_add(limits::LOG_RETRY_MS * 1_000_000, Ordering::Relaxed);
+        got.take(&mut spool.way.consumers[0], 8);
+        assert_eq!(list.lock().unwrap().tries - before, tries + 1, "{stuck:?}");
+    }
 }
 
 /// A shard's turn at this time, while a consumer sleeps: whether it woke somebody, and when it wants another turn.

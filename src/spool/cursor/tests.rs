@@ -67,6 +67,21 @@ fn what_is_no_cursor_of_this_log_says_nothing() {
 }
 
 #[test]
+fn one_whose_process_ended_while_it_was_made_is_made_anew() {
+    let disk = SimDisk::new(1);
+    let path = Path::new("/spool/cursors/store/durable-0003.cursor");
+    disk.make_directory(path.parent().unwrap()).unwrap();
+    for octets in [0, ALIGNMENT as u64] {
+        drop(disk.create(path, octets).unwrap());
+        let (mut cursor, said) = open(&disk);
+        assert_eq!(said, Said::Nothing, "{octets}");
+        cursor.write(position(1)).unwrap();
+        assert_eq!(open(&disk).1, Said::Position(position(1)));
+        disk.remove(path).unwrap();
+    }
+}
+
+#[test]
 fn each_sink_has_a_name_of_its_own() {
     for (sink, name) in [("store", "store"), ("a/b", "a%2fb"), ("..", "%2e%2e"), ("a%2fb", "a%252fb"), ("ü", "%c3%bc")]
     {

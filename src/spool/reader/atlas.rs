@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::limits;
 use crate::memory::region::AlignedBuffer;
 use crate::spool::format::{ALIGNMENT, Block, BlockError, Chain, Record, open, segment_name};
-use crate::spool::storage::{Access, Cause, Fault, Storage, StorageError, StoredFile};
+use crate::spool::storage::{Access, Cause, Storage, StorageError, StoredFile};
 
 /// A segment that is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Atlas {
             match opening {
                 Ok(opening) => known.opening = opening,
                 // What is lost with it is seen when its blocks are read.
-                Err(error) if error.fault() == Fault::Disk && known.refused >= limits::LOG_READ_TRIES => {}
+                Err(error) if error.is_unreadable() && known.refused >= limits::LOG_READ_TRIES => {}
                 Err(error) => {
                     known.refused += 1;
                     return Err(error);

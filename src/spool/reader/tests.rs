@@ -361,7 +361,7 @@ fn memory_is_bounded_by_what_it_was_given() {
         let reading = reader.read(at, pen.at, 7, &mut held);
         assert!(used() <= 4);
         at = reading.reached;
-        if reading.is_stuck {
+        if reading.stuck.is_some() {
             stuck += 1;
             names.extend(held.drain(..).map(|spooled: Spooled| spooled.id));
         }
@@ -399,7 +399,7 @@ fn readers_share_their_memory_and_all_get_on() {
             let reading = reader.read(*at, pen.at, 7, held);
             *at = reading.reached;
             highest = highest.max(used());
-            if reading.is_stuck {
+            if reading.stuck.is_some() {
                 stuck += 1;
                 names.extend(held.drain(..).map(|spooled| spooled.id));
             }

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::memory::region::AlignedBuffer;
 use crate::memory::slab::{Lease, Slab, SlabFull};
 use crate::spool::format::{ALIGNMENT, BlockError, Header, open};
-use crate::spool::storage::{Fault, StorageError, StoredFile};
+use crate::spool::storage::{StorageError, StoredFile};
 
 /// Why it does not get on.
 #[derive(Debug, thiserror::Error)]
@@ -179,13 +179,13 @@ impl Walk {
         self.run = None;
         let is_given_up = self.refused >= limits::LOG_READ_TRIES;
         let read = slab.read_whole(octets, |room| match file.read_at(room, offset) {
-            Err(error) if is_given_up && error.fault() == Fault::Disk => {
+            Err(error) if is_given_up && error.is_unreadable() => {
                 read_pages(&*file, room, offset);
                 Ok(())
             }
             read => read,
         })?;
-        let octets = read.inspect_err(|error| self.refused += u32::from(error.fault() == Fault::Disk))?;
+        let octets = read.inspect_err(|error| self.refused += u32::from(error.is_unreadable()))?;
         self.refused = 0;
         self.runs += 1;
         self.run = Some(Run { address: self.at, octets });
