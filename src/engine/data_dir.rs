@@ -87,9 +87,9 @@ impl DataDir {
             let owner = if owner.trim().is_empty() { "of unknown number".to_owned() } else { owner.trim().to_owned() };
             return Err(DataDirError::Taken { path: path.display().to_string(), owner });
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(system("write its file lock"))?;
+        let number = format!("{}\n", std::process::id());
+        // Over what is there: a full disk has no room for it elsewhere. It is for people, and the lock holds without it.
+        let _ = lock.write_all(number.as_bytes()).and_then(|()| lock.set_len(number.len() as u64));
         let (node, epoch) = match read_identity(path)? {
             // After as many starts as can be counted another node begins.
             Some((node, epoch)) if epoch < u32::MAX => (node, epoch + 1),
@@ -171,10 +171,17 @@ const VERSION: &str = "ringmx-identity-1";
 
 fn write_identity(path: &Path, node: u32, epoch: u32) -> io::Result<()> {
     let fresh = path.join("identity.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&fresh)?;
-    writeln!(file, "{VERSION} {node:08x} {epoch}")?;
-    file.sync_all()?;
+    let text = format!("{VERSION} {node:08x} {epoch}\n");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)?;
+        file.sync_all()
+    };
+    write()?;
     fs::rename(&fresh, path.join("identity"))?;
+    // The room that the next start writes its own to, so that one on a full disk can deliver what lies there.
+    let _ = write();
     File::open(path)?.sync_all()?;
     // The directory's own name must last as long as what is in it.
     match path.parent() {
@@ -224,6 +231,21 @@ mod tests {
         let after_all = DataDir::open(&path).unwrap();
         assert_eq!(after_all.epoch(), 1);
         assert_ne!(after_all.node(), node);
+    }
+
+    /// On a full disk nothing else can be made (tests/faults has one).
+    #[test]
+    fn each_start_leaves_room_for_the_next() {
+        let place = Place::new("room");
+        for epoch in 1..4 {
+            assert_eq!(DataDir::open(&place.0).unwrap().epoch(), epoch);
+            let [identity, next] = ["identity", "identity.new"].map(|name| fs::read(place.0.join(name)).unwrap());
+            assert_eq!(identity, next);
+        }
+        // Whatever was left there of one that was cut off.
+        fs::write(place.0.join("identity.new"), "x".repeat(100)).unwrap();
+        assert_eq!(DataDir::open(&place.0).unwrap().epoch(), 4);
+        assert_eq!(identity(&place.0).unwrap().map(|(_, epoch)| epoch), Some(4));
     }
 
     #[test]

@@ -374,6 +374,7 @@ impl Engine {
         }
         let (addresses, doors) = self.doors_of(&plan, self.shards.len())?;
         self.swap(addresses, doors);
+        self.workers.heed(plan.spool());
         self.plan = plan;
         Ok(())
     }

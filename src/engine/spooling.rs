@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,8 @@ use crate::spool::writer::{Log, LogOptions, Start};
 #[derive(Debug)]
 pub(super) struct Spooling {
     _steward: Steward,
+    /// Octets that are left free of the disk.
+    reserve: Arc<AtomicU64>,
     figures: Arc<Mutex<SpoolFigures>>,
     findings: Arc<Findings>,
     /// The ways of segments to the shards, by the names of their logs.
@@ -197,10 +199,11 @@ pub(super) fn start(
     let alarms = finding.alarms;
     let options = KeepOptions {
         directory: directory.to_owned(),
-        reserve: Arc::new(AtomicU64::new(plan.spool().reserve.octets(octets_of_disk(directory)))),
+        reserve: Arc::new(AtomicU64::new(reserve(plan.spool()))),
         size_octets: plan.spool().size_octets,
         retain_s: plan.spool().retain_s,
     };
+    let reserve = Arc::clone(&options.reserve);
     let (keeping, ends) = Keeping::new(Arc::clone(&storage), options, plans);
     let (supplies, registries): (Vec<Supply>, Vec<Arc<Registry>>) = ends.into_iter().unzip();
     let findings = Arc::new(Findings::default());
@@ -233,6 +236,7 @@ pub(super) fn start(
     let figures = keeping.figures();
     let spooling = Spooling {
         _steward: Steward::start(keeping)?,
+        reserve,
         figures,
         findings,
         supplies: kept,
@@ -504,18 +508,19 @@ fn in_use(registry: &Registry) -> Vec<SegmentAt> {
     registry.segments().into_iter().filter_map(at).collect()
 }
 
-/// Octets of the disk on which the spool lies.
-fn octets_of_disk(directory: &Path) -> u64 {
-    rustix::fs::statvfs(directory).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+/// Octets that are to stay free of the disk on which the spool lies.
+fn reserve(options: &SpoolOptions) -> u64 {
+    let disk = rustix::fs::statvfs(&options.directory).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    options.reserve.octets(disk)
 }
 
 impl Spooling {
     /// What it is like: of all its logs together.
     pub(super) fn report(&self) -> Vec<Number> {
-        let SpoolFigures { free_octets, logs, .. } =
+        let SpoolFigures { free_octets, reserve_octets, logs, .. } =
             self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sum = |of: fn(&LogFigures) -> u64| logs.iter().map(of).sum();
-        let numbers: [(&'static str, u64); 13] = [
+        let numbers: [(&'static str, u64); 14] = [
             ("segments_in_use", sum(|log| log.in_use as u64)),
             ("segments_ready", sum(|log| log.ready as u64)),
             ("segment_octets", sum(|log| log.octets)),
@@ -526,11 +531,17 @@ impl Spooling {
             ("segments_missed", sum(|log| log.misses)),
             ("segments_refused", sum(|log| log.failures)),
             ("free_octets", free_octets.unwrap_or(0)),
+            ("reserve_octets", reserve_octets),
             ("blocks_lost", self.findings.blocks()),
             ("messages_damaged", self.findings.messages()),
             ("reads_refused", self.findings.refusals()),
         ];
         numbers.map(|(name, value)| Number { name, value }).into()
+    }
+
+    /// Other options are in force, of the same spool.
+    pub(super) fn heed(&self, options: &SpoolOptions) {
+        self.reserve.store(reserve(options), Ordering::Relaxed);
     }
 
     /// Where readers and sinks say what is wrong.

@@ -25,6 +25,7 @@ use crate::sink::maildir::Maildir;
 use crate::sink::trouble::Trouble;
 use crate::sink::worker::Worker;
 use crate::spool::intake::Spooler;
+use crate::spool::options::SpoolOptions;
 use crate::spool::recovery::Progress;
 
 /// What the program that embeds the library consumes: by the name of the sink, and for each of its threads.
@@ -174,6 +175,11 @@ impl Workers {
     /// What the spool is like; nothing without one.
     pub(super) fn spool_report(&self) -> Vec<Number> {
         self.spooling.as_ref().map_or_else(Vec::new, Spooling::report)
+    }
+
+    /// Other options are in force, of the same spool.
+    pub(super) fn heed(&self, options: &SpoolOptions) {
+        self.spooling.iter().for_each(|spooling| spooling.heed(options));
     }
 
     /// What an operator must know, since this was asked.

@@ -70,32 +70,61 @@ fn a_spool_whose_disk_others_fill_refuses_before_it_is_full_and_goes_on_with_roo
     assert!(ledger.refused.keys().all(|answer| answer.contains(" 452 4.3.1")), "{:?}", ledger.refused);
 }
 
-/// The spool fills its own disk: what is delivered is kept for a day.
+/// The spool fills its own disk with what is delivered, to be kept for a day: that gives way to mail which comes in.
 #[test]
-fn a_spool_that_fills_its_disk_by_itself_stops_before_the_reserve() {
-    let Some(disk) = needed("a_spool_that_fills_its_disk", Disk::ext4_of(96)) else { return };
+fn what_is_kept_for_a_day_gives_way_on_a_disk_that_it_fills() {
+    let Some(disk) = needed("what_is_kept_for_a_day", Disk::ext4_of(96)) else { return };
     let home = Directory::new();
     let mail = home.path().join("mail");
     let mail_text = mail.to_str().expect("a plain path");
     let text = configuration("127.0.0.1:0", "DISK/data", mail_text, "durable", "retain_s = 86400");
     let server = disk.serve(&with_reserve(&text), 1);
     let offers = Offers::start(&Offer::of(server.address(), 8, 60_000));
-    eventually("it is too full", || (offers.refusals("MAIL 452 4.3.1") > 200).then_some(()));
+    let given_up = |server: &Server| server.stats_now().of_spool("segments_given_up");
+    let first = eventually("some gives way", || Some(given_up(&server)).filter(|segments| *segments > 2));
+    offers.go_on_for(300);
+    eventually("more gives way", || (given_up(&server) > first).then_some(()));
+    offers.go_on_for(300);
+    let stats = server.stats_now();
     assert!(free(&disk) >= RESERVE - RESERVE / 8, "{} are free", free(&disk));
+    assert!(stats.of_spool("segments_in_use") > 2, "no more gives way than there is need of");
     let ledger = offers.finish();
     let mut seen = Seen::default();
     seen.await_all(&mail, false, &ledger);
+    let said = server.errors.so_far();
+    assert_eq!(said.matches("for less than retain_s").count(), 1, "{said}");
     server.stop();
     eprintln!("full by itself: {:?}, heard {:?}", seen.judge(&ledger), ledger.refused);
+    // While it makes room some may come too early.
     assert!(ledger.refused.keys().all(|answer| answer.contains(" 452 4.3.1")), "{:?}", ledger.refused);
-    // With nothing kept there is room at once, in segments that are there.
-    let text = configuration("127.0.0.1:0", "DISK/data", mail_text, "durable", "");
+    assert!(ledger.refused.values().sum::<u64>() < ledger.acknowledged.len() as u64, "{:?}", ledger.refused);
+}
+
+/// RELIABILITY F1: to make room it needs none, from the start on.
+#[test]
+fn a_start_on_a_full_disk_delivers_what_lies_there() {
+    let Some(disk) = needed("a_start_on_a_full_disk", Disk::ext4_of(96)) else { return };
+    let home = Directory::new();
+    let mail = home.path().join("mail");
+    let mail_text = mail.to_str().expect("a plain path");
+    // Its maildir takes nothing yet.
+    let text = configuration("127.0.0.1:0", "DISK/data", mail_text, "durable", "retry_s = [1]");
+    let refusing = with_reserve(&text).replace("kind = 'maildir'", "kind = 'maildir'\nquota_bytes = 1");
+    assert_ne!(refusing, with_reserve(&text), "{text}");
+    let server = disk.serve(&refusing, 1);
+    let offers = Offers::start(&Offer::of(server.address(), 4, 4_000));
+    offers.go_on_for(200);
+    let ledger = offers.finish();
+    drop(server);
+    fill(&disk, 0);
     let server = disk.serve(&with_reserve(&text), 1);
-    let offers = Offers::start(&Offer::of(server.address(), 8, 60_000));
-    offers.go_on_for(300);
-    let more = offers.finish();
-    seen.await_all(&mail, false, &more);
-    assert_no_alarm(&server);
+    let offers = Offers::start(&Offer::of(server.address(), 1, 4_000));
+    eventually("it is too full", || (offers.refusals("MAIL 452 4.3.1") > 20).then_some(()));
+    assert_eq!(offers.finish().acknowledged.len(), 0, "on a disk without any room");
+    let mut seen = Seen::default();
+    seen.await_all(&mail, false, &ledger);
+    let said = server.errors.so_far();
+    assert!(said.contains("the spool's disk is too full: mail gets 452") && said.contains("reserve_bytes"), "{said}");
     server.stop();
 }
 
