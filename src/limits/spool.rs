@@ -22,6 +22,10 @@ pub const GROUPS_UNDER_WAY: usize = 4;
 pub const WRITE_HUNG_MS: u64 = 20_000;
 const _: () = assert!(WRITE_HUNG_MS < ANSWER_MS);
 
+/// A message may be open while so many segments are filled beside its own content, before it is refused where there is no room for more: it
+/// keeps them all, and a client may send an octet a minute.
+pub const LAG_SEGMENTS: u64 = 2;
+
 /// How often a shard that waits for a segment looks for one, beside being woken.
 pub const SEGMENT_LOOK_MS: u64 = 100;
 

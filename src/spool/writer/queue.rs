@@ -9,7 +9,7 @@ use crate::smtp::reply::Reply;
 use crate::spool::format::{ALIGNMENT, End, HEAD_OCTETS, HEADER_OCTETS, Kind, encode_segment, encode_void, put_record};
 use crate::spool::scan::Voids;
 use crate::spool::steward::{Broken, Lack};
-use crate::spool::writer::group::{Ended, Group, State, Touched};
+use crate::spool::writer::group::{Ended, Group, Open, State, Touched};
 use crate::spool::writer::{Committed, Log, Standing};
 
 /// Why a block failed.
@@ -309,6 +309,9 @@ impl Log {
             Some(Lack::Failed | Lack::Hung) => Reply::SpoolFailed,
         };
         self.standing = Standing::Lacking(reply);
+        if reply == Reply::InsufficientStorage {
+            self.cut_laggards();
+        }
         let Some(from) = self.groups.iter().position(|group| group.state == State::Waiting) else { return };
         let base = self.groups[from].base;
         if self.segment_for(base).is_some() {
@@ -322,6 +325,17 @@ impl Log {
         }
         let reply = if reply == Reply::InsufficientStorage { reply } else { Reply::DeliveryFailed };
         self.drop_groups(dropped, reply);
+    }
+
+    /// Messages that began long ago, and have little to show for it, keep much of the log from being used again: without room they end.
+    fn cut_laggards(&mut self) {
+        let most = limits::LAG_SEGMENTS * self.options.segment_octets;
+        let lags = |open: &Open| open.first.is_some_and(|first| self.base.saturating_sub(first) > most + open.octets);
+        let slots: Vec<u32> =
+            (0..).zip(&self.open).filter(|(_, open)| open.as_ref().is_some_and(lags)).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.cut(slot, Reply::InsufficientStorage);
+        }
     }
 
     /// All that waits is refused, and nothing is taken any more.

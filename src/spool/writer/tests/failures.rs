@@ -302,6 +302,37 @@ fn who_is_within_the_reserve_may_end() {
 }
 
 #[test]
+fn who_trickles_costs_nobody_else_the_room() {
+    let mut house = House::new(Chain::Durable, 12);
+    let large = vec![b'x'; limits::BLOCK_OCTETS];
+    // Both are open from the beginning; one of them sends.
+    house.log.content(1, b"trickles");
+    house.log.content(2, &large);
+    house.message(0, b"between");
+    house.settle();
+    let begun = house.log.published().1;
+    for _ in 0..3 * SEGMENT as usize / large.len() {
+        house.log.content(2, &large);
+        house.message(0, b"between");
+        house.settle();
+    }
+    assert_eq!(house.log.published().1, begun);
+    // With room nobody is in a hurry.
+    house.turn();
+    assert_eq!(house.log.published().1, begun);
+    house.supply.set_lack(Some(Lack::Full));
+    house.turn();
+    assert_eq!(house.end(1), Err(Reply::InsufficientStorage));
+    house.answers();
+    let id = house.end(2).unwrap();
+    house.settle();
+    assert_eq!(house.accepted(), [id], "it takes the room itself");
+    while house.log.take_committed().is_some() {}
+    let (upto, low) = house.log.published();
+    assert_eq!(low, upto);
+}
+
+#[test]
 fn a_write_of_which_nothing_is_heard_is_given_up() {
     let mut house = House::new(Chain::Durable, 4);
     house.message(0, b"opens it");
