@@ -41,9 +41,10 @@ const AFTER_HELP: &str = "\
 Signals: SIGTERM and SIGINT drain and stop (a second one stops at once), SIGHUP reads the configuration again, SIGUSR1 \
 prints counters, latencies and sessions.
 
-Exit status: 0 stopped as asked; 64 wrong usage; 69 an address, or io_uring, is not to be had; 71 the system lacks \
-something; 73 a file cannot be written, or a directory not be used; 74 messages that were accepted into memory could not be \
-delivered any more; 78 the configuration is wrong.";
+Exit status: 0 stopped as asked; 64 wrong usage; 65 something in the data directory is not this server's, or of another version; \
+69 an address, or io_uring, is not to be had; 70 a mistake of this program's; 71 the system lacks something; 73 a file cannot be \
+written, or a directory not be used; 74 messages that were accepted into memory could not be delivered any more, or a disk cannot \
+be read; 77 a file is somebody else's, or a link; 78 the configuration is wrong.";
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]

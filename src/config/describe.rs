@@ -12,6 +12,9 @@ use crate::smtp::extension::{Extension, Extensions};
 /// A name and its value.
 type Row = (String, String);
 
+/// Of a maildir that is not synced.
+const NOT_SYNCED: &str = "no: a power cut may take what was delivered, whatever its listeners promise";
+
 impl Plan {
     /// What holds for the whole server.
     pub fn rows(&self) -> Vec<Row> {
@@ -134,7 +137,7 @@ impl Plan {
                 row("path", options.path.to_string()),
                 row("quota", options.quota_bytes.map_or("none".into(), |quota| format!("{}, then 452", bytes(quota)))),
                 row("line ends", vocabulary::LINE_ENDS.of(options.line_ends)),
-                row("synced to stable storage", yes(options.sync)),
+                row("synced to stable storage", if options.sync { "yes" } else { NOT_SYNCED }),
             ]),
         }
         rows.push(row("extensions not kept", if lost.is_empty() { "none".into() } else { lost.join(" ") }));
@@ -507,7 +510,7 @@ mod tests {
                 "path: /srv/mx/mail/{domain}/{local}",
                 "quota: 1 GiB, then 452",
                 "line ends: lf",
-                "synced to stable storage: no",
+                "synced to stable storage: no: a power cut may take what was delivered, whatever its listeners promise",
                 "extensions not kept: BINARYMIME DSN",
             ]
         );

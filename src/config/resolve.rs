@@ -65,6 +65,13 @@ fn data_dir(file: Option<Spanned<PathBuf>>, home: Option<&Path>) -> PathBuf {
 }
 
 fn log(file: FileLog, data_dir: &Path, report: &Report<'_>) -> LogPlan {
+    let spool = SpoolOptions::within(data_dir).directory;
+    if let Some(deliveries) = &file.deliveries
+        && matches!(deliveries.get_ref(), DeliveryLog::File(path) if data_dir.join(path).starts_with(&spool))
+    {
+        let wrong = format!("lies in {}, among the spool's logs", spool.display());
+        report.add(deliveries.span(), "log.deliveries", Mistake::new(wrong, "a path beside it is wanted"));
+    }
     let deliveries = match said(file.deliveries, || DeliveryLog::File("deliveries.log".into())) {
         DeliveryLog::File(path) => DeliveryLog::File(data_dir.join(path)),
         other => other,

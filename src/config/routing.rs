@@ -19,6 +19,7 @@ use crate::mail::envelope::Route;
 use crate::policy::recipients::{Action, Idle, Pattern, Recipients};
 use crate::sink::maildir::options::{MaildirOptions, PathTemplate};
 use crate::smtp::extension::{Extension, Extensions};
+use crate::spool::options::SpoolOptions;
 
 /// The sinks, in the order of the file: a route is a place among them.
 pub(super) fn sinks(files: &[FileSink], data_dir: &Path, report: &Report<'_>) -> Vec<SinkPlan> {
@@ -70,6 +71,12 @@ fn maildir<'f>(
         let mistake =
             Mistake::new(format!("is already the path of sink {:?}{place}", first.name), "a path can stand once");
         report.add(template.span(), format!("{}.path", file.path), mistake);
+    }
+    let spool = SpoolOptions::within(data_dir).directory;
+    if path.may_lie_in(&spool) {
+        let wrong = format!("lets a maildir lie in {}, among the spool's logs", spool.display());
+        let right = "a directory beside it is wanted, such as \"mail/{domain}/{local}\"";
+        report.add(template.span(), format!("{}.path", file.path), Mistake::new(wrong, right));
     }
     taken.push((path.clone(), file));
     let default = MaildirOptions::new(path);

@@ -54,12 +54,12 @@ fn a_sink_that_a_program_reads_has_none_here() {
 fn a_check_shows_where_mail_goes() {
     let directory = Directory::new();
     let text = "[listener.a]\nkind = 'public'\nbind = '127.0.0.1:0'\nsink = 'store'\nrecipients = 'ok.test'\n\
-                [sink.store]\nkind = 'maildir'\npath = '{domain}/{local}'\n[sink.other]\nkind = 'blackhole'\n";
+                [sink.store]\nkind = 'maildir'\npath = 'mail/{domain}/{local}'\n[sink.other]\nkind = 'blackhole'\n";
     let path = directory.write("mx.toml", text);
     let run = Finished::of(["--config", path.to_str().unwrap(), "--check"]);
     assert!(run.status.success(), "{run:?}");
     let data = path.parent().unwrap().join("data");
-    let path = format!("{}/{{domain}}/{{local}}", data.display());
+    let path = format!("{}/mail/{{domain}}/{{local}}", data.display());
     for words in [&["path", &path][..], &["used", "by", "no", "listener:", "unused"], &["recipients", "ok.test"]] {
         let has = |line: &str| line.split_whitespace().eq(words.iter().copied());
         assert!(run.output.lines().any(has), "{words:?} in {run:?}");

@@ -30,13 +30,14 @@ pub struct SpoolArguments {
 
 const AFTER_HELP: &str = "\
 States: active (its sink has not had it yet), deferred (its sink refused it for now, and is asked again), held (an operator holds \
-it), quarantined (delivering it went wrong too often), dead (refused for good, or for too long), delivered (all have it; it is \
-still there).
+it), quarantined (delivering it went wrong too often), dead (refused for good, or for too long), delivered (all its sinks have dealt \
+with it, and it is still there: what a sink refused lies in another state, too).
 
 A server that runs is not disturbed. Its files are its own: run this as the user that it runs as.
 
 Exit status: 0 done; 64 wrong usage; 65 something that was promised is damaged; 66 there is no such spool or message; 70 a mistake \
-of this program's; 73 a file cannot be written; 74 a file cannot be read, or not everything was done; 77 a file is somebody \
+of this program's; 73 a file cannot be written; 74 a file cannot be read, or not everything was done; 75 too many orders wait \
+already; 77 a file is somebody \
 else's; 78 the configuration is wrong.";
 
 const HOLD_HELP: &str = "\

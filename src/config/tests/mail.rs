@@ -427,6 +427,20 @@ fn each_mistake_of_a_destination_is_named_where_it_stands() {
         ),
         (
             format!(
+                "{}[sink.d]\nkind = 'maildir'\npath = '{{domain}}'\n[sink.e]\nkind = 'maildir'\npath = 'spool/in/{{domain}}'\n\
+                 [log]\ndeliveries = 'spool/deliveries.log'\n",
+                public("")
+            ),
+            &[
+                "x:14:8: sink.d.path: lets a maildir lie in ringmx-data/spool, among the spool's logs; a directory beside it is \
+                 wanted, such as \"mail/{domain}/{local}\"",
+                "x:17:8: sink.e.path: lets a maildir lie in ringmx-data/spool, among the spool's logs; a directory beside it is \
+                 wanted, such as \"mail/{domain}/{local}\"",
+                "x:19:14: log.deliveries: lies in ringmx-data/spool, among the spool's logs; a path beside it is wanted",
+            ],
+        ),
+        (
+            format!(
                 "{}[log]\ndeliveries = ''\ndeliveries_bytes = 5\n[server]\nsink_threads = 65\ndata_dir = 5\n",
                 public("")
             ),

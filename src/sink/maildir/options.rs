@@ -134,6 +134,17 @@ impl PathTemplate {
         self.below.is_empty()
     }
 
+    /// Whether a maildir may lie in that directory, whatever recipients are called.
+    pub fn may_lie_in(&self, directory: &Path) -> bool {
+        if self.root.starts_with(directory) {
+            return true;
+        }
+        let root = if self.root == Path::new(".") { Path::new("") } else { &self.root };
+        let Ok(rest) = directory.strip_prefix(root) else { return false };
+        let rest: Vec<_> = rest.components().map(|component| component.as_os_str().as_bytes()).collect();
+        rest.len() <= self.below.len() && rest.iter().zip(&self.below).all(|(name, pieces)| can_be(pieces, name))
+    }
+
     /// The components below the root. The first has a placeholder.
     pub(super) fn below(&self) -> &[Vec<Piece>] {
         &self.below
@@ -171,6 +182,19 @@ impl FromStr for PathTemplate {
         // A path without a text before its first placeholder begins where it is read.
         let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root };
         Ok(Self { root, below })
+    }
+}
+
+/// Whether a component may come to that name, as far as its first and its last text say.
+fn can_be(pieces: &[Piece], name: &[u8]) -> bool {
+    let text = |piece: Option<&Piece>| match piece {
+        Some(Piece::Text(text)) => text.clone().into_bytes(),
+        _ => Vec::new(),
+    };
+    let (first, last) = (text(pieces.first()), text(pieces.last()));
+    match pieces {
+        [Piece::Text(text)] => text.as_bytes() == name,
+        _ => name.len() >= first.len() + last.len() && name.starts_with(&first) && name.ends_with(&last),
     }
 }
 
@@ -288,6 +312,32 @@ mod tests {
         }
         assert_eq!(read("{local}").unwrap().under(Path::new("/a{b")).to_string(), "/a{{b/{local}");
         assert_eq!(read("/m/{local}").unwrap().under(Path::new("/a")).to_string(), "/m/{local}");
+    }
+
+    #[test]
+    fn where_maildirs_may_lie_is_known_without_recipients() {
+        let spool = Path::new("/srv/data/spool");
+        for (text, may) in [
+            ("/srv/data/spool/{local}", true),
+            ("/srv/data/spool", true),
+            ("/srv/data/spool/a/b", true),
+            ("/srv/data/{domain}", true),
+            ("/srv/data/{domain}/{local}", true),
+            ("/srv/{domain}/{local}", true),
+            ("/srv/data/sp{local}", true),
+            ("/srv/data/{local}ol", true),
+            ("/srv/{domain}/spool/{local}", true),
+            ("/srv/data/mail/{domain}", false),
+            ("/srv/data/sx{local}", false),
+            ("/srv/data/spool{local}x", false),
+            ("/srv/{domain}", false),
+            ("/srv/{domain}/mail/{local}", false),
+            ("/srv/data", false),
+            ("/{domain}/{local}", false),
+        ] {
+            assert_eq!(read(text).unwrap().may_lie_in(spool), may, "{text}");
+        }
+        assert!(read("{domain}").unwrap().may_lie_in(Path::new("spool")));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! A message of the spool, as a tool sees it: what it is, how it waits, and where it lies.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::mail::envelope::Recipient;
 use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
+use crate::mail::trace;
 use crate::spool::deferred::order::{Verb, copy_print};
 use crate::spool::format::Wait;
 use crate::spool::scan::assembly::{self, Waiting};
@@ -78,6 +80,8 @@ pub struct Message {
     sinks: Arc<[String]>,
     /// Routes by which it is still to go, in any order; `None`: by all that it has.
     pub(super) left: Option<Vec<u16>>,
+    /// Recipients that are not: they lie in another log. Each with its sink.
+    pub(super) elsewhere: BTreeSet<(Vec<u8>, String)>,
     /// What an operator has ordered, and is not carried out yet.
     pub ordered: Option<Verb>,
 }
@@ -86,7 +90,7 @@ impl Message {
     /// `None`: that is no manifest.
     pub(super) fn new(state: State, place: Place, manifest: Vec<u8>, sinks: Arc<[String]>) -> Option<Self> {
         Manifest::decode(&manifest).ok()?;
-        Some(Self { state, place, manifest, sinks, left: None, ordered: None })
+        Some(Self { state, place, manifest, sinks, left: None, elsewhere: BTreeSet::new(), ordered: None })
     }
 
     /// Octets of its content.
@@ -124,11 +128,20 @@ impl Message {
     pub fn recipients(&self) -> impl Iterator<Item = (Recipient<'_>, &str)> {
         let is_left = |route: u16| self.left.as_ref().is_none_or(|left| left.contains(&route));
         let left = self.manifest().envelope.recipients().filter(move |recipient| is_left(recipient.route.0));
-        left.map(|recipient| {
+        let with_sinks = left.map(|recipient| {
             let sink = self.sinks.get(usize::from(recipient.route.0)).map_or("", String::as_str);
             (recipient, sink)
-        })
+        });
+        with_sinks
+            .filter(|(recipient, sink)| self.elsewhere.is_empty() || !self.elsewhere.contains(&key(recipient, sink)))
     }
+}
+
+/// What tells a recipient of a message from others.
+pub(super) fn key(recipient: &Recipient<'_>, sink: &str) -> (Vec<u8>, String) {
+    let mut path = Vec::new();
+    trace::write_delivered_to(recipient.path, &mut path);
+    (path, sink.to_owned())
 }
 
 #[cfg(test)]

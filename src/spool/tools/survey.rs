@@ -3,7 +3,7 @@
 //! *Live or not*: a message that moves while it is looked for may be met twice, in the log that it leaves and in the one that it comes
 //! to, since what a log is done with is noted about once a second; it is never missed for that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::spool::tools::assemble::{Assembler, Found};
 use crate::spool::tools::contents::Contents;
 use crate::spool::tools::filter::Filter;
 use crate::spool::tools::log::{Log, Met};
-use crate::spool::tools::message::{Message, Place, State};
+use crate::spool::tools::message::{Message, Place, State, key};
 use crate::spool::tools::order;
 
 /// What a log is, by where it lies.
@@ -133,15 +133,17 @@ impl Survey<'_> {
         watch: &mut dyn FnMut(u64, u64),
         visit: &mut dyn FnMut(Message) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        let logs: Vec<Named> = self.logs()?.into_iter().filter(|log| wants(filter, &log.kind)).collect();
-        let (mut read, all) = (0, logs.iter().map(|log| log.octets).sum());
+        let all = self.logs()?;
+        let logs: Vec<Named> = all.iter().filter(|log| wants(filter, &log.kind)).cloned().collect();
         // All of them before the first is read: what goes from one log to another meanwhile is where it was, then.
         let done: Vec<Done> = logs.iter().map(|named| self.done_with(&named.kind, &named.name)).collect();
+        let elsewhere = if filter.wants(State::Delivered) { self.taken_by_none(&all)? } else { HashMap::new() };
+        let (mut read, all) = (0, logs.iter().map(|log| log.octets).sum());
         for (named, done) in logs.iter().zip(&done) {
             let mut flow = ControlFlow::Continue(());
             let mut pass = |found: Found| {
                 if let (Found::Whole(message), true) = (found, flow.is_continue())
-                    && let Some(message) = done.state(message)
+                    && let Some(message) = done.state(message).and_then(|message| delivered(message, &elsewhere))
                     && filter.matches(&message)
                 {
                     flow = visit(message);
@@ -158,6 +160,27 @@ impl Survey<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Of what sinks were given and have not taken, the recipients: by id, each with its sink.
+    fn taken_by_none(&self, logs: &[Named]) -> Result<Elsewhere, StorageError> {
+        let mut elsewhere = Elsewhere::new();
+        for named in logs.iter().filter(|named| !matches!(named.kind, Kind::Main(..))) {
+            let done = self.done_with(&named.kind, &named.name);
+            let mut note = |found: Found| {
+                if let Found::Whole(message) = found
+                    && let Some(message) = done.state(message)
+                {
+                    let recipients = message.recipients().map(|(recipient, sink)| key(&recipient, sink));
+                    elsewhere.entry(message.id()).or_default().extend(recipients);
+                }
+            };
+            match self.pass(named, &mut note, &mut |_| ()) {
+                Err(error) if error.is_not_found() => {}
+                passed => passed?,
+            }
+        }
+        Ok(elsewhere)
     }
 
     fn pass(
@@ -218,6 +241,20 @@ impl Survey<'_> {
         let file = place.log.ends_with(&format!("/{INBOX}")).then(|| place.segment.clone());
         Ok((self.open_log(&place.log, file.as_deref())?, file))
     }
+}
+
+/// Recipients, each with its sink.
+type Elsewhere = HashMap<MessageId, BTreeSet<(Vec<u8>, String)>>;
+
+/// A message that its log is done with is delivered for those of its recipients that wait nowhere else; `None`: for none.
+fn delivered(mut message: Message, elsewhere: &Elsewhere) -> Option<Message> {
+    if message.state == State::Delivered
+        && let Some(recipients) = elsewhere.get(&message.id())
+    {
+        message.elsewhere.clone_from(recipients);
+        message.recipients().next()?;
+    }
+    Some(message)
 }
 
 /// Which messages of a log are done with.

@@ -12,7 +12,9 @@ use super::order::{OrderError, Orders};
 use super::replay::{Replay, ReplayError};
 use super::survey::Survey;
 use super::verify::{Finding, Verified};
+use crate::handoff::place::{LogId, LogKind, Position};
 use crate::limits;
+use crate::spool::cursor::{self, CursorFile};
 use crate::spool::deferred::order::{self, Kinds, Order, Verb};
 use crate::spool::format::{Chain, Wait};
 use crate::spool::scan::content::ContentError;
@@ -178,6 +180,37 @@ fn deferred_mail_is_found_in_its_state() {
     let deferred = place.messages(&Filter { states: vec![State::Deferred], ..Filter::default() });
     assert_eq!((deferred.len(), deferred[0].wait()), (1, Some(wait)));
     assert_eq!(place.content(&deferred[0]).unwrap(), text(1));
+}
+
+/// A log is done with what its sinks have taken, and with what they have not, which lies elsewhere then.
+#[test]
+fn what_waits_elsewhere_is_not_delivered() {
+    let place = Place::new("elsewhere");
+    let mut log = LogMaker::new(&place.0, "durable-0000", Chain::Durable, &["hop", "my-store"]);
+    let put = |log: &mut LogMaker, number, to: &[(&str, u16)]| {
+        let content = text(number);
+        log.message(&manifest(number, "s@x.test", to, 0, &content), &content, None);
+    };
+    put(&mut log, 1, &[("r@ok.test", 1)]);
+    put(&mut log, 2, &[("r@ok.test", 1)]);
+    put(&mut log, 3, &[("r@ok.test", 1), ("q@ok.test", 1), ("r@ok.test", 0)]);
+    log.write();
+    let mut class = LogMaker::new(&place.0, "deferred/my-store-0/300", Chain::Deferred, &["my-store"]);
+    put(&mut class, 2, &[("r@ok.test", 0)]);
+    put(&mut class, 3, &[("r@ok.test", 0)]);
+    class.write();
+    let disk = Disk::new(&place.0);
+    let id = LogId { kind: LogKind::Durable, shard: 0 };
+    for sink in ["hop", "my-store"] {
+        let (mut cursor, _) = CursorFile::open(&disk, &cursor::directory(&place.0), (sink, id, NODE)).unwrap();
+        cursor.write(Position { address: u64::MAX / 2, from: 0 }).unwrap();
+    }
+    let of = |message: &Message| (message.id().sequence(), message.recipients().count());
+    let delivered = place.messages(&Filter { states: vec![State::Delivered], ..Filter::default() });
+    assert_eq!(delivered.iter().map(of).collect::<Vec<_>>(), [(1, 1), (3, 2)]);
+    assert!(delivered[1].recipients().any(|(_, sink)| sink == "hop"), "a sink of its own");
+    let one = place.messages(&Filter { ids: [delivered[1].id()].into(), ..Filter::default() });
+    assert_eq!(one.iter().map(|message| message.state).collect::<Vec<_>>(), [State::Delivered, State::Deferred]);
 }
 
 #[test]
