@@ -43,6 +43,9 @@ pub fn ls(place: &Place, options: &LsArguments) -> Result<(), Failure> {
         Err(failure) if is_closed(&failure) => return Ok(()),
         done => done?,
     }
+    if sums.is_empty() {
+        options.sink.iter().try_for_each(|sink| place.known(sink).map(drop))?;
+    }
     let sum = summary(&sums);
     if options.json {
         say::error(&sum)

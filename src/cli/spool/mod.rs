@@ -71,6 +71,17 @@ impl Place {
         Survey { storage: &self.disk, spool: self.spool.clone(), node: self.node }
     }
 
+    /// The sinks that have run on it, if this is one of them: a name that is mistyped would look like one without mail.
+    fn known(&self, sink: &str) -> Result<Vec<String>, Failure> {
+        let known = self.survey().sinks()?;
+        if known.iter().any(|known| known == sink) {
+            return Ok(known);
+        }
+        let names: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
+        let there = if names.is_empty() { "none".into() } else { names.join(", ") };
+        Err(Failure::Wish(format!("no sink {sink:?} has ever run on this spool; there is {there}")))
+    }
+
     /// What is handed over now; `what` is the beginning of its files' names.
     fn hand(&self, what: &str) -> Hand {
         let name = format!("{what}-{:013}-{}", now_ms(), std::process::id());

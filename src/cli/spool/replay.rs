@@ -28,10 +28,10 @@ pub fn replay(place: &Place, options: &ReplayArguments) -> Result<(), Failure> {
             "--all wants a state: what is active or deferred goes to its sink by itself; {right}"
         )));
     }
-    let known = place.survey().sinks()?;
-    if let Some(sink) = options.sink.as_deref().filter(|sink| !known.iter().any(|known| known == sink)) {
-        return Err(Failure::Wish(format!("no sink {sink:?} has ever run on this spool; there is {}", listed(&known))));
-    }
+    let known = match &options.sink {
+        Some(sink) => place.known(sink)?,
+        None => place.survey().sinks()?,
+    };
     let survey = place.survey();
     let mut handing = Handing {
         place,
@@ -151,9 +151,4 @@ impl Handing<'_> {
             failed => Err(Failure::InPart(format!("{} could not be handed over", counted(failed, "message")))),
         }
     }
-}
-
-fn listed(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
 }

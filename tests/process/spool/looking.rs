@@ -59,6 +59,16 @@ fn what_is_asked_for_is_listed() {
 }
 
 #[test]
+fn a_sink_that_never_was_is_told_from_one_without_mail() {
+    let spool = Spool::new();
+    let run = spool.run(&["ls", "--sink", "stroe"]);
+    assert_eq!(run.status.code(), Some(64), "{run:?}");
+    assert!(run.errors.contains("no sink \"stroe\" has ever run on this spool; there is \"store\""), "{run:?}");
+    let none = spool.done(&["ls", "--sink", "store", "--older-than", "9000d"]);
+    assert!(none.output.contains("no message"), "{none:?}");
+}
+
+#[test]
 fn all_that_is_known_of_a_message_is_shown() {
     let spool = Spool::new();
     let shown = spool.done(&["show", &id(3).to_string()]).output;
