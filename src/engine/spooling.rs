@@ -357,6 +357,9 @@ impl Finding<'_> {
             others: &[preparing::PREPARING],
         };
         let recovered = recovery::recover(&**self.storage, path, &wanted, self.progress)?;
+        for mended in &recovered.mended {
+            self.alarms.push(format!("{}: {mended}", path.display()));
+        }
         for corruption in &recovered.corruption {
             self.alarms.push(format!("{}: {corruption}", path.display()));
         }

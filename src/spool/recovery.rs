@@ -8,7 +8,8 @@
 //! * is named by a `Void` record, of whatever good block: that is as it should be;
 //! * is D or above: the **torn tail** of a power cut. It, and every block behind it, counts for nothing: no message that ends there was
 //!   acknowledged. Nothing is said of it;
-//! * is below D: **corruption**. It was on stable storage. It is named, with the messages that lost something, and everything around it counts.
+//! * is below D: **corruption**. It was on stable storage. Where one bit has turned that is put right (`mending`); else it is named, with
+//!   the messages that lost something, and everything around it counts.
 //!
 //! # What follows
 //!
@@ -22,13 +23,14 @@
 //! Any other file is spare. A file that was half made is short, and no segment. Segments of one log may have different lengths, each
 //! that which it says: what is configured may change while mail waits.
 //!
-//! *Invariants*: nothing is written, renamed or removed. What cannot be ours (another version, node, log, owner; a file that is no segment; a
+//! *Invariants*: nothing is renamed or removed, and nothing written but a bit that turned. What cannot be ours (another version, node, log, owner; a file that is no segment; a
 //! symbolic link; two files with one address) is refused with its name, and left as it is. Each file is read once, a mebioctet and more at
 //! a time, twice where its first block is bad. *Does not* know cursors, or who reads.
 
 mod error;
 #[cfg(test)]
 mod images;
+mod mending;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -42,6 +44,7 @@ use crate::spool::format::ALIGNMENT;
 use crate::spool::scan::{LogFile, LogFiles, Owner, Voids};
 use crate::spool::storage::Storage;
 pub use error::RecoveryError;
+pub use mending::Mended;
 use walk::Walk;
 
 /// What is asked of a log.
@@ -163,6 +166,8 @@ pub struct Recovered {
     pub voids: Voids,
     /// Those of them that the first block of the next segment must name.
     pub new_voids: Vec<(u64, u64)>,
+    /// What was corruption, and is put right.
+    pub mended: Vec<Mended>,
     /// What is lost, in order.
     pub corruption: Vec<Corruption>,
     /// Sinks that mail is for, in the order in which they came up.
@@ -198,14 +203,19 @@ pub fn inspect(
     Ok(recovered)
 }
 
-/// Looks, and makes sure that what it found stays: a block that is whole may be so in memory alone when its process was killed.
+/// Looks, puts right what can be, and makes sure that what it found stays: a block that is whole may be so in memory alone when its process
+/// was killed.
 pub fn recover(
     storage: &dyn Storage,
     directory: &Path,
     wanted: &Wanted<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, RecoveryError> {
-    let recovered = inspect(storage, directory, wanted, progress)?;
+    let mut recovered = inspect(storage, directory, wanted, progress)?;
+    let mended = mending::mend(storage, directory, wanted, &recovered);
+    if !mended.is_empty() {
+        recovered = Recovered { mended, ..inspect(storage, directory, wanted, progress)? };
+    }
     if wanted.owner.chain.is_synced() {
         for segment in &recovered.in_use {
             segment.file.file.sync()?;

@@ -9,8 +9,8 @@ use crate::mail::checksum;
 const MAGIC: [u8; 8] = *b"ringmxS1";
 const VERSION: u16 = 1;
 
-const CHECKSUM_AT: usize = 52;
-const CHECKSUM_END: usize = CHECKSUM_AT + 4;
+pub(super) const CHECKSUM_AT: usize = 52;
+pub(super) const CHECKSUM_END: usize = CHECKSUM_AT + 4;
 
 /// What a block says of itself, beside its length and its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

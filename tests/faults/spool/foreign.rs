@@ -92,23 +92,56 @@ fn blocks(segment: &[u8]) -> Vec<(usize, usize)> {
     blocks
 }
 
-/// RELIABILITY F9: one bit, in the middle of what was durable.
-#[test]
-fn a_flipped_bit_costs_the_block_that_it_hits_and_everything_else_is_delivered() {
-    let left = Left::new();
-    let (mut chance, seed) = Chance::of("RINGMX_FLIP_SEED");
+/// What is spoilt in the middle of what was durable: so many octets of a block, from one of its bits on.
+fn spoil(left: &Left, chance: &mut Chance, octets: usize) -> (usize, String) {
     let path = segments(&left.log()).into_iter().next().expect("there is one");
-    let octets = std::fs::read(&path).expect("it can be read");
-    let blocks = blocks(&octets);
+    let before = std::fs::read(&path).expect("it can be read");
+    let blocks = blocks(&before);
     assert!(blocks.len() > 20, "{}", blocks.len());
     // Neither the first, which says what the segment is, nor what a power cut could have torn.
     let (at, length) = blocks[1 + chance.below(blocks.len() as u64 / 2) as usize];
-    let bit = chance.below(8 * length as u64) as usize;
-    eprintln!("RINGMX_FLIP_SEED={seed}: bit {bit} of {length} octets at {at} of {}", path.display());
+    let bit = chance.below(8 * (length - octets) as u64) as usize;
+    let spoilt: Vec<u8> = match octets {
+        0 => vec![before[at + bit / 8] ^ (1 << (bit % 8))],
+        _ => before[at + bit / 8..][..octets].iter().map(|octet| !octet).collect(),
+    };
     let file = std::fs::File::options().write(true).open(&path).expect("it is there");
-    file.write_all_at(&[octets[at + bit / 8] ^ (1 << (bit % 8))], (at + bit / 8) as u64).expect("root may");
+    file.write_all_at(&spoilt, (at + bit / 8) as u64).expect("root may");
+    (length, format!("{octets} octets from bit {bit} of {length} octets at {at} of {}", path.display()))
+}
+
+fn verified(left: &Left) -> Finished {
     let data = left.data();
-    let verify = Finished::of(["spool", "--data-dir", data.to_str().expect("a plain path"), "verify"]);
+    Finished::of(["spool", "--data-dir", data.to_str().expect("a plain path"), "verify"])
+}
+
+/// RELIABILITY F9: one bit.
+#[test]
+fn a_flipped_bit_is_put_right_and_all_is_delivered() {
+    let left = Left::new();
+    let (mut chance, seed) = Chance::of("RINGMX_FLIP_SEED");
+    let (_, what) = spoil(&left, &mut chance, 0);
+    eprintln!("RINGMX_FLIP_SEED={seed}: {what}");
+    assert_eq!(verified(&left).status.code(), Some(65), "{what}");
+    let server = Server::serve(&left.configuration(), 1);
+    server.errors.await_text("ALARM", 1);
+    let mut seen = Seen::default();
+    seen.await_all(&left.home.path().join("mail"), false, &left.ledger);
+    let said = server.errors.so_far();
+    assert!(said.contains("durable-0000: a bit had turned in octet ") && said.contains("it is put right"), "{said}");
+    server.stop();
+    seen.judge(&left.ledger);
+    assert_eq!(verified(&left).status.code(), Some(0), "{said}");
+}
+
+/// RELIABILITY F9: more than that.
+#[test]
+fn what_is_spoilt_costs_the_block_that_it_lies_in_and_everything_else_is_delivered() {
+    let left = Left::new();
+    let (mut chance, seed) = Chance::of("RINGMX_FLIP_SEED");
+    let (length, what) = spoil(&left, &mut chance, 40);
+    eprintln!("RINGMX_FLIP_SEED={seed}: {what}");
+    let verify = verified(&left);
     assert_eq!(verify.status.code(), Some(65), "{verify:?}");
 
     let server = Server::serve(&left.configuration(), 1);

@@ -202,7 +202,21 @@ impl Ledger {
         }
         let invented = found.keys().find(|number| self.entries[**number].state == State::Nothing);
         self.tally.hit += u64::from(!recovered.corruption.is_empty());
-        invented.map_or(Ok(()), |number| Err(format!("a bit that turned makes message {number}")))
+        if let Some(number) = invented {
+            return Err(format!("a bit that turned makes message {number}"));
+        }
+        // A start puts it right.
+        let mended = recover(disk, Path::new(DIRECTORY), &wanted, &mut |_| ()).map_err(|error| error.to_string())?;
+        let found = self.read(&mended, true)?;
+        let is_owed = |number: usize| self.entries[number].state == State::Accepted || self.entries[number].is_shown;
+        if let Some(number) = shown.keys().find(|number| is_owed(**number) && !found.contains_key(*number)) {
+            return Err(format!("message {number} is lost to a bit at {address}, which can be put right"));
+        }
+        let was_told = recovered.corruption.len();
+        match (was_told, mended.mended.len(), mended.corruption.len()) {
+            (0, 0, 0) | (1, 1, 0) => Ok(()),
+            numbers => Err(format!("a bit at {address}: {numbers:?} told of, put right, and left")),
+        }
     }
 
     fn wanted(&self, epoch: u32, entropy: u32) -> Wanted<'static> {
