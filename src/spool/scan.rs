@@ -94,6 +94,7 @@ pub struct SegmentScan {
     strange: Option<Strange>,
     elsewhere: Option<u64>,
     unreadable: Option<StorageError>,
+    unreadable_until: Option<u64>,
     octets_read: u64,
 }
 
@@ -124,6 +125,7 @@ impl SegmentScan {
             strange: None,
             elsewhere: None,
             unreadable: None,
+            unreadable_until: None,
             octets_read: 0,
         })
     }
@@ -172,6 +174,11 @@ impl SegmentScan {
     /// What the disk said of the first page that it could not read.
     pub fn unreadable(&self) -> Option<&StorageError> {
         self.unreadable.as_ref()
+    }
+
+    /// The address behind the last page that the disk could not read.
+    pub fn unreadable_until(&self) -> Option<u64> {
+        self.unreadable_until
     }
 
     /// Octets that were read.
@@ -243,20 +250,27 @@ impl SegmentScan {
 
     /// Page by page, so that one that cannot be read does not take others with it.
     fn read_pages(&mut self, from: usize, octets: usize, at: u64, error: StorageError) -> Result<(), StorageError> {
-        if error.cause != Cause::System(Errno::IO) {
+        if !is_of_the_medium(&error) {
             return Err(error);
         }
         for (number, page) in self.buffer[from..from + octets].chunks_mut(ALIGNMENT).enumerate() {
             match self.file.read_at(page, at + number as u64 * PAGE) {
-                Err(error) if error.cause == Cause::System(Errno::IO) => {
+                Err(error) if is_of_the_medium(&error) => {
                     page.fill(0);
                     self.unreadable.get_or_insert(error);
+                    self.unreadable_until = Some(self.base.wrapping_add(at + (number as u64 + 1) * PAGE));
                 }
                 done => done?,
             }
         }
         Ok(())
     }
+}
+
+/// Whether the disk is there, and does not give what lies in that place. Where a read goes past the page cache the kernel says of a bad
+/// sector that there is no data, and of a broken protection that the octets are illegal.
+fn is_of_the_medium(error: &StorageError) -> bool {
+    matches!(error.cause, Cause::System(Errno::IO | Errno::NODATA | Errno::ILSEQ))
 }
 
 pub(super) fn no_memory(errno: Errno) -> StorageError {
