@@ -83,3 +83,8 @@ pub const DEFERRED_ORDERS_BATCH: usize = 256;
 /// when the class's cursor is behind it. They are written whole each time, in 1.5 MiB at most; when there are as many, orders for what lies
 /// behind wait until some are forgotten.
 pub const DEFERRED_GONE_RUNS: usize = 1 << 16;
+
+/// Sequences, numbers of messages and octets of addresses that a class leaves out when it goes on behind a segment of which it is not known
+/// how far its own go: more than it can have, and than failures in a row may have given to what was never written.
+pub const DEFERRED_LEFT_OUT: u64 = 1 << 32;
+const _: () = assert!(DEFERRED_LEFT_OUT >= 1024 * DEFERRED_SEGMENT_OCTETS);

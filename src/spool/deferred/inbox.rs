@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use crate::limits;
 use crate::spool::deferred::error::DeferredError;
-use crate::spool::deferred::log::{ClassLog, Next, Survey, survey};
+use crate::spool::deferred::log::{ClassLog, Next};
 use crate::spool::deferred::order::is_order_file;
+use crate::spool::deferred::survey::{Survey, survey};
 use crate::spool::deferred::yard::Yard;
 use crate::spool::storage::EntryKind;
 
@@ -48,7 +49,7 @@ impl Inbox {
         let entries = yard.storage.entries(&self.directory)?;
         for entry in entries.into_iter().filter(|entry| entry.kind == EntryKind::File && is_segment(&entry.name)) {
             let path = self.directory.join(&entry.name);
-            let Some(survey) = survey(yard, &path, 0).ok().filter(|survey| survey.message.is_some()) else {
+            let Some(survey) = survey(yard, &path).ok().filter(|survey| survey.message.is_some()) else {
                 self.refuse(yard, &path)?;
                 continue;
             };
@@ -94,7 +95,7 @@ fn take_up(yard: &mut Yard, log: &mut ClassLog, from: &Path, survey: &Survey) ->
     let number = log.next.segment.max(log.reader.done.segment);
     yard.storage.rename(from, &log.path(number))?;
     yard.storage.sync_directory(&log.directory)?;
-    log.end = (number, survey.end);
+    log.end = (number, survey.ending(0, 0).end);
     log.next.segment = number + 1;
     log.next.message = survey.message.map_or(0, |message| message + 1);
     log.reader.begin(number);

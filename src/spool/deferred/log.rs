@@ -4,19 +4,21 @@
 //! nothing has to be known of those between the first and the last. A message's records are `Wait`, `Part`s, `End`, with no other's
 //! between them. *Invariant*: messages are numbered in their order; so one number says which are done with.
 //!
-//! *After a restart* the last segment is read whole. It ends before the first block that is not good; what lies behind was never
-//! relied on by anybody, since a batch counts when all of its blocks are on stable storage. A new segment follows with the first
-//! message that is written, and says that those blocks are void.
+//! *After a restart* the last segment is read whole, and [`survey`](super::survey) says where it ends: before what a crash may have torn,
+//! not before what was durable and went bad. A new segment follows with the first message that is written, and says that the blocks
+//! behind the end are void.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::limits;
 use crate::spool::deferred::class::Class;
 use crate::spool::deferred::error::DeferredError;
 use crate::spool::deferred::gone::Gone;
 use crate::spool::deferred::read::Reader;
+use crate::spool::deferred::survey::survey;
 use crate::spool::deferred::yard::Yard;
-use crate::spool::format::{self, ALIGNMENT, Record, segment_name, segment_number};
+use crate::spool::format::{ALIGNMENT, segment_name, segment_number};
 use crate::spool::storage::{Access, EntryKind, StoredFile};
 
 /// A place in a class: a block, and which of its messages.
@@ -103,11 +105,15 @@ impl ClassLog {
         left.sort_unstable();
         match (left.first(), left.last()) {
             (Some(first), Some(last)) => {
-                log.find_end(yard, &left, *last, cursor)?;
+                let is_damaged = log.find_end(yard, &left, *last, cursor)?;
                 // Those that the operator puts there begin anew, each.
                 let message = if is_replay { 0 } else { cursor.message };
                 let at_start = Position { segment: *first, at: 0, message, sequence: 0 };
                 log.reader = Reader::at(if *first == cursor.segment { cursor } else { at_start });
+                if is_damaged {
+                    // Now: what waits for the operator may not be read for years.
+                    log.reader.note_damage(*last);
+                }
             }
             _ => {
                 // Its segments are gone, or there never were any: numbers go on.
@@ -148,31 +154,47 @@ impl ClassLog {
         Ok(numbers)
     }
 
-    /// Reads the last segment: where it ends, and which numbers were used.
-    fn find_end(&mut self, yard: &mut Yard, numbers: &[u32], last: u32, cursor: Position) -> Result<(), DeferredError> {
+    /// Reads the last segment: where it ends, and which numbers were used. Says whether something of it is missing.
+    fn find_end(
+        &mut self,
+        yard: &mut Yard,
+        numbers: &[u32],
+        last: u32,
+        cursor: Position,
+    ) -> Result<bool, DeferredError> {
         let path = self.path(last);
-        let segment = survey(yard, &path, last)?;
-        let blocks = yard.sizes.segment_octets.max(segment.octets) / ALIGNMENT as u64;
+        let found = survey(yard, &path)?;
+        let passed = if cursor.segment == last { cursor.at } else { 0 };
+        let ending = found.ending(passed, cursor.sequence);
         // A process that was killed may have left there what the kernel alone has.
         yard.storage.open(&path, Access::Write)?.sync()?;
-        let mut message = segment.message;
-        // A large message fills whole segments, and a new one may have none.
+        let (mut message, mut first_void) = (found.message, ending.first_void);
+        let mut is_known = message.is_some() && found.has_beginning() && !ending.has_unknown;
+        // A large message fills whole segments, and a new one may have none; what cannot be read says nothing.
         for number in numbers.iter().rev().skip(1) {
-            if message.is_some() {
+            if is_known {
                 break;
             }
-            message = survey(yard, &self.path(*number), *number)?.message;
+            let before = survey(yard, &self.path(*number))?;
+            (message, first_void) = (message.max(before.message), first_void.max(before.behind()));
+            is_known = before.message.is_some();
         }
-        let first_void = segment.sequence + 1;
-        yard.next_base = yard.next_base.max(segment.base + yard.sizes.segment_octets.max(segment.octets));
+        // Numbers that it may have, if the disk gives it one day, are nobody else's: a reader takes what it is behind for old.
+        let left_out = if ending.has_unknown { limits::DEFERRED_LEFT_OUT } else { 0 };
+        let octets = yard.sizes.segment_octets.max(found.octets);
+        yard.next_base = match found.base {
+            Some(base) => yard.next_base.max(base + octets),
+            None => yard.next_base + limits::DEFERRED_LEFT_OUT,
+        };
+        let first_void = first_void + left_out;
         self.next = Next {
             segment: last + 1,
-            sequence: first_void + blocks,
-            message: message.map_or(0, |message| message + 1).max(cursor.message),
+            sequence: first_void + octets / ALIGNMENT as u64,
+            message: message.map_or(0, |message| message + 1).max(cursor.message) + left_out,
         };
         self.voids = vec![(first_void, self.next.sequence - 1)];
-        self.end = (last, segment.end);
-        Ok(())
+        self.end = (last, ending.end);
+        Ok(ending.is_damaged)
     }
 
     /// Takes its segments away, all of which are done with, for good.
@@ -193,7 +215,8 @@ impl ClassLog {
 
     /// Messages that wait here; some more where a write failed, until they would be read.
     pub(super) fn messages(&self) -> u64 {
-        self.next.message - self.reader.done.message - self.gone.count()
+        // What cannot be read may have said otherwise.
+        self.next.message.saturating_sub(self.reader.done.message).saturating_sub(self.gone.count())
     }
 
     /// Octets of segments from the first message that is not done with to the last.
@@ -213,62 +236,4 @@ impl ClassLog {
             _ => None,
         }
     }
-}
-
-/// Reads a segment up to the first block that is not good.
-pub(super) fn survey(yard: &mut Yard, path: &Path, number: u32) -> Result<Survey, DeferredError> {
-    let file = yard.storage.open(path, Access::Read)?;
-    let octets = file.octets();
-    // What is said of a segment whose first block cannot be read: its addresses and sequences lie beyond all that it may have.
-    let sequence = u64::from(number) * 2 * (octets / ALIGNMENT as u64);
-    let mut survey = Survey { base: 0, octets, sequence, end: octets, message: None };
-    let mut at = 0;
-    let mut last: Option<(u64, u32)> = None;
-    while at + (ALIGNMENT as u64) <= octets {
-        let length = yard.sizes.block_octets.min((octets - at) as usize);
-        if let Err(error) = file.read_at(&mut yard.buffer[..length], at) {
-            // It is not the end of the log that cannot be read there: the reader finds out.
-            if last.is_some() || error.is_not_found() {
-                return Err(error.into());
-            }
-            return Ok(survey);
-        }
-        let Ok(block) = format::open(&yard.buffer[..length]) else { break };
-        if !yard.is_ours(&block.header) {
-            return Err(DeferredError::Foreign {
-                path: path.to_owned(),
-                why: "it is of another data directory, or no deferred mail",
-            });
-        }
-        let records = || block.records().map_while(Result::ok).map(|located| located.record);
-        if at == 0 {
-            let Some(Record::Segment(opening)) = records().next() else { break };
-            (survey.base, survey.octets) = (opening.base, octets);
-        }
-        let (base, sequence, epoch) = (survey.base, block.header.sequence, block.header.epoch);
-        let follows = last.is_none_or(|(before, of)| sequence == before + 1 && epoch >= of);
-        if block.header.address != base + at || !follows {
-            break;
-        }
-        last = Some((sequence, epoch));
-        let messages = records().map(|record| record.message()).filter(|_| at > 0).max();
-        survey.message = messages.or(survey.message);
-        at += block.span() as u64;
-    }
-    if let Some((sequence, _)) = last {
-        (survey.sequence, survey.end) = (sequence, at);
-    }
-    Ok(survey)
-}
-
-/// What a segment has.
-pub(super) struct Survey {
-    base: u64,
-    octets: u64,
-    /// Of its last good block, or more than that.
-    sequence: u64,
-    /// Octets up to the end of the last good block.
-    pub(super) end: u64,
-    /// The highest number of a message.
-    pub(super) message: Option<u64>,
 }

@@ -35,6 +35,7 @@ pub mod order;
 mod read;
 pub mod schedule;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod yard;

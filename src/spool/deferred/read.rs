@@ -126,7 +126,7 @@ pub(super) struct Reader {
     pub(super) head: Option<Head>,
     /// Those that are due until then go with the first, in ms since 1970.
     pub(super) gather_to_ms: u64,
-    /// Segments in which something could not be read, up to the one that is being read.
+    /// Segments in which something could not be read: up to the one that is being read, and the last that there was at the start.
     pub(super) damaged: Vec<u32>,
     /// Times that something could not be read, or was not what it should be.
     pub(super) damages: u64,
@@ -272,9 +272,10 @@ impl Reader {
         self.loaded = None;
     }
 
-    fn note_damage(&mut self, segment: u32) {
+    /// Something of that segment is not what it should be.
+    pub(super) fn note_damage(&mut self, segment: u32) {
         self.damages += 1;
-        if self.damaged.last() != Some(&segment) {
+        if !self.damaged.contains(&segment) {
             self.damaged.push(segment);
         }
     }

@@ -286,9 +286,14 @@ impl House {
     /// Another process has it, on this disk.
     pub fn restart(&mut self, disk: SimDisk) {
         disk.set_plan(|_| crate::simulation::disk::Fate::Done);
-        self.options.owner.epoch += 1;
         self.options.storage = Arc::new(disk.clone());
         self.disk = disk;
+        self.reopen();
+    }
+
+    /// Another process has it, and the disk is as bad as it was.
+    pub fn reopen(&mut self) {
+        self.options.owner.epoch += 1;
         self.settlement = open(&self.options, self.now_ms);
     }
 

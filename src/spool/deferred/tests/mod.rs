@@ -3,6 +3,7 @@
 mod crash;
 mod flat;
 mod house;
+mod lying;
 mod orders;
 mod poison;
 mod spoiled;

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::house::{Fate, House, ROOT};
-use crate::simulation::disk::SimDisk;
+use super::lying::lying;
+use crate::simulation::disk::{self, SimDisk, What};
 use crate::spool::deferred::Class;
 use crate::spool::storage::{Storage, StorageError};
 
@@ -141,4 +144,144 @@ fn what_is_none_of_ours_is_refused_and_left_alone() {
     house.restart(disk);
     house.run_dry();
     assert!(names(&house.disk, "5").contains(&"notes".to_owned()));
+}
+
+/// Seven batches of two messages, each a block, in the one segment of its class: behind the block that says what it is.
+fn one_segment() -> House {
+    let mut house = House::new(1, &[5, 10]);
+    for _ in 0..14 {
+        house.post(2_500, &[Fate::TakenAt(2)]);
+    }
+    while house.turn(0, 2) > 0 {}
+    assert_eq!(names(&house.disk, "5"), ["0000.segment"]);
+    assert_eq!(lying(&house.disk, &root().join("5/0000.segment")).len(), 8);
+    house
+}
+
+/// Turns a bit of a block of the class's segment; of a record, not of zeros behind them.
+fn spoil(house: &House, block: usize) {
+    let path = root().join("5/0000.segment");
+    let at = lying(&house.disk, &path)[block].at;
+    house.disk.flip(&path, (at + 80) * 8);
+}
+
+fn restart(house: &mut House) {
+    let disk = house.disk.clone();
+    house.restart(disk);
+}
+
+fn lost(house: &House) -> Vec<u64> {
+    house.posted.iter().filter(|(_, posted)| posted.delivered == [0]).map(|(number, _)| *number).collect()
+}
+
+#[test]
+fn a_bit_that_turned_in_the_last_segment_costs_the_messages_of_its_block_and_no_other() {
+    for block in 1..=6 {
+        let mut house = one_segment();
+        spoil(&house, block);
+        restart(&mut house);
+        assert!(house.settlement.deferred().damages() > 0, "it is told at once");
+        // What comes now goes into another segment, which says what is void.
+        for _ in 0..6 {
+            house.post(2_500, &[Fate::TakenAt(2)]);
+        }
+        house.turn(0, 6);
+        restart(&mut house);
+        house.run_dry();
+        assert_eq!(lost(&house), [2 * block as u64 - 2, 2 * block as u64 - 1]);
+        let kept = names(&house.disk, "damaged");
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert!(kept[0].starts_with("5-0000.segment"), "{kept:?}");
+    }
+}
+
+#[test]
+fn a_bit_that_turned_before_the_cursor_costs_nothing() {
+    for block in 0..=3 {
+        let mut house = one_segment();
+        house.now_ms += 6_000;
+        assert_eq!(house.turn(6, 0), 6);
+        spoil(&house, block);
+        restart(&mut house);
+        assert!(house.settlement.deferred().damages() > 0);
+        // Into another segment: so this one is done with in the end, and kept for a human.
+        house.post(2_500, &[Fate::TakenAt(2)]);
+        house.run_dry();
+        house.check();
+        assert_eq!(names(&house.disk, "damaged").len(), 1);
+    }
+}
+
+#[test]
+fn all_that_was_read_before_the_log_ends_stays_read_when_it_turns_bad() {
+    // All of it is bad behind the first block, and all of it is done with; or the last batch alone.
+    for from in [1, 7] {
+        let mut house = one_segment();
+        house.now_ms += 6_000;
+        assert_eq!(house.turn(14, 0), 14);
+        (from..=7).rev().for_each(|block| spoil(&house, block));
+        restart(&mut house);
+        for _ in 0..6 {
+            house.post(2_500, &[Fate::TakenAt(2)]);
+        }
+        house.run_dry();
+        house.check();
+    }
+}
+
+#[test]
+fn numbers_go_on_where_the_last_segment_says_nothing_of_them() {
+    // Its first block; its first and what follows; everything.
+    for bad in [0..=0, 0..=2, 0..=7] {
+        for is_read in [false, true] {
+            let mut house = one_segment();
+            if is_read {
+                house.now_ms += 6_000;
+                assert_eq!(house.turn(10, 0), 10);
+            }
+            bad.clone().rev().for_each(|block| spoil(&house, block));
+            restart(&mut house);
+            assert!(house.settlement.deferred().damages() > 0);
+            let fresh: Vec<u64> = (0..10).map(|_| house.post(2_500, &[Fate::TakenAt(2)])).collect();
+            house.turn(0, 5);
+            restart(&mut house);
+            house.turn(0, 5);
+            house.run_dry();
+            let lost = lost(&house);
+            let waited = if is_read { 10 } else { 0 };
+            let may_be_lost: Vec<u64> = (waited..2 * *bad.end() as u64).collect();
+            assert_eq!(lost, may_be_lost, "{bad:?} {is_read}");
+            assert!(fresh.iter().all(|number| !lost.contains(number)));
+            assert_eq!(house.settlement.deferred().waiting_for_retry().messages, 0);
+        }
+    }
+}
+
+#[test]
+fn a_page_that_the_disk_does_not_give_for_a_while_costs_nothing() {
+    // Pages of the first block, of one in the middle, of the last, of all; and one in which nothing was ever written.
+    let every: Vec<u64> = (0..16).map(|page| page * 4096).collect();
+    for bad in [vec![0], vec![5 * 4096], vec![14 * 4096], vec![15 * 4096], every] {
+        for errno in [Errno::IO, Errno::NODATA] {
+            let mut house = one_segment();
+            let path = root().join("5/0000.segment");
+            let pages = bad.clone();
+            house.disk.set_plan(move |call| {
+                let is_there = |page: &u64| (call.at..call.at + call.octets as u64).contains(page);
+                let is_bad = call.what == What::Read && call.path == path && pages.iter().any(is_there);
+                if is_bad { disk::Fate::Fails(errno) } else { disk::Fate::Done }
+            });
+            house.reopen();
+            assert!(house.settlement.deferred().damages() > 0, "it is told");
+            // Mail comes, and another process with it, before the disk is well again.
+            for _ in 0..4 {
+                house.post(2_500, &[Fate::TakenAt(2)]);
+            }
+            while house.turn(0, 2) > 0 {}
+            house.reopen();
+            house.disk.set_plan(|_| disk::Fate::Done);
+            house.run_dry();
+            house.check();
+        }
+    }
 }
