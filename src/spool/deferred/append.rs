@@ -292,9 +292,16 @@ impl Batch<'_> {
         self.payload = payload;
         let written = self.seal(base);
         self.yard.next_base += octets;
-        file.write_at(&self.yard.buffer[..written], 0, true)?;
+        if let Err(error) = file.write_at(&self.yard.buffer[..written], 0, true) {
+            // Of both failures the first is told.
+            let _ = self.yard.give_up(spare);
+            return Err(error.into());
+        }
         let path = self.log.path(number);
-        self.yard.storage.rename(&spare, &path)?;
+        if let Err(error) = self.yard.storage.rename(&spare, &path) {
+            self.yard.give_back(spare);
+            return Err(error.into());
+        }
         // From here on a failure takes it away again.
         self.log.next.segment += 1;
         for directory in [spare.parent(), path.parent()].into_iter().flatten() {

@@ -149,12 +149,33 @@ impl Yard {
         loop {
             self.provide(1)?;
             let path = self.spares.pop().expect("there is one");
-            let file = self.storage.open(&path, Access::Write)?;
-            if file.octets() == self.sizes.segment_octets {
-                return Ok((path, file));
+            let opened = self.storage.open(&path, Access::Write);
+            match opened {
+                Ok(file) if file.octets() == self.sizes.segment_octets => return Ok((path, file)),
+                // It was a segment when they had another size.
+                Ok(_) => self.give_up(path)?,
+                Err(error) => {
+                    self.give_up(path)?;
+                    return Err(error.into());
+                }
             }
-            // It was a segment when they had another size.
-            self.storage.remove(&path)?;
+        }
+    }
+
+    /// A spare that was taken, and is as good as before.
+    pub(super) fn give_back(&mut self, path: PathBuf) {
+        self.spares.push(path);
+    }
+
+    /// A spare that could not be used: the next one lies elsewhere on the disk. What cannot be removed either stays one, so that they
+    /// never become more, however often that is tried.
+    pub(super) fn give_up(&mut self, path: PathBuf) -> Result<(), DeferredError> {
+        match self.storage.remove(&path) {
+            Err(error) if !error.is_not_found() => {
+                self.spares.push(path);
+                Err(error.into())
+            }
+            _ => Ok(()),
         }
     }
 

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::house::{Fate, House, ROOT};
 use super::lying::lying;
+use crate::limits;
 use crate::simulation::disk::{self, SimDisk, What};
 use crate::spool::deferred::Class;
 use crate::spool::storage::{Storage, StorageError};
@@ -283,5 +284,47 @@ fn a_page_that_the_disk_does_not_give_for_a_while_costs_nothing() {
             house.run_dry();
             house.check();
         }
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_leaves_no_file_behind() {
+    let spare = root().join("spare");
+    // Its class is not ours; it cannot be written; it cannot even be removed then.
+    for what in [&[What::Rename][..], &[What::SyncedWrite], &[What::SyncedWrite, What::Remove]] {
+        let mut house = House::new(1, &[5, 10]);
+        house.post(2_500, &[Fate::TakenAt(2)]);
+        let below = spare.clone();
+        house.disk.set_plan(move |call| {
+            let is_bad = call.path.starts_with(&below) && what.contains(&call.what);
+            if is_bad { disk::Fate::Fails(Errno::ACCESS) } else { disk::Fate::Done }
+        });
+        let mut batch = house.take(0, 1).unwrap();
+        let mut plan = house.deliver(&mut batch);
+        for _ in 0..20 {
+            assert!(house.settle(&batch, &mut plan).is_err());
+            assert!(names(&house.disk, "spare").len() <= limits::DEFERRED_SPARES, "{what:?}");
+        }
+        house.disk.set_plan(|_| disk::Fate::Done);
+        house.settle(&batch, &mut plan).unwrap();
+        drop(batch);
+        house.run_dry();
+        house.check();
+    }
+    // One that was given to somebody else is not ours to be removed.
+    let mut house = House::new(1, &[5, 10]);
+    house.post(2_500, &[Fate::TakenAt(2)]);
+    let mut batch = house.take(0, 1).unwrap();
+    let mut plan = house.deliver(&mut batch);
+    house.disk.set_plan(|call| match call.what {
+        What::Rename => disk::Fate::Fails(Errno::ACCESS),
+        _ => disk::Fate::Done,
+    });
+    assert!(house.settle(&batch, &mut plan).is_err());
+    house.disk.set_plan(|_| disk::Fate::Done);
+    names(&house.disk, "spare").iter().for_each(|name| house.disk.give_away(&spare.join(name)));
+    for _ in 0..20 {
+        assert!(house.settle(&batch, &mut plan).is_err());
+        assert!(names(&house.disk, "spare").len() <= limits::DEFERRED_SPARES);
     }
 }
