@@ -1,8 +1,14 @@
 //! A power cut, or a disk that fails, at any point.
 
-use super::house::{self, Fate, House};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::house::{self, Fate, House, ROOT};
+use super::lying::{Lying, lying};
 use crate::simulation::chance::Chance;
 use crate::simulation::disk::{self, DiskFaults, SimDisk, What};
+use crate::spool::format::segment_number;
+use crate::spool::storage::{EntryKind, Storage};
 use rustix::io::Errno;
 
 fn fates(chance: &mut Chance) -> Vec<Fate> {
@@ -113,6 +119,102 @@ fn a_power_cut_at_any_point_loses_nothing_and_invents_nothing() {
         doubled += house.posted.values().flat_map(|posted| &posted.delivered).filter(|times| **times > 1).count();
     }
     assert!(doubled > 0, "the test cuts between delivery and settlement, too");
+}
+
+/// What a bit costs at most.
+#[derive(Default)]
+struct Rot {
+    /// Messages that may be lost, if it is told that something is.
+    told: BTreeSet<u64>,
+    /// Those that may be lost all the same: the part of a batch after which its class had no other looks as if it had been torn.
+    untold: BTreeSet<u64>,
+    /// It was where a segment says what it is, and what is void.
+    is_of_beginning: bool,
+}
+
+/// The segments of each class, in order.
+fn segments(disk: &SimDisk) -> Vec<Vec<PathBuf>> {
+    let root = Path::new(ROOT).join("store-0");
+    let directories = disk.entries(&root).unwrap().into_iter().filter(|entry| entry.kind == EntryKind::Directory);
+    let of = |directory: PathBuf| {
+        let names = disk.entries(&directory).unwrap().into_iter().map(|entry| entry.name);
+        let mut names: Vec<_> = names.filter(|name| name.to_str().and_then(segment_number).is_some()).collect();
+        names.sort();
+        names.into_iter().map(|name| directory.join(name)).collect::<Vec<_>>()
+    };
+    let classes = directories.map(|entry| of(root.join(entry.name)));
+    classes.filter(|segments| !segments.is_empty()).collect()
+}
+
+/// Turns a bit of some block of some segment of some class.
+fn rot(disk: &SimDisk, chance: &mut Chance) -> Rot {
+    let mut rot = Rot::default();
+    let classes = segments(disk);
+    if classes.is_empty() {
+        return rot;
+    }
+    let class = &classes[chance.below(classes.len())];
+    // The last one more often than others.
+    let place = if chance.percent(60) { class.len() - 1 } else { chance.below(class.len()) };
+    let all: Vec<Vec<Lying>> = class.iter().map(|path| lying(disk, path)).collect();
+    let blocks = &all[place];
+    if blocks.is_empty() {
+        return rot;
+    }
+    let spoilt = chance.below(blocks.len());
+    let Lying { at, length, sequence, .. } = blocks[spoilt];
+    disk.flip(&class[place], at * 8 + chance.below(length as usize * 8) as u64);
+    rot.is_of_beginning = at == 0;
+    let is_told = place + 1 < class.len() || blocks.iter().any(|block| block.durable_upto > sequence);
+    let (gone, names) =
+        if is_told { (spoilt..=spoilt, &mut rot.told) } else { (spoilt..=blocks.len() - 1, &mut rot.untold) };
+    let numbers: BTreeSet<u64> = blocks[gone].iter().flat_map(|block| block.messages.iter().copied()).collect();
+    let ends = all.iter().flatten().flat_map(|block| &block.ends);
+    names.extend(ends.filter(|(number, _)| numbers.contains(number)).map(|(_, name)| *name));
+    rot
+}
+
+#[test]
+fn a_bit_that_turns_between_two_lives_costs_what_lay_there_and_is_told() {
+    let (mut lost_and_told, mut lost_untold) = (0, 0);
+    for seed in house::seeds(60) {
+        let mut chance = Chance::new(5000 + seed);
+        let mut house = House::new(seed, &[5, 10, 20]);
+        let (mut told, mut untold, mut is_told) = (BTreeSet::new(), BTreeSet::new(), false);
+        for _ in 0..chance.between(1, 5) {
+            let after = if chance.percent(50) {
+                cut_at(&house, chance.below(200) as u64);
+                until_cut(&mut house, &mut chance);
+                house.disk.power_cut(&mut chance)
+            } else {
+                let turns = chance.between(1, 25) as usize;
+                live(&mut house, &mut chance, turns);
+                house.disk.clone()
+            };
+            is_told |= house.settlement.deferred().damages() > 0;
+            let rot = rot(&after, &mut chance);
+            for number in rot.told.iter().chain(&rot.untold) {
+                house.posted.get_mut(number).unwrap().may_be_removed = true;
+            }
+            told.extend(rot.told);
+            untold.extend(rot.untold);
+            if rot.is_of_beginning {
+                // What was void may be taken for mail: it has its place elsewhere, too.
+                house.posted.values_mut().for_each(|posted| posted.may_double = true);
+            }
+            house.restart(after);
+        }
+        house.run_dry();
+        // What waits for the operator was not read before, but for what is last.
+        let lost = house.check();
+        is_told |= house.settlement.deferred().damages() > 0;
+        for number in lost {
+            assert!(told.contains(&number) || untold.contains(&number), "seed {seed}: {number} is lost");
+            assert!(is_told || untold.contains(&number), "seed {seed}: nobody says that {number} is lost");
+            *(if untold.contains(&number) { &mut lost_untold } else { &mut lost_and_told }) += 1;
+        }
+    }
+    assert!(lost_and_told > 0 && lost_untold > 0, "the test sees both: {lost_and_told} {lost_untold}");
 }
 
 #[test]

@@ -325,8 +325,9 @@ impl House {
         panic!("it goes on for ever");
     }
 
-    /// Whether everything has ended as the sink wished.
-    pub fn check(&mut self) {
+    /// Whether everything has ended as the sink wished. Gives what has not ended at all, of that which may be gone.
+    pub fn check(&mut self) -> BTreeSet<u64> {
+        let mut lost = BTreeSet::new();
         let mut aside = BTreeMap::new();
         for class in Class::ASIDE {
             for (taken, next_ms) in self.settlement.deferred_mut().dump(class) {
@@ -353,6 +354,7 @@ impl House {
                 let name = format!("{number} to {recipient}, {fate:?}: {delivered} {dead} {quarantined}");
                 assert!(ends >= 1 || posted.may_be_removed, "lost: {name}");
                 if ends == 0 {
+                    lost.insert(*number);
                     continue;
                 }
                 assert!(ends == 1 || posted.may_double, "twice: {name}");
@@ -366,6 +368,7 @@ impl House {
                 }
             }
         }
+        lost
     }
 
     /// Octets of all files, by directory.
