@@ -590,6 +590,12 @@ impl Spooling {
             sizes: Sizes::default(),
         };
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        Ok(Settlement::new(Deferred::open(&options, now_ms)?))
+        let deferred = Deferred::open(&options, now_ms)?;
+        let damaged = deferred.begun_again().map(|directory| {
+            let directory = directory.display();
+            format!("{directory}: the cursor of sink {sink:?} is damaged: what is there is delivered to it again")
+        });
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner).extend(damaged);
+        Ok(Settlement::new(deferred))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! *Invariants*: there are two slots, written by turns, each whole and synced before the other is touched: a crash leaves the one or
 //! the other. Octets that are no slot count for nothing. Without any everything is read from its beginning: delivered twice perhaps,
-//! and never lost.
+//! and never lost. What the disk does not give is no such case: numbers that began anew beside a slot which comes back would be below
+//! that one's, and at the next start mail would count as done with that nobody had.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::spool::deferred::class::Class;
 use crate::spool::deferred::error::DeferredError;
 use crate::spool::deferred::log::Position;
 use crate::spool::deferred::yard::Yard;
-use crate::spool::storage::{Access, Storage, StoredFile};
+use crate::spool::storage::{Access, Storage, StorageError, StoredFile};
 
 const NAME: &str = "cursors";
 const MAGIC: [u8; 8] = *b"ringmxC1";
@@ -31,6 +32,17 @@ struct Written {
     next_base: u64,
 }
 
+/// What the slots say.
+#[derive(Debug)]
+enum Said {
+    /// There was nothing yet.
+    Nothing,
+    /// This, which was written last, and of which generation it is.
+    Last(u64, Written),
+    /// Nothing that can be understood, though there was something.
+    Damaged,
+}
+
 /// See the module.
 pub(super) struct Cursors {
     file: Arc<dyn StoredFile>,
@@ -38,6 +50,8 @@ pub(super) struct Cursors {
     generation: u64,
     /// What is on stable storage: how far each class is done with, and an address that no segment has which is done with.
     written: Written,
+    /// What there was at the start said nothing: all is delivered again.
+    pub(super) is_damaged: bool,
 }
 
 impl Cursors {
@@ -52,15 +66,27 @@ impl Cursors {
                 if missing.is_ok() {
                     yard.storage.remove(&path)?;
                 }
-                let made = yard.storage.create(&path, OCTETS)?;
-                made.sync()?;
-                yard.storage.sync_directory(&yard.root)?;
-                made
+                make(yard)?
             }
         };
         let mut buffer = AlignedBuffer::new(PAGE_OCTETS).map_err(DeferredError::Memory)?;
-        let (generation, written) = newest(&*file, &mut buffer, yard.owner.node);
-        Ok(Self { file, buffer, generation, written })
+        let (generation, written, is_damaged) = match read(&*file, &mut buffer, yard.owner.node)? {
+            Said::Nothing => (0, Written::default(), false),
+            Said::Last(generation, written) => (generation, written, false),
+            Said::Damaged => (0, Written::default(), true),
+        };
+        Ok(Self { file, buffer, generation, written, is_damaged })
+    }
+
+    /// If what there was said nothing it is kept for a human, and a new file takes its place: no slot is left that could come to say
+    /// something again, and be of a higher generation than what is written from now on. To be called before that.
+    pub(super) fn replace_damaged(&mut self, yard: &mut Yard) -> Result<(), DeferredError> {
+        if self.is_damaged {
+            let path = yard.root.join(NAME);
+            yard.set_apart(&path)?;
+            self.file = make(yard)?;
+        }
+        Ok(())
     }
 
     /// No segment that is done with has this address, or a higher one.
@@ -105,16 +131,32 @@ impl Cursors {
     }
 }
 
-/// What the slot says that was written last.
-fn newest(file: &dyn StoredFile, buffer: &mut AlignedBuffer, node: u32) -> (u64, Written) {
-    let mut newest = (0, Written::default());
+/// A file that says nothing yet, on stable storage.
+fn make(yard: &Yard) -> Result<Arc<dyn StoredFile>, DeferredError> {
+    let file = yard.storage.create(&yard.root.join(NAME), OCTETS)?;
+    file.sync()?;
+    yard.storage.sync_directory(&yard.root)?;
+    Ok(file)
+}
+
+/// Reads both slots.
+fn read(file: &dyn StoredFile, buffer: &mut AlignedBuffer, node: u32) -> Result<Said, StorageError> {
+    let (mut last, mut is_blank) = (None::<(u64, Written)>, true);
     for slot in 0..2 {
-        // A slot that cannot be read is none.
-        let is_read = file.read_at(buffer, slot * PAGE_OCTETS as u64).is_ok();
-        let read = is_read.then(|| read(buffer, node)).flatten();
-        newest = read.filter(|(generation, _)| *generation > newest.0).unwrap_or(newest);
+        file.read_at(buffer, slot * PAGE_OCTETS as u64)?;
+        is_blank &= buffer.iter().all(|octet| *octet == 0);
+        if let Some(found) = decode(buffer, node)
+            && last.as_ref().is_none_or(|(before, _)| *before < found.0)
+        {
+            last = Some(found);
+        }
     }
-    newest
+    Ok(match last {
+        Some((generation, written)) => Said::Last(generation, written),
+        // The power went before anything was written.
+        None if is_blank => Said::Nothing,
+        None => Said::Damaged,
+    })
 }
 
 /// For tools: how far each class of a sink's thread is done with, in the directory of that: messages with lower numbers are. Nothing is
@@ -124,12 +166,12 @@ pub fn done_with(storage: &dyn Storage, root: &Path, node: u32) -> Vec<(Class, u
     else {
         return Vec::new();
     };
-    let (_, written) = newest(&*file, &mut buffer, node);
+    let Ok(Said::Last(_, written)) = read(&*file, &mut buffer, node) else { return Vec::new() };
     written.positions.into_iter().map(|(class, position)| (class, position.message)).collect()
 }
 
 /// What a slot says, if it is one.
-fn read(slot: &[u8], node: u32) -> Option<(u64, Written)> {
+fn decode(slot: &[u8], node: u32) -> Option<(u64, Written)> {
     let number = |octets: &[u8], at: usize| Some(u64::from_le_bytes(*octets.get(at..)?.first_chunk()?));
     let mut unsealed = slot.to_vec();
     unsealed.get_mut(CHECKSUM)?.fill(0);
@@ -177,5 +219,33 @@ mod tests {
             assert_eq!(done_with(&*disk, root, 7), [(Class::Retry(300), message), (Class::Dead, 8)]);
         }
         assert_eq!(done_with(&*disk, root, 8), []);
+    }
+
+    /// Slots that say nothing make way for a file without any, and lie where nobody reads them.
+    #[test]
+    fn a_slot_that_comes_back_never_counts_for_more_than_what_was_written_since() {
+        let disk = SimDisk::default();
+        let root = Path::new("spool/deferred/store-0");
+        let owner = Owner { node: 7, epoch: 1, thread: 0, sink: "store".into() };
+        let mut yard = Yard::open(Arc::new(disk.clone()), root.to_owned(), owner, Sizes::default()).unwrap();
+        let at = |message| vec![(Class::Dead, Position { segment: 3, at: 4096, message, sequence: 9 })];
+        let mut cursors = Cursors::open(&yard).unwrap();
+        assert!(!cursors.is_damaged, "there is nothing yet");
+        (1..9).for_each(|message| cursors.write(&yard, at(message)).unwrap());
+        let path = root.join(NAME);
+        let before = disk.octets(&path);
+        // One of the two says enough.
+        disk.flip(&path, 8 * 100);
+        assert_eq!(Cursors::open(&yard).unwrap().written.positions, at(7));
+        disk.flip(&path, 8 * (PAGE_OCTETS as u64 + 100));
+        let mut cursors = Cursors::open(&yard).unwrap();
+        assert!(cursors.is_damaged && cursors.written == Written::default());
+        assert_eq!(disk.octets(&path).len(), before.len(), "it is not touched yet");
+        cursors.replace_damaged(&mut yard).unwrap();
+        cursors.write(&yard, at(1)).unwrap();
+        let again = Cursors::open(&yard).unwrap();
+        assert_eq!((again.is_damaged, again.written.positions), (false, at(1)));
+        let kept = disk.entries(&root.join("damaged")).unwrap();
+        assert_eq!(kept.len(), 1, "{kept:?}");
     }
 }

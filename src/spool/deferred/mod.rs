@@ -40,7 +40,7 @@ mod survey;
 mod tests;
 mod yard;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::handoff::place::{LogKind, Place, Spooled};
@@ -201,6 +201,11 @@ impl Deferred {
     #[cfg(test)]
     fn resident(&self) -> usize {
         self.stores.iter().map(Store::resident).sum()
+    }
+
+    /// Directories of which it was not known any more at the start how far they are done with: what is there is delivered again.
+    pub fn begun_again(&self) -> impl Iterator<Item = &Path> {
+        self.stores.iter().filter_map(Store::begun_again)
     }
 
     /// Times that something could not be read.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::handoff::place::{LogId, LogKind, Place, Spooled};
@@ -79,7 +79,7 @@ impl Store {
         now_ms: u64,
     ) -> Result<Self, DeferredError> {
         let mut yard = Yard::open(storage, root, owner, sizes)?;
-        let cursors = Cursors::open(&yard)?;
+        let mut cursors = Cursors::open(&yard)?;
         yard.next_base = cursors.next_base();
         let mut all: Vec<Class> = delays_s.iter().copied().map(Class::Retry).chain(Class::ASIDE).collect();
         all.extend([Class::Replay, Class::RELEASED]);
@@ -95,6 +95,8 @@ impl Store {
             let why = "mail waits in too many directories of delays; put back delays that were configured before, until it is delivered";
             return Err(DeferredError::Foreign { path: yard.root, why });
         }
+        // Not before it is known that all that lies there is ours.
+        cursors.replace_damaged(&mut yard)?;
         let (is_gone_known, is_gone_unreadable) = find_gone(&mut yard, &mut classes)?;
         let inbox = Inbox::open(&yard)?;
         Ok(Self {
@@ -300,6 +302,12 @@ impl Store {
         self.classes.iter().map(|log| log.reader.damages).sum::<u64>()
             + self.inbox.refused
             + u64::from(self.is_gone_lost)
+            + u64::from(self.cursors.is_damaged)
+    }
+
+    /// Where it lies, if it was not known any more at the start how far it is done with: all of it is delivered again.
+    pub(super) fn begun_again(&self) -> Option<&Path> {
+        self.cursors.is_damaged.then_some(&*self.yard.root)
     }
 
     /// Things that are kept in memory.

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use super::house::{Fate, House, ROOT};
 use super::lying::lying;
 use crate::limits;
-use crate::simulation::disk::{self, SimDisk, What};
-use crate::spool::deferred::Class;
+use crate::simulation::disk::{self, Fate as DiskFate, SimDisk, What};
+use crate::spool::deferred::{Class, Deferred};
 use crate::spool::storage::{Storage, StorageError};
 
 fn root() -> PathBuf {
@@ -63,6 +63,61 @@ fn without_cursors_all_is_tried_again_and_nothing_is_lost() {
     house.disk.remove(&root().join("cursors")).unwrap();
     let disk = house.disk.clone();
     house.restart(disk);
+    house.run_dry();
+    house.check();
+}
+
+/// A house in which some of what waits was done with, and a cursor says so.
+fn house_with_cursors() -> House {
+    let mut house = House::new(1, &[5, 10]);
+    for _ in 0..60 {
+        house.post(2_500, &[Fate::TakenAt(2)]);
+    }
+    while house.turn(0, 6) > 0 {}
+    house.now_ms += 6_000;
+    house.turn(40, 0);
+    house
+}
+
+#[test]
+fn a_disk_that_does_not_give_the_cursors_now_refuses_the_start_and_loses_nothing() {
+    for slot in 0..2 {
+        let mut house = house_with_cursors();
+        house.disk.set_plan(move |call| match call.what {
+            What::Read if call.path.ends_with("cursors") && call.at == slot * 4096 => DiskFate::Fails(Errno::IO),
+            _ => DiskFate::Done,
+        });
+        let refused = Deferred::open(&house.options, house.now_ms).err().expect("it is not known what is done with");
+        assert!(refused.to_string().contains("store-0/cursors"), "{refused}");
+        let disk = house.disk.clone();
+        house.restart(disk);
+        assert_eq!(house.settlement.deferred().waiting_for_retry().messages, 20);
+        house.run_dry();
+        house.check();
+    }
+}
+
+#[test]
+fn cursors_that_say_nothing_are_told_of_and_all_is_tried_again() {
+    let mut house = house_with_cursors();
+    for slot in 0..2 {
+        house.disk.flip(&root().join("cursors"), (slot * 4096 + 100) * 8);
+    }
+    house.posted.values_mut().for_each(|posted| posted.may_double = true);
+    let begun_again = |house: &House| {
+        let deferred = house.settlement.deferred();
+        (deferred.begun_again().map(Path::to_owned).collect::<Vec<_>>(), deferred.damages())
+    };
+    assert_eq!(begun_again(&house), (vec![], 0));
+    let disk = house.disk.clone();
+    house.restart(disk);
+    assert_eq!(begun_again(&house), (vec![root()], 1));
+    let kept = names(&house.disk, "damaged");
+    assert!(kept.len() == 1 && kept[0].starts_with("cursors-"), "{kept:?}");
+    house.turn(40, 0);
+    let disk = house.disk.clone();
+    house.restart(disk);
+    assert_eq!(begun_again(&house), (vec![], 0), "it is told once");
     house.run_dry();
     house.check();
 }
@@ -136,7 +191,7 @@ fn what_is_none_of_ours_is_refused_and_left_alone() {
     let before = house.disk.octets(&root().join("5/0000.segment"));
     let mut options = house.options.clone();
     options.owner.node = 1;
-    let refused = crate::spool::deferred::Deferred::open(&options, house.now_ms).err().expect("another's");
+    let refused = Deferred::open(&options, house.now_ms).err().expect("another's");
     assert!(refused.to_string().contains("5/0000.segment is none of this program's"), "{refused}");
     assert_eq!(house.disk.octets(&root().join("5/0000.segment")), before);
     // Others' files lie where they lie.
