@@ -265,8 +265,7 @@ impl Store {
             log.reader.done = log.reader.read;
             free(&mut self.yard, log, freed);
             // Only of what is there: a batch that came from elsewhere moves nothing here, and so writes nothing.
-            let is_replay = log.class == Class::Replay && log.end.1 > 0;
-            if is_replay && (log.reader.done.segment, log.reader.done.at) >= log.end {
+            if log.class == Class::Replay && log.end.1 > 0 && log.messages() == 0 {
                 inbox::forget(&mut self.yard, log);
             }
         }
@@ -337,11 +336,19 @@ impl Store {
 
     /// If the operator has put something there, and nothing of that kind is left: it is next.
     fn look_into_inbox(&mut self, now_ms: u64) -> Result<(), DeferredError> {
-        let Some(log) = self.classes.iter_mut().find(|log| log.class == Class::Replay) else { return Ok(()) };
-        if (log.reader.done.segment, log.reader.done.at) < log.end {
+        let Some(index) = self.classes.iter().position(|log| log.class == Class::Replay) else { return Ok(()) };
+        let log = &self.classes[index];
+        if log.reader.read.message < log.next.message {
             return Ok(());
         }
-        self.inbox.look(&mut self.yard, log, now_ms)
+        if log.end.1 > 0 {
+            if self.has_taken() {
+                return Ok(());
+            }
+            // What was left of it went with the last batch, or was passed over since: no other batch need ever come that says so.
+            self.commit()?;
+        }
+        self.inbox.look(&mut self.yard, &mut self.classes[index], now_ms)
     }
 }
 

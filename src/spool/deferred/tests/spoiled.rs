@@ -123,6 +123,31 @@ fn cursors_that_say_nothing_are_told_of_and_all_is_tried_again() {
 }
 
 #[test]
+fn files_of_the_inbox_follow_one_another_on_a_sink_that_has_nothing_else() {
+    // What is left of a file may end with the last place of a batch.
+    for most in 1..=5 {
+        let mut house = House::new(1, &[5]);
+        for _ in 0..4 {
+            house.post(2_000, &[Fate::RefusedAt(1)]);
+        }
+        house.run_dry();
+        for posted in house.posted.values_mut() {
+            (posted.fates[0], posted.may_double) = (Fate::TakenAt(1), true);
+        }
+        let octets = house.disk.octets(&root().join("dead/0000.segment"));
+        for file in 0..3 {
+            put(&house.disk, &root().join(format!("inbox/{file}.segment")), &octets).unwrap();
+        }
+        for _ in 0..30 {
+            house.now_ms += 200;
+            house.turn(most, 0);
+        }
+        assert!(house.posted.values().all(|posted| posted.delivered == [3]), "{most} at once");
+        assert_eq!((names(&house.disk, "inbox"), names(&house.disk, "replay")), (vec![], vec![]));
+    }
+}
+
+#[test]
 fn what_the_operator_puts_into_the_inbox_is_tried_at_once() {
     let mut house = House::new(1, &[5, 10]);
     for number in 0..20 {
