@@ -279,7 +279,8 @@ impl Worker {
                         };
                         // As the wall shows it.
                         let next_ms = copy.next.next_ms.checked_sub(retry_ms).map(|wait_ms| now_ms + wait_ms);
-                        note(recipient.path, fate, copy.code, &copy.why, next_ms);
+                        let (code, why) = copy.said_of(verdict);
+                        note(recipient.path, fate, code, why, next_ms);
                     }
                 }
                 None => {

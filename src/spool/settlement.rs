@@ -42,6 +42,14 @@ impl Copy {
     fn has(&self, verdict: Option<&Verdict>, is_mishap: bool) -> bool {
         outcome(verdict, is_mishap) == Some(self.outcome)
     }
+
+    /// The code, and why, of one of those recipients: the copy has that of the last of them alone.
+    pub fn said_of<'a>(&'a self, verdict: Option<&'a Verdict>) -> (u16, &'a str) {
+        match verdict {
+            Some(Err(refusal)) if self.outcome != Outcome::Mishap => (refusal.reply.code(), &refusal.why),
+            _ => (self.code, &self.why),
+        }
+    }
 }
 
 /// What is to be done with a batch.

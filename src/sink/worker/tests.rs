@@ -12,6 +12,7 @@ use crate::mail::envelope::Route;
 use crate::mail::id::MessageId;
 use crate::memory::slab::{Leases, Slab};
 use crate::simulation::disk::{Fate as DiskFate, SimDisk, What};
+use crate::sink::log::{DeliveryLog, Target};
 use crate::spool::deferred::{Deferred, DeferredOptions, Owner, RetryOptions, Sizes};
 use crate::spool::findings::Findings;
 
@@ -54,9 +55,14 @@ pub fn settlement(disk: &SimDisk) -> Settlement {
 }
 
 pub fn batch(messages: u64) -> Vec<Delivery> {
+    batch_to(&["a@ok.test"], messages)
+}
+
+/// Each for all of these.
+fn batch_to(recipients: &[&str], messages: u64) -> Vec<Delivery> {
     let mut slab = Slab::new(8);
     let delivery = |number| {
-        let envelope = letter::envelope("", [("a@ok.test", 0)]);
+        let envelope = letter::envelope("", recipients.iter().map(|to| (*to, 0)));
         let plain = letter::manifest(&envelope, MessageId::new(1, 1, 0, number), 4);
         let manifest = Manifest { received_at_ms: now_ms(), ..plain };
         let octets = letter::encoded(&manifest);
@@ -66,7 +72,7 @@ pub fn batch(messages: u64) -> Vec<Delivery> {
             id: manifest.id,
             place: Place { log: LogId { kind: LogKind::Durable, shard: 0 }, address: number, retain: number },
             route: Route(0),
-            recipients: 1,
+            recipients: recipients.len() as u32,
             attempts: 0,
             manifest: slab.append_whole(&octets).unwrap(),
             content,
@@ -161,4 +167,35 @@ fn what_is_refused_for_good_or_for_now_is_told_apart() {
     assert_eq!((figures.delivered.get(), figures.deferred.get(), figures.failed.get()), (3, 3, 3));
     assert_eq!((figures.moved.get(), figures.died.get()), (3, 3));
     assert_eq!((figures.waiting.get(), figures.dead.get(), figures.quarantined.get()), (3, 3, 0));
+}
+
+/// Those who are refused in one way have one copy, and yet each its own reason.
+#[test]
+fn the_log_has_what_the_sink_said_of_each_recipient() {
+    let path = std::env::temp_dir().join(format!("ringmx-worker-log-{}", std::process::id()));
+    let log = DeliveryLog::open(Target::File(path.clone()), 1 << 20).unwrap();
+    let said = [(550, "nobody of that name"), (552, "too large"), (451, "locked"), (452, "no room"), (250, "")];
+    let (mut worker, _) = worker(&SimDisk::new(1), move |batch| {
+        for (index, (code, why)) in (0..).zip(said) {
+            let refusal = Reply::scripted(code).map(|reply| Refusal::new(reply, why));
+            batch[0].conclude(index, refusal.map_or(Ok(()), Err));
+        }
+    });
+    worker.log = Some(log.handle());
+    worker.deliver(
+        &mut batch_to(&["a@ok.test", "b@ok.test", "c@ok.test", "d@ok.test", "e@ok.test"], 1),
+        &mut Time::new(),
+    );
+    assert_eq!((worker.figures.died.get(), worker.figures.moved.get()), (1, 1));
+    log.close();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), said.len(), "{text}");
+    for ((line, to), (code, why)) in lines.into_iter().zip('a'..).zip(said) {
+        let has = |part: String| assert!(line.contains(&part), "{part} in {line}");
+        has(format!(" to=<{to}@ok.test> "));
+        has(format!(" code={code} "));
+        has(format!(" why=\"{why}\""));
+    }
 }
