@@ -117,6 +117,13 @@ impl Delivery {
         self.letter().attempts
     }
 
+    /// Whether it may have been delivered before: it was handed out then, or was kept in a run before this one, whose last words may be
+    /// lost.
+    pub fn may_be_repeat(&self) -> bool {
+        let letter = self.letter();
+        letter.attempts > 0 || letter.is_of_before || letter.came_from_deferral()
+    }
+
     /// Whether a client waits for what becomes of it.
     pub fn is_awaited(&self) -> bool {
         self.letter().awaited.is_some()

@@ -34,6 +34,8 @@ pub(super) struct Letter {
     pub(super) recipients: u32,
     /// How often it was handed to the consumer before.
     pub(super) attempts: u32,
+    /// Its log had it before this start: it may have been handed out then, and the word of what became of it be lost.
+    pub(super) is_of_before: bool,
     pub(super) manifest: Lease,
     pub(super) content: Leases,
     /// What became of it for each recipient; empty while nothing was said of one.
@@ -47,8 +49,8 @@ pub(super) struct Letter {
 impl Letter {
     /// The same once more, for a mutant that needs two.
     pub(super) fn twin(&self) -> Self {
-        let Self { id, route, awaited, promise, place, live_from, recipients, attempts, is_taken, is_apart, .. } =
-            *self;
+        let Self { id, route, awaited, promise, place, live_from, recipients, attempts, .. } = *self;
+        let Self { is_of_before, is_taken, is_apart, .. } = *self;
         let (manifest, content, verdicts) = (self.manifest.share(), self.content.share(), self.verdicts.clone());
         Self {
             id,
@@ -59,6 +61,7 @@ impl Letter {
             live_from,
             recipients,
             attempts,
+            is_of_before,
             manifest,
             content,
             verdicts,
@@ -79,6 +82,7 @@ impl Letter {
             live_from: FROM_LOG,
             recipients,
             attempts,
+            is_of_before: false,
             manifest,
             content,
             verdicts: Vec::new(),

@@ -21,6 +21,8 @@ use crate::limits;
 /// See the module.
 pub(super) struct Stream {
     log: LogId,
+    /// What ends before this was there before this start.
+    end: u64,
     shared: Arc<Handshake>,
     following: Following,
     /// Letters that came by the ring, while what is before them is read.
@@ -48,6 +50,7 @@ impl Stream {
         let following = Following::new(Arc::clone(&shared), marks, (start.address, start.from), is_near);
         Self {
             log,
+            end,
             shared,
             following,
             held: VecDeque::new(),
@@ -132,7 +135,8 @@ impl Stream {
         let count = all.len();
         for spooled in all.drain(..) {
             debug_assert!(spooled.place.address >= self.reached().address && spooled.place.address < upto);
-            self.let_out(Letter::of_log(spooled), link, out);
+            let is_of_before = spooled.place.address < self.end;
+            self.let_out(Letter { is_of_before, ..Letter::of_log(spooled) }, link, out);
         }
         self.read = all;
         self.following.pass(reached.address.min(upto), reached.from);

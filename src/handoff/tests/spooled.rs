@@ -432,6 +432,26 @@ fn what_others_settle_is_done_with_when_they_say_so() {
     assert_eq!(got.out.iter().map(Delivery::id).collect::<Vec<_>>(), [again.0, again.1]);
 }
 
+/// What a log had before this start may have been delivered then. What came since was not, whether by the ring or out of the log.
+#[test]
+fn what_a_log_had_before_the_start_may_be_a_repeat_and_nothing_else() {
+    let mut spool = Spool::new(64);
+    (0..3).for_each(|_| spool.commit(0, &[0], true, 99));
+    spool.publish();
+    spool.restart(true);
+    (0..4).for_each(|number| spool.commit(0, &[0], number % 2 == 0, 99));
+    spool.publish();
+    let mut got = Got::default();
+    while got.take(&mut spool.way.consumers[0], 64) > 0 {}
+    let of_log = |log| {
+        let of_log = got.out.iter().filter(move |delivery| delivery.place().is_some_and(|place| place.log == log));
+        of_log.map(Delivery::may_be_repeat).collect::<Vec<_>>()
+    };
+    assert_eq!(of_log(LOGS[0]), [true, true, true, false, false, false, false]);
+    assert_eq!(of_log(OLD), [true; 10]);
+    assert!(got.out.iter().all(|delivery| delivery.attempts() == 0));
+}
+
 /// A log that cannot be noted on keeps its segments, and is not asked for ever.
 #[test]
 fn what_cannot_be_noted_keeps_its_segments() {

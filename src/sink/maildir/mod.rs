@@ -14,9 +14,10 @@
 //! # Repeats
 //!
 //! The name of a file follows from the message, so a repeat overwrites in `new`. A reader may have moved it to `cur`: a message that
-//! may be a repeat ([`Message::is_repeat`]) is looked for there, and is delivered if it is found under its name, whatever flags
-//! the reader appended. One that was read and deleted, or moved to another folder, before it was acknowledged comes again; so does one
-//! that a reader moves in the moment between the look and the rename. Nothing is lost by either.
+//! may be a repeat ([`Message::is_repeat`]: it was tried before, or its log had it before this start) is looked for there, and is
+//! delivered if it is found under its name, whatever flags the reader appended. One that was read and deleted, or moved to another
+//! folder, before it was acknowledged comes again; so does one that a reader moves in the moment between the look and the rename.
+//! Nothing is lost by either.
 //!
 //! # How
 //!
@@ -77,7 +78,7 @@ impl<'a> Message<'a> {
     pub fn of(delivery: &'a Delivery) -> Self {
         Self {
             manifest: delivery.manifest(),
-            is_repeat: delivery.attempts() > 0,
+            is_repeat: delivery.may_be_repeat(),
             recipients: delivery.recipients().map(|addressee| (addressee.index, addressee.path)).collect(),
             content: delivery.content().collect(),
         }

@@ -11,10 +11,13 @@ use super::*;
 use crate::handoff::exchange::{ExchangeOptions, connect};
 use crate::handoff::intake::{Arrived, Intake};
 use crate::handoff::mailbox::mailbox;
+use crate::handoff::place::{LogId, LogKind, Place, Spooled};
+use crate::letter;
 use crate::mail::envelope::{Envelope, MailParameters, RcptParameters, Route};
 use crate::mail::manifest::Origin;
 use crate::mail::marks::Marks;
 use crate::mail::trace::{Transfer, With};
+use crate::memory::slab::{Leases, Slab};
 use crate::policy::decision::{AcceptAll, Decision, Ticket};
 use crate::policy::scope::{Promise, Scope, Taking, Timeouts};
 use crate::smtp::reply::Reply;
@@ -183,6 +186,34 @@ fn a_repeat_overwrites_in_new_and_is_not_doubled_in_cur() {
     let other = Message { is_repeat: true, ..message(&envelope, 2) };
     assert!(deliver(&mut maildir, &[other]).values().all(Result::is_ok));
     assert_eq!((directory.count("a/new"), directory.count("b/new")), (1, 2));
+}
+
+/// The word of what a sink took may be lost with the process; then deferred mail comes again as if it never had.
+#[test]
+fn deferred_mail_that_a_reader_has_already_is_not_doubled() {
+    let directory = Directory::new();
+    let mut maildir = directory.maildir("{local}");
+    let envelope = samples::envelope(&["a@x.test"]);
+    let octets = letter::encoded(&samples::manifest(&envelope, 1, CONTENT.as_bytes()));
+    let mut slab = Slab::new(2);
+    let mut content = Leases::default();
+    slab.append(&mut content, CONTENT.as_bytes()).unwrap();
+    let manifest = slab.append_whole(&octets).unwrap();
+    for _ in 0..2 {
+        let (manifest, content) = (manifest.share(), content.share());
+        let place = Place { log: LogId { kind: LogKind::Deferred, shard: 0 }, address: 0, retain: 0 };
+        let spooled =
+            Spooled { id: samples::id(1), place, route: Route(0), recipients: 1, attempts: 0, manifest, content };
+        let mut batch = [Delivery::of_log(spooled)];
+        maildir.deliver(&mut batch);
+        assert!(batch[0].outcomes().all(|(_, verdict)| verdict.is_none_or(Result::is_ok)));
+        for name in directory.files("a/new").into_keys() {
+            let seen = directory.0.join("a/cur").join(format!("{name}:2,S"));
+            assert!(!seen.exists(), "it is delivered once more");
+            fs::rename(directory.0.join("a/new").join(&name), seen).unwrap();
+        }
+    }
+    assert_eq!((directory.count("a/new"), directory.count("a/cur")), (0, 1));
 }
 
 /// Nothing below the root leads out of it, at whatever place; and the others of the batch have their mail.
