@@ -138,7 +138,7 @@ impl Worker {
         let plan = self.settlement.as_ref().map(|settlement| settlement.plan(batch, mishaps, now_ms));
         self.account(batch, plan.as_ref(), now_ms);
         if let Some(plan) = plan.filter(|_| batch.iter().any(Delivery::is_spooled)) {
-            self.settle(batch, plan);
+            self.settle(batch, plan, time);
         }
     }
 
@@ -185,13 +185,13 @@ impl Worker {
         is_sound
     }
 
-    /// What the sink did not take is kept, and the logs are told that they need not. When that fails the sink waits until it can be done;
-    /// when the engine stops before, the logs keep it all.
-    fn settle(&mut self, batch: &mut Vec<Delivery>, mut plan: Plan) {
-        let Some(settlement) = &mut self.settlement else { return };
+    /// What the sink did not take is kept, and the logs are told that they need not. When that fails the sink waits until it can be done,
+    /// and meanwhile what an operator has ordered is carried out, as far as nothing is taken out: what he removes may be the room that is
+    /// missing. When the engine stops before, the logs keep it all.
+    fn settle(&mut self, batch: &mut Vec<Delivery>, mut plan: Plan, time: &mut Time) {
         let mut pause_ms = limits::SETTLEMENT_PAUSE_FIRST_MS;
         let mut since_closing = Instant::now();
-        while let Err(error) = settlement.settle(batch, &mut plan) {
+        while let Some(Err(error)) = self.settlement.as_mut().map(|settlement| settlement.settle(batch, &mut plan)) {
             self.figures.deferral_failures.one();
             self.trouble.fail(&error, Instant::now());
             self.figures.stuck.set(1);
@@ -203,9 +203,10 @@ impl Worker {
                 }
                 let is_late = since_closing.elapsed() > Duration::from_millis(limits::DRAIN_MS);
                 if is_late || self.hurry.load(Ordering::Relaxed) {
-                    settlement.roll_back();
+                    self.settlement.iter_mut().for_each(Settlement::roll_back);
                     return;
                 }
+                self.carry_out(time);
                 let step = until.saturating_duration_since(Instant::now());
                 std::thread::sleep(step.min(Duration::from_millis(limits::WORKER_LOOK_MS)));
             }

@@ -1,11 +1,13 @@
 //! A worker with spooled mail: sinks that panic, disks that fail.
 
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::atomic::AtomicU32;
 
 use rustix::io::Errno;
 
 use super::*;
 use crate::handoff::exchange::{ExchangeOptions, connect};
+use crate::handoff::mailbox::mailbox;
 use crate::handoff::place::{LogId, LogKind, Place, Spooled};
 use crate::letter;
 use crate::mail::envelope::Route;
@@ -13,8 +15,11 @@ use crate::mail::id::MessageId;
 use crate::memory::slab::{Leases, Slab};
 use crate::simulation::disk::{Fate as DiskFate, SimDisk, What};
 use crate::sink::log::{DeliveryLog, Target};
+use crate::spool::deferred::order::{self, Kinds, Order, Verb};
+use crate::spool::deferred::schedule::Kind;
 use crate::spool::deferred::{Deferred, DeferredOptions, Owner, RetryOptions, Sizes};
 use crate::spool::findings::Findings;
+use crate::spool::tools::hand::Hand;
 
 /// A sink that does as it is told.
 struct Told<F>(F);
@@ -43,13 +48,17 @@ fn worker(disk: &SimDisk, sink: impl FnMut(&mut [Delivery]) + Send + 'static) ->
 
 /// Of what lies on a disk.
 pub fn settlement(disk: &SimDisk) -> Settlement {
+    settlement_with(disk, Sizes::default())
+}
+
+fn settlement_with(disk: &SimDisk, sizes: Sizes) -> Settlement {
     let options = DeferredOptions {
         storage: Arc::new(disk.clone()),
         directory: PathBuf::from("spool/deferred"),
         owner: Owner { node: 1, epoch: 1, thread: 0, sink: "store".into() },
         threads: 1,
         retry: RetryOptions::default(),
-        sizes: Sizes::default(),
+        sizes,
     };
     Settlement::new(Deferred::open(&options, now_ms()).unwrap())
 }
@@ -198,4 +207,59 @@ fn the_log_has_what_the_sink_said_of_each_recipient() {
         has(format!(" code={code} "));
         has(format!(" why=\"{why}\""));
     }
+}
+
+#[test]
+fn what_an_operator_removes_makes_room_for_what_waits_for_it() {
+    let disk = SimDisk::new(1);
+    let is_final = Arc::new(AtomicBool::new(true));
+    let way = Arc::clone(&is_final);
+    let (mut worker, _) = worker(&disk, move |batch| {
+        let code = if way.load(Ordering::Relaxed) { 550 } else { 451 };
+        let refusal = Refusal::new(Reply::scripted(code).unwrap(), "no");
+        batch.iter_mut().for_each(|delivery| delivery.refuse_the_rest(&refusal));
+    });
+    let sizes = Sizes { segment_octets: 64 * 1024, block_octets: 8 * 1024, ..Sizes::default() };
+    worker.settlement = Some(settlement_with(&disk, sizes));
+    // While there is a shard nothing stops.
+    let (sender, _receiver, _awaited) = mailbox::<()>().unwrap();
+    let options = ExchangeOptions { consumers: vec![1], shards: vec![sender.bell()], ..ExchangeOptions::default() };
+    let (_shards, mut deliveries) = connect(&options).unwrap();
+    worker.deliveries = deliveries.remove(0).remove(0);
+    let most = limits::DELIVERY_BATCH as u64;
+    let mut time = Time::new();
+    (0..4).for_each(|_| worker.deliver(&mut batch(most), &mut time));
+    assert_eq!(worker.figures.dead.get(), 4 * most);
+
+    // There is room for small files alone, and for a segment where one was; and at some time nobody waits any longer.
+    let (hurry, refused, mut free) = (Arc::clone(&worker.hurry), Arc::new(AtomicU32::new(0)), 0);
+    let count = Arc::clone(&refused);
+    disk.set_plan(move |call| {
+        match call.what {
+            What::Remove if call.path.extension().is_some_and(|kind| kind == "segment") => free += 1,
+            What::Create if call.path.starts_with("spool/deferred/store-0/spare") && free == 0 => {
+                hurry.store(count.fetch_add(1, Ordering::Relaxed) > 20, Ordering::Relaxed);
+                return DiskFate::Fails(Errno::NOSPC);
+            }
+            What::Create if call.path.starts_with("spool/deferred/store-0/spare") => free -= 1,
+            _ => {}
+        }
+        DiskFate::Done
+    });
+    let order = |number| {
+        let id = MessageId::new(1, 1, 0, number);
+        Order { id, verb: Verb::Remove, kinds: Kinds::of(&[Kind::Dead]), copy: None }
+    };
+    let orders: Vec<Order> = (0..most).map(order).collect();
+    let hand = Hand { node: 1, epoch: 1, name: "remove".into() };
+    let inbox = FilePath::new("spool/deferred/store-0/inbox");
+    hand.put(&disk, inbox, 0, ".orders", &order::encode(&orders, 1)).unwrap();
+    is_final.store(false, Ordering::Relaxed);
+    let mut all = batch(most);
+    worker.deliver(&mut all, &mut time);
+    assert!(refused.load(Ordering::Relaxed) > 0, "it was full");
+    let figures = &worker.figures;
+    assert!(all.is_empty(), "all is settled");
+    assert_eq!((figures.stuck.get(), figures.waiting.get()), (0, most));
+    assert!(figures.ordered_removed.get() > 0 && figures.dead.get() < 4 * most);
 }
