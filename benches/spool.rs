@@ -197,7 +197,7 @@ impl OnDisk {
         let (mut at, mut messages, mut batch) = (Position::default(), 0, Vec::new());
         while at.address < LOG_OCTETS as u64 {
             let reading = reader.read(at, LOG_OCTETS as u64, limits::DELIVERY_BATCH, &mut batch);
-            assert!(!reading.is_stuck, "nothing is held");
+            assert!(reading.stuck.is_none(), "nothing is held");
             at = reading.reached;
             messages += batch.drain(..).filter(|spooled| spooled.content.len() == 4096).count() as u64;
         }
