@@ -190,7 +190,14 @@ fn log_rows(plan: &Plan) -> Vec<(&'static str, String)> {
 /// Of mail on its way from there to its sinks. `logs_of_thread`: those that one thread of a sink reads.
 fn reading_rows(options: &SpoolOptions, logs_of_thread: usize) -> Vec<(&'static str, String)> {
     vec![
-        ("delivered mail is kept for", seconds(options.retain_s)),
+        ("delivered mail is kept for", kept_for(options.retain_s)),
+        (
+            "messages that stay open",
+            format!(
+                "are refused with 452 where there is no room and {} segments were filled beside them",
+                limits::LAG_SEGMENTS
+            ),
+        ),
         (
             "what may be delivered twice",
             format!(
@@ -216,6 +223,14 @@ fn reading_rows(options: &SpoolOptions, logs_of_thread: usize) -> Vec<(&'static 
             format!("is passed over after {} tries, with an alarm", limits::LOG_READ_TRIES),
         ),
     ]
+}
+
+/// How long what is delivered stays.
+fn kept_for(retain_s: u64) -> String {
+    match retain_s {
+        0 => seconds(0),
+        _ => format!("{}, or less where mail that comes in has no room", seconds(retain_s)),
+    }
 }
 
 /// Of mail that a sink has not taken.
@@ -361,6 +376,7 @@ mod tests {
                 "disk reserve: 150 MiB or 5 % of the disk (10 GiB at most), whichever is more; then 452 until 1/8 more of it \
                  is free",
                 "delivered mail is kept for: none",
+                "messages that stay open: are refused with 452 where there is no room and 2 segments were filled beside them",
                 "what may be delivered twice: after a crash, what a sink took in the last 1 s, or the last 16 MiB of a log",
                 "memory of logs that are read: 16 MiB at most for each thread of a sink, which has mail from there when it \
                  does not keep up",
@@ -384,7 +400,7 @@ mod tests {
             "shards with logs: 3 of 3, each durable",
             "size of the spool: 1 GiB, then 452",
             "disk reserve: 1 MiB, then 452 until 1/8 more of it is free",
-            "delivered mail is kept for: 60 s",
+            "delivered mail is kept for: 60 s, or less where mail that comes in has no room",
             "retries of deferred mail: after 7 s; then as after the last",
         ] {
             assert!(said.iter().any(|row| row == wanted), "{wanted} in {said:?}");

@@ -23,9 +23,10 @@
 //! Any other file is spare. A file that was half made is short, and no segment. Segments of one log may have different lengths, each
 //! that which it says: what is configured may change while mail waits.
 //!
-//! *Invariants*: nothing is renamed or removed, and nothing written but a bit that turned. What cannot be ours (another version, node, log, owner; a file that is no segment; a
-//! symbolic link; two files with one address) is refused with its name, and left as it is. Each file is read once, a mebioctet and more at
-//! a time, twice where its first block is bad. *Does not* know cursors, or who reads.
+//! *Invariants*: nothing is renamed or removed, and nothing written but a bit that turned. What cannot be ours (another version, node, log,
+//! owner; a file that is no segment; a symbolic link; two files with one address) is refused with its name, and left as it is. Each file
+//! is read once, a mebioctet and more at a time; twice where its first block is bad, and all of them where something was put right.
+//! *Does not* know cursors, or who reads.
 
 mod error;
 #[cfg(test)]

@@ -250,12 +250,12 @@ impl SegmentScan {
 
     /// Page by page, so that one that cannot be read does not take others with it.
     fn read_pages(&mut self, from: usize, octets: usize, at: u64, error: StorageError) -> Result<(), StorageError> {
-        if !is_of_the_medium(&error) {
+        if !error.is_unreadable() {
             return Err(error);
         }
         for (number, page) in self.buffer[from..from + octets].chunks_mut(ALIGNMENT).enumerate() {
             match self.file.read_at(page, at + number as u64 * PAGE) {
-                Err(error) if is_of_the_medium(&error) => {
+                Err(error) if error.is_unreadable() => {
                     page.fill(0);
                     self.unreadable.get_or_insert(error);
                     self.unreadable_until = Some(self.base.wrapping_add(at + (number as u64 + 1) * PAGE));
@@ -265,12 +265,6 @@ impl SegmentScan {
         }
         Ok(())
     }
-}
-
-/// Whether the disk is there, and does not give what lies in that place. Where a read goes past the page cache the kernel says of a bad
-/// sector that there is no data, and of a broken protection that the octets are illegal.
-fn is_of_the_medium(error: &StorageError) -> bool {
-    matches!(error.cause, Cause::System(Errno::IO | Errno::NODATA | Errno::ILSEQ))
 }
 
 pub(super) fn no_memory(errno: Errno) -> StorageError {

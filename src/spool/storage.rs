@@ -197,8 +197,9 @@ impl StorageError {
         }
     }
 
-    /// Whether it says of what lies there that it cannot be read: a bad sector, or a checksum of the file system's or the device's. Any
-    /// other error is one of the way there, or of the moment.
+    /// Whether it says of what lies there that it cannot be read. Past the page cache the kernel says of a bad sector that there is no data,
+    /// of a broken protection that the octets are illegal, and file systems have words of their own for their checksums. Any other
+    /// error is one of the way there, or of the moment.
     pub fn is_unreadable(&self) -> bool {
         let is_bad = |errno| matches!(errno, Errno::IO | Errno::NODATA | Errno::ILSEQ | Errno::BADMSG | Errno::UCLEAN);
         match self.cause {

@@ -37,8 +37,7 @@ A server that runs is not disturbed. Its files are its own: run this as the user
 
 Exit status: 0 done; 64 wrong usage; 65 something that was promised is damaged; 66 there is no such spool or message; 70 a mistake \
 of this program's; 73 a file cannot be written; 74 a file cannot be read, or not everything was done; 75 too many orders wait \
-already; 77 a file is somebody \
-else's; 78 the configuration is wrong.";
+already; 77 a file is somebody else's; 78 the configuration is wrong.";
 
 const HOLD_HELP: &str = "\
 The order is on stable storage when this is done; a server that runs carries it out within moments, one that is started later when it \
@@ -51,8 +50,7 @@ Example: ringmx spool release --all";
 
 const REMOVE_HELP: &str = "\
 A removed message is tried no more: no sender hears of it, and the delivery log has a line for each recipient. What retain_s keeps \
-of its log has it still, as delivered, until its time is over. The order is on stable \
-storage when this is done; a server that runs carries it out within moments. Example: ringmx spool remove --all --state dead \
+of its log has it still, as delivered, until its time is over. The order is on stable storage when this is done; a server that runs carries it out within moments. Example: ringmx spool remove --all --state dead \
 --older-than 30d --yes";
 
 const REPLAY_HELP: &str = "\

@@ -18,7 +18,7 @@ use crate::policy::decision::Ticket;
 use crate::smtp::reply::Reply;
 use crate::spool::format::{self, ALIGNMENT, Chain, Record};
 use crate::spool::segment::Segment;
-use crate::spool::steward::{Lack, Supply};
+use crate::spool::steward::{Broken, Lack, Supply};
 
 const SEGMENT: u64 = 1 << 20;
 

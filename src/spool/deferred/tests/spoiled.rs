@@ -89,12 +89,17 @@ fn a_disk_that_does_not_give_the_cursors_now_refuses_the_start_and_loses_nothing
         });
         let refused = Deferred::open(&house.options, house.now_ms).err().expect("it is not known what is done with");
         assert!(refused.to_string().contains("store-0/cursors"), "{refused}");
-        let disk = house.disk.clone();
-        house.restart(disk);
-        assert_eq!(house.settlement.deferred().waiting_for_retry().messages, 20);
-        house.run_dry();
-        house.check();
+        all_are_there_again(&mut house);
     }
+}
+
+/// After another start all 20 wait, and come.
+fn all_are_there_again(house: &mut House) {
+    let disk = house.disk.clone();
+    house.restart(disk);
+    assert_eq!(house.settlement.deferred().waiting_for_retry().messages, 20);
+    house.run_dry();
+    house.check();
 }
 
 #[test]
@@ -201,11 +206,7 @@ fn the_mail_of_a_thread_that_is_no_more_is_taken_over() {
     while house.turn(0, 4) > 0 {}
     house.options.owner.thread = 1;
     house.options.threads = 2;
-    let disk = house.disk.clone();
-    house.restart(disk);
-    assert_eq!(house.settlement.deferred().waiting_for_retry().messages, 20);
-    house.run_dry();
-    house.check();
+    all_are_there_again(&mut house);
 }
 
 #[test]

@@ -141,7 +141,9 @@ fn a_second_failure_is_the_end_of_it() {
     house.log.content(1, b"still coming");
     house.turn();
     house.complete(0);
+    assert_eq!(house.supply.broken(), None);
     house.fail(0, Err(Errno::ROFS));
+    assert_eq!(house.supply.broken(), Some(Broken::Failed), "for whoever tells the operator");
     assert_eq!(house.answers(), [(0, Err(Reply::DeliveryFailed))]);
     assert_eq!(house.log.refuses(), Some(Reply::SpoolFailed));
     assert_eq!(house.end(1), Err(Reply::DeliveryFailed));
@@ -355,12 +357,13 @@ fn a_write_of_which_nothing_is_heard_is_given_up() {
     house.turn();
     assert_eq!(house.answers(), [(0, Err(Reply::DeliveryFailed))]);
     assert_eq!(house.log.refuses(), Some(Reply::SpoolFailed));
+    assert_eq!(house.supply.broken(), Some(Broken::Hung));
     // The disk was only slow: once all is heard of, mail is taken again.
     while !house.under_way.is_empty() {
         assert_eq!(house.log.refuses(), Some(Reply::SpoolFailed));
         house.complete(0);
     }
-    assert_eq!((house.log.refuses(), house.answers()), (None, Vec::new()));
+    assert_eq!((house.log.refuses(), house.supply.broken(), house.answers()), (None, None, Vec::new()));
     let id = house.message(0, b"again");
     house.settle();
     assert_eq!(house.accepted(), [id]);
