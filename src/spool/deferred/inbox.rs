@@ -38,12 +38,17 @@ impl Inbox {
         Ok(Self { directory, look_ms: 0, refused: 0 })
     }
 
-    /// Lets the class of what is tried at once have the next file, if there is one. Of the last one nothing is left.
-    pub(super) fn look(&mut self, yard: &mut Yard, log: &mut ClassLog, now_ms: u64) -> Result<(), DeferredError> {
-        if now_ms < self.look_ms {
-            return Ok(());
+    /// Whether to look again. What fails then is not tried sooner than anything else.
+    pub(super) fn is_due(&mut self, now_ms: u64) -> bool {
+        let is_due = now_ms >= self.look_ms;
+        if is_due {
+            self.look_ms = now_ms + limits::DEFERRED_INBOX_MS;
         }
-        self.look_ms = now_ms + limits::DEFERRED_INBOX_MS;
+        is_due
+    }
+
+    /// Lets the class of what is tried at once have the next file, if there is one. Of the last one nothing is left.
+    pub(super) fn look(&mut self, yard: &mut Yard, log: &mut ClassLog) -> Result<(), DeferredError> {
         let is_segment =
             |name: &OsString| name.to_str().is_some_and(|name| name.ends_with(".segment") && !name.starts_with('.'));
         let entries = yard.storage.entries(&self.directory)?;
@@ -94,23 +99,29 @@ fn take_up(yard: &mut Yard, log: &mut ClassLog, from: &Path, survey: &Survey) ->
     }
     let number = log.next.segment.max(log.reader.done.segment);
     yard.storage.rename(from, &log.path(number))?;
-    yard.storage.sync_directory(&log.directory)?;
+    // Its number is used from here on, whatever becomes of the sync: the next file must not be moved over it.
     log.end = (number, survey.ending(0, 0).end);
     log.next.segment = number + 1;
     log.next.message = survey.message.map_or(0, |message| message + 1);
     log.reader.begin(number);
-    Ok(())
+    Ok(yard.storage.sync_directory(&log.directory)?)
 }
 
-/// All of the segment is done with. If it cannot be taken away now it is after the next start.
-pub(super) fn forget(yard: &mut Yard, log: &mut ClassLog) {
+/// All of the segment is done with. One that cannot be taken away stays the class's only one: messages of the next, which are numbered
+/// anew, would be taken for its own after a restart.
+pub(super) fn forget(yard: &mut Yard, log: &mut ClassLog) -> Result<(), DeferredError> {
     let number = log.end.0;
-    if log.end.1 > 0 {
-        let path = log.path(number);
-        let is_damaged = log.reader.damaged.contains(&number);
-        drop(if is_damaged { yard.set_apart(&path) } else { yard.storage.remove(&path).map_err(DeferredError::from) });
+    let path = log.path(number);
+    if log.reader.damaged.contains(&number) {
+        yard.set_apart(&path)?;
+    } else {
+        match yard.storage.remove(&path) {
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
     }
     log.end = (number + 1, 0);
     log.next = Next { segment: number + 1, message: 0, ..log.next };
     log.reader.begin(number + 1);
+    Ok(())
 }

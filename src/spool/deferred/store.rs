@@ -266,7 +266,8 @@ impl Store {
             free(&mut self.yard, log, freed);
             // Only of what is there: a batch that came from elsewhere moves nothing here, and so writes nothing.
             if log.class == Class::Replay && log.end.1 > 0 && log.messages() == 0 {
-                inbox::forget(&mut self.yard, log);
+                // What fails is tried again before the next file is taken up.
+                drop(inbox::forget(&mut self.yard, log));
             }
         }
         if self.has_gone && !self.is_gone_dirty && self.classes.iter().all(|log| log.gone.is_empty()) {
@@ -338,17 +339,18 @@ impl Store {
     fn look_into_inbox(&mut self, now_ms: u64) -> Result<(), DeferredError> {
         let Some(index) = self.classes.iter().position(|log| log.class == Class::Replay) else { return Ok(()) };
         let log = &self.classes[index];
-        if log.reader.read.message < log.next.message {
+        if log.reader.read.message < log.next.message || (log.end.1 > 0 && self.has_taken()) {
             return Ok(());
         }
-        if log.end.1 > 0 {
-            if self.has_taken() {
-                return Ok(());
-            }
+        if !self.inbox.is_due(now_ms) {
+            return Ok(());
+        }
+        if self.classes[index].end.1 > 0 {
             // What was left of it went with the last batch, or was passed over since: no other batch need ever come that says so.
             self.commit()?;
         }
-        self.inbox.look(&mut self.yard, &mut self.classes[index], now_ms)
+        let log = &mut self.classes[index];
+        if log.end.1 > 0 { Ok(()) } else { self.inbox.look(&mut self.yard, log) }
     }
 }
 

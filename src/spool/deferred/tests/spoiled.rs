@@ -153,6 +153,47 @@ fn files_of_the_inbox_follow_one_another_on_a_sink_that_has_nothing_else() {
 }
 
 #[test]
+fn files_of_the_inbox_all_come_though_names_cannot_be_changed_for_a_while() {
+    // A file that is done with stays; or it is not known whether the next one's name lasts.
+    for (what, until) in (1..12).flat_map(|until| [(What::Remove, until), (What::SyncDirectory, until)]) {
+        let mut house = House::new(1, &[5]);
+        for _ in 0..4 {
+            house.post(2_000, &[Fate::RefusedAt(1)]);
+        }
+        house.run_dry();
+        for posted in house.posted.values_mut() {
+            (posted.fates[0], posted.may_double) = (Fate::TakenAt(1), true);
+        }
+        let octets = house.disk.octets(&root().join("dead/0000.segment"));
+        for file in 0..3 {
+            put(&house.disk, &root().join(format!("inbox/{file}.segment")), &octets).unwrap();
+        }
+        let replayed = root().join("replay");
+        house.disk.set_plan(move |call| {
+            let is_bad = call.what == what && call.path.starts_with(&replayed);
+            if is_bad { disk::Fate::Fails(Errno::IO) } else { disk::Fate::Done }
+        });
+        for round in 0..40 {
+            house.now_ms += 200;
+            if round == until {
+                // Another process finds what this one left.
+                house.disk.set_plan(|_| disk::Fate::Done);
+                house.reopen();
+            }
+            let Ok(mut batch) = house.take(3, 0) else { continue };
+            let mut plan = house.deliver(&mut batch);
+            house.settle(&batch, &mut plan).unwrap();
+        }
+        assert!(house.posted.values().all(|posted| posted.delivered == [3]), "{what:?} until {until}");
+        assert_eq!(
+            (names(&house.disk, "inbox"), names(&house.disk, "replay")),
+            (vec![], vec![]),
+            "{what:?} until {until}"
+        );
+    }
+}
+
+#[test]
 fn what_the_operator_puts_into_the_inbox_is_tried_at_once() {
     let mut house = House::new(1, &[5, 10]);
     for number in 0..20 {
