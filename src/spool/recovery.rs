@@ -18,8 +18,9 @@
 //! that were used, by a distance that is drawn: an address is what tells a block from content that looks like one, so nobody who
 //! sends mail may know it ([`scan`](super::scan)).
 //!
-//! *A segment is in use* when its first block says so, or when that is bad and good blocks follow it: then its base is theirs. What is
-//! in the second kind may be left from a use before, when the power went while the file was to be used again; nobody needs that, and cursors know.
+//! *A segment is in use* when its first block says so, be it that a bit of it has turned, or when that is bad and good blocks follow it:
+//! then its base is that of the last of them. What is in the last kind may be left from a use before, when the power went while the file
+//! was to be used again; nobody needs that, and cursors know.
 //! Any other file is spare. A file that was half made is short, and no segment. Segments of one log may have different lengths, each
 //! that which it says: what is configured may change while mail waits.
 //!
@@ -81,8 +82,6 @@ pub struct SegmentFound {
     pub file: LogFile,
     /// The address behind its last good block.
     pub end: u64,
-    /// Its first block is bad.
-    pub is_headless: bool,
 }
 
 /// A file that nothing is kept in.
@@ -197,8 +196,8 @@ pub fn inspect(
 ) -> Result<Recovered, RecoveryError> {
     let mut walk = Walk::new(directory, wanted, progress);
     let files = walk.open_all(storage)?;
-    let (opened, headless, spare) = walk.classify(files)?;
-    let mut recovered = walk.read_all(opened, headless)?;
+    let (in_use, spare) = walk.classify(files)?;
+    let mut recovered = walk.read_all(in_use)?;
     recovered.spare.extend(spare);
     recovered.spare.sort_by_key(|spare| spare.number);
     Ok(recovered)

@@ -93,6 +93,8 @@ pub struct SegmentScan {
     last: Option<(u32, u64)>,
     strange: Option<Strange>,
     elsewhere: Option<u64>,
+    /// With its sequence.
+    elsewhere_last: Option<(u64, u64)>,
     unreadable: Option<StorageError>,
     unreadable_until: Option<u64>,
     octets_read: u64,
@@ -124,6 +126,7 @@ impl SegmentScan {
             last: None,
             strange: None,
             elsewhere: None,
+            elsewhere_last: None,
             unreadable: None,
             unreadable_until: None,
             octets_read: 0,
@@ -171,6 +174,11 @@ impl SegmentScan {
         self.elsewhere
     }
 
+    /// The same by that one of them which was written last.
+    pub fn elsewhere_last(&self) -> Option<u64> {
+        self.elsewhere_last.map(|(_, base)| base)
+    }
+
     /// What the disk said of the first page that it could not read.
     pub fn unreadable(&self) -> Option<&StorageError> {
         self.unreadable.as_ref()
@@ -209,8 +217,9 @@ impl SegmentScan {
             && self.last.is_none_or(|(epoch, sequence)| header.epoch >= epoch && header.sequence > sequence)
         {
             return Ok(Step::Good { header, length });
-        } else if self.elsewhere.is_none() {
-            self.elsewhere = header.address.checked_sub(self.at);
+        } else if let Some(base) = header.address.checked_sub(self.at) {
+            self.elsewhere.get_or_insert(base);
+            self.elsewhere_last = self.elsewhere_last.max(Some((header.sequence, base)));
         }
         // It is whole, so nothing was written over any of it.
         Ok(Step::Bad { octets: format::span(length) as u64 })

@@ -152,6 +152,8 @@ impl Assumed {
         let mut changed = self.clone();
         match change {
             Change::Reply(question, reply) => {
+                // Questions behind it are others under that.
+                changed.replies.split_off(&question);
                 changed.replies.insert(question, reply);
             }
             Change::Behind(at) => {
@@ -327,7 +329,7 @@ impl Bench<'_> {
             // Of those, one that closes stands.
             if said.reply == Reply::MailFirst && is_late_mail && rest == Reply::Scripted421.line(settings) {
                 account.replies += 1;
-                self.messages(run, asked, &ends)?;
+                self.messages(door, run, asked, &ends)?;
                 return Ok(account);
             }
             let Some(fitting) = fitting.or(wild) else {
@@ -339,7 +341,7 @@ impl Bench<'_> {
                     None => {
                         account.replies += u64::from(!rest.is_empty() && rest.ends_with(b"\n"));
                         account.is_cut = !self.is_excused_end(door, settings, rest, index) || !rest.ends_with(b"\n");
-                        self.messages(run, asked, &ends)?;
+                        self.messages(door, run, asked, &ends)?;
                         Ok(account)
                     }
                 };
@@ -364,7 +366,7 @@ impl Bench<'_> {
             true => run.closed_at.is_none() && !self.record().has_half_closed,
             false => !rest.ends_with(b"\n"),
         };
-        self.messages(run, asked, &ends)?;
+        self.messages(door, run, asked, &ends)?;
         Ok(account)
     }
 
@@ -385,14 +387,7 @@ impl Bench<'_> {
         let starts = |reply: Reply| rest.starts_with(reply.line(settings));
         let mut changes = Vec::new();
         for (at, question) in asked.iter().enumerate().skip(first).filter(|(at, _)| !assumed.replies.contains_key(at)) {
-            let may_be_late = match question.answer.when {
-                When::Now => false,
-                When::Never => true,
-                When::After { delay_ms } | When::Elsewhere { delay_ms, .. } => {
-                    delay_ms + self.scenario.slack_ms() >= door.timeouts.answer_ms
-                }
-            };
-            if starts(Reply::AnswerTimeout) && may_be_late {
+            if starts(Reply::AnswerTimeout) && self.may_be_late(door, question) {
                 if question.point == Point::Connect && rest.len() == Reply::AnswerTimeout.line(settings).len() {
                     return None;
                 }
@@ -466,6 +461,17 @@ impl Bench<'_> {
         may_be.then(|| Misfit::Assume(vec![Change::Behind(at)]))
     }
 
+    /// Whether a session may have waited in vain for this answer.
+    fn may_be_late(&self, door: &DoorTerms, question: &Question) -> bool {
+        match question.answer.when {
+            When::Now => false,
+            When::Never => true,
+            When::After { delay_ms } | When::Elsewhere { delay_ms, .. } => {
+                delay_ms + self.scenario.slack_ms() >= door.timeouts.answer_ms
+            }
+        }
+    }
+
     /// Whether the server had all that it needed to answer what ends there, long before the client heard from it last.
     fn is_owed(&self, at: usize) -> bool {
         let record = self.record();
@@ -536,7 +542,7 @@ impl Bench<'_> {
 
     /// What the sink was handed is what the client sent, in its order, and there is no positive reply without it; and no reply
     /// came before the answer that it tells.
-    fn messages(&self, run: &Run, asked: &[Question], ends: &[usize]) -> Result<(), Misfit> {
+    fn messages(&self, door: &DoorTerms, run: &Run, asked: &[Question], ends: &[usize]) -> Result<(), Misfit> {
         let handed = self.handed();
         // Behind a refusal that came late and closed, more was read and handed over: it is not acknowledged.
         let is_cut_short = run.said.last().is_some_and(|said| said.reply == Reply::Scripted421);
@@ -550,6 +556,12 @@ impl Bench<'_> {
         let certain = handed.iter().enumerate().take(most).filter(|(index, handed)| is_known(*index, handed));
         for (index, handed) in certain {
             if run.contents.get(index) != Some(&handed.content) {
+                // A first chunk that nobody decided about in time is answered as an end would be, and is nobody's message.
+                let end = asked.iter().enumerate().filter(|(_, one)| one.point == Point::EndOfData).nth(index);
+                let chunk = end.and_then(|(at, _)| at.checked_sub(1)).filter(|at| asked[*at].point == Point::Data);
+                if let Some(at) = chunk.filter(|at| self.may_be_late(door, &asked[*at])) {
+                    return Err(Misfit::Assume(vec![Change::Reply(at, Reply::AnswerTimeout)]));
+                }
                 let wanted = run.contents.get(index).map(|content| content.escape_ascii().to_string());
                 let content = handed.content.escape_ascii();
                 return Err(Misfit::Wrong(format!("message {index} of {wanted:?} was handed over as {content}")));

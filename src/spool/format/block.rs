@@ -6,9 +6,10 @@ use crate::limits;
 use crate::mail::checksum;
 
 /// How every block begins.
-const MAGIC: [u8; 8] = *b"ringmxS1";
+pub(super) const MAGIC: [u8; 8] = *b"ringmxS1";
 const VERSION: u16 = 1;
 
+pub(super) const ADDRESS_AT: usize = 32;
 pub(super) const CHECKSUM_AT: usize = 52;
 pub(super) const CHECKSUM_END: usize = CHECKSUM_AT + 4;
 
@@ -72,7 +73,7 @@ impl Header {
         octets[16..20].copy_from_slice(&self.node.to_le_bytes());
         octets[20..24].copy_from_slice(&self.epoch.to_le_bytes());
         octets[24..32].copy_from_slice(&self.sequence.to_le_bytes());
-        octets[32..40].copy_from_slice(&self.address.to_le_bytes());
+        octets[ADDRESS_AT..40].copy_from_slice(&self.address.to_le_bytes());
         octets[40..48].copy_from_slice(&self.durable_upto.to_le_bytes());
         octets[48..52].copy_from_slice(&(length as u32).to_le_bytes());
         let checksum = checksum::crc32c_append(checksum::crc32c(&octets), body);
@@ -98,7 +99,7 @@ impl Header {
             node: u32::from_le_bytes(number(octets, 16)?),
             epoch: u32::from_le_bytes(number(octets, 20)?),
             sequence: u64::from_le_bytes(number(octets, 24)?),
-            address: u64::from_le_bytes(number(octets, 32)?),
+            address: u64::from_le_bytes(number(octets, ADDRESS_AT)?),
             durable_upto: u64::from_le_bytes(number(octets, 40)?),
         };
         let is_possible = reserved.into_iter().flatten().all(|octet| *octet == 0)

@@ -7,7 +7,7 @@
 //!
 //! *Cost*: at most 512 checksums of the block and two million steps, about 20 ms.
 
-use super::block::{BlockError, CHECKSUM_AT, CHECKSUM_END, open};
+use super::block::{ADDRESS_AT, BlockError, CHECKSUM_AT, CHECKSUM_END, MAGIC, open};
 use super::{HEADER_OCTETS, number};
 use crate::mail::checksum;
 
@@ -26,6 +26,13 @@ pub fn mend(octets: &mut [u8]) -> Option<usize> {
         turn(octets, bit);
         bit
     })
+}
+
+/// Whether these octets begin as a block does that was written to this address, but for a bit: what costs next to nothing to know.
+pub fn may_begin_at(address: u64, octets: &[u8]) -> bool {
+    let (Some(magic), Some(said)) = (number(octets, 0), number(octets, ADDRESS_AT)) else { return false };
+    let wrong = [u64::from_le_bytes(magic) ^ u64::from_le_bytes(MAGIC), u64::from_le_bytes(said) ^ address];
+    wrong.into_iter().map(u64::count_ones).sum::<u32>() <= 1
 }
 
 fn turn(octets: &mut [u8], bit: usize) {
@@ -117,7 +124,10 @@ mod tests {
         for bit in bits {
             let mut octets = whole.clone();
             turn(&mut octets, bit);
+            assert!(may_begin_at(1 << 20, &octets), "{bit}");
             assert_eq!((mend(&mut octets), octets == whole), (Some(bit), true), "{bit}");
+            // Where it is not at home it is somebody's content.
+            assert!(!may_begin_at(0xFF << 20, &octets), "{bit}");
         }
     }
 }

@@ -70,7 +70,7 @@ pub mod mend;
 pub mod record;
 
 pub use block::{Block, BlockError, Header, open, span};
-pub use mend::mend;
+pub use mend::{may_begin_at, mend};
 pub use record::{
     End, Kind, Located, Opening, Record, RecordError, Records, Routes, Wait, encode_end, encode_segment, encode_void,
     encode_wait, filling, head, put_record, record_octets,

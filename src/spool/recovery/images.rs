@@ -119,7 +119,7 @@ pub(super) struct Writer {
     known: BTreeMap<u64, Known>,
     failures: u8,
     /// As the cursors of those who read it.
-    needed_from: u64,
+    pub(super) needed_from: u64,
 }
 
 impl Writer {

@@ -42,19 +42,21 @@ impl fmt::Display for Mended {
 pub(super) fn mend(storage: &dyn Storage, directory: &Path, wanted: &Wanted<'_>, recovered: &Recovered) -> Vec<Mended> {
     let files = recovered.files();
     let mut mended = Vec::new();
-    for Corruption { address, sequences: (first, last), .. } in &recovered.corruption {
-        let (mut address, mut sequence) = (*address, *first);
-        // BOUND: each turn takes a block that is missing.
-        while sequence <= *last {
-            // What is missing at the end of a segment may be the beginning of the next.
-            let next = files.as_slice().iter().map(|file| file.base).find(|base| *base > address);
-            let block = [Some(address), next].into_iter().flatten().find_map(|address| {
-                let file = files.at(address)?;
-                mend_at(storage, directory, wanted, (file, address, sequence))
-            });
-            let Some((one, behind)) = block else { break };
-            mended.push(one);
-            (address, sequence) = (behind, sequence + 1);
+    for Corruption { address, sequences, .. } in &recovered.corruption {
+        // What is missing at the end of a segment may be the beginning of the next.
+        let next = files.as_slice().iter().find(|file| file.base > *address);
+        let places = [files.at(*address).map(|file| (file, *address)), next.map(|file| (file, file.base))];
+        for (file, from) in places.into_iter().flatten() {
+            // Void blocks may lie between, of writes that failed while those behind them did not.
+            let most = (sequences.1 - sequences.0).saturating_add(1 + limits::GROUPS_UNDER_WAY as u64);
+            let until = from.saturating_add(most.saturating_mul(limits::BLOCK_OCTETS as u64)).min(file.end());
+            let mut at = from;
+            // BOUND: each turn goes a page on.
+            while at < until {
+                let found = mend_at(storage, directory, wanted, (file, at, *sequences));
+                at = found.map_or(at + ALIGNMENT as u64, |(_, behind)| behind);
+                mended.extend(found.map(|(one, _)| one));
+            }
         }
     }
     mended
@@ -65,22 +67,28 @@ fn mend_at(
     storage: &dyn Storage,
     directory: &Path,
     wanted: &Wanted<'_>,
-    (file, address, sequence): (&LogFile, u64, u64),
+    (file, address, sequences): (&LogFile, u64, (u64, u64)),
 ) -> Option<(Mended, u64)> {
     let offset = address - file.base;
+    let mut page = AlignedBuffer::new(ALIGNMENT).ok()?;
+    file.file.read_at(&mut page, offset).ok()?;
+    if !format::may_begin_at(address, &page) {
+        return None;
+    }
     let octets = file.file.octets().checked_sub(offset)?.min(limits::BLOCK_OCTETS as u64) as usize;
     let mut octets = AlignedBuffer::new(octets / ALIGNMENT * ALIGNMENT).ok()?;
     file.file.read_at(&mut octets, offset).ok()?;
     let bit = format::mend(&mut octets)?;
     let block = format::open(&octets).ok()?;
     let is_it = wanted.owner.has(&block.header)
-        && (block.header.address, block.header.sequence) == (address, sequence)
+        && block.header.address == address
+        && (sequences.0..=sequences.1).contains(&block.header.sequence)
         && wanted.epoch.is_none_or(|ours| block.header.epoch < ours)
         && is_whole(&block);
     if !is_it {
         return None;
     }
-    let behind = address + block.span() as u64;
+    let (sequence, behind) = (block.header.sequence, address + block.span() as u64);
     let page = bit / 8 / ALIGNMENT * ALIGNMENT;
     let path = directory.join(format::segment_name(file.number));
     let written = storage

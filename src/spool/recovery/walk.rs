@@ -11,7 +11,7 @@ use crate::mail::id::MessageId;
 use crate::mail::manifest::Manifest;
 use crate::memory::region::AlignedBuffer;
 use crate::mutant::Mutant;
-use crate::spool::format::{self, ALIGNMENT, Block, BlockError, Opening, Record};
+use crate::spool::format::{self, ALIGNMENT, Block, BlockError, Header, Opening, Record};
 use crate::spool::scan::assembly::{Assembler, Event, Unfinished};
 use crate::spool::scan::{Found, LogFile, LogFiles, Owner, SegmentScan, Strange, Voids};
 use crate::spool::storage::{Access, EntryKind, Storage, StoredFile};
@@ -31,11 +31,23 @@ impl OpenFile {
     }
 }
 
-/// A segment with its base.
-type Based = (u64, OpenFile);
+/// How it is known that a segment is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Head {
+    /// Its first block says so.
+    Sound,
+    /// So does its first block, of which a bit has turned.
+    Turned { epoch: u32, sequence: u64, span: u64 },
+    /// Its first block is bad, and others are good.
+    Bad,
+}
 
-/// Those that say what they are, those of which it is to be guessed, and those that nothing is in.
-type Sorted = (Vec<Based>, Vec<Based>, Vec<Spare>);
+/// A segment in use.
+pub(super) struct Segment {
+    base: u64,
+    file: OpenFile,
+    head: Head,
+}
 
 /// Sequences that are missing between two blocks.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +59,8 @@ struct Hole {
     to: u64,
     /// It is the end of its segment.
     is_end: bool,
+    /// The last of them may be the first block of the next one.
+    has_head: bool,
 }
 
 impl Hole {
@@ -75,7 +89,7 @@ pub(super) struct Walk<'w> {
     longest: u64,
     recovered: Recovered,
     assembler: Assembler,
-    /// Of the last good block, and the address behind it.
+    /// Of the last block that was good, or is known, and the address behind it.
     last: Option<(u32, u64)>,
     behind: u64,
     holes: Vec<Hole>,
@@ -87,8 +101,6 @@ pub(super) struct Walk<'w> {
     /// Good blocks that have no records: sequence and address.
     strange: Vec<(u64, u64)>,
     unnamed: u64,
-    /// What is missing before this address may have been written over, when the first segment was to be used again.
-    known_from: Option<u64>,
     /// The sequences of good blocks, as ranges without gaps.
     runs: Vec<(u64, u64)>,
 }
@@ -112,7 +124,6 @@ impl<'w> Walk<'w> {
             unended: Vec::new(),
             strange: Vec::new(),
             unnamed: 0,
-            known_from: None,
             runs: Vec::new(),
         }
     }
@@ -146,32 +157,36 @@ impl<'w> Walk<'w> {
         Ok(files)
     }
 
-    /// Tells them apart by their first blocks.
-    pub(super) fn classify(&mut self, files: Vec<OpenFile>) -> Result<Sorted, RecoveryError> {
-        let (mut opened, mut headless, mut spare) = (Vec::new(), Vec::new(), Vec::new());
+    /// Tells them apart by their first blocks: those in use, in order of their bases, and those that nothing is in.
+    pub(super) fn classify(&mut self, files: Vec<OpenFile>) -> Result<(Vec<Segment>, Vec<Spare>), RecoveryError> {
+        let (mut in_use, mut spare) = (Vec::new(), Vec::new());
         let mut buffer = AlignedBuffer::new(limits::BLOCK_OCTETS).map_err(super::super::scan::no_memory)?;
         for file in files {
             let octets = file.file.octets();
             let there = (octets.min(buffer.len() as u64) as usize) / ALIGNMENT * ALIGNMENT;
             // What cannot be read is bad, and seen to be again when all is read.
             let first = match file.file.read_at(&mut buffer[..there], 0) {
-                Ok(()) => &buffer[..there],
-                Err(_) => &[],
+                Ok(()) => &mut buffer[..there],
+                Err(_) => &mut [],
             };
-            match self.opening(&file, first)? {
-                Some(base) => opened.push((base, file)),
-                None => match self.guess(&file)? {
-                    Some(base) => headless.push((base, file)),
-                    None => spare.push(Spare { number: file.number, octets }),
+            let found = match self.opening(&file, first)? {
+                Some(block) => Some((block.header.address, Head::Sound)),
+                None => match self.turned(&file, first) {
+                    Some(found) => Some(found),
+                    None => self.guess(&file)?.map(|base| (base, Head::Bad)),
                 },
+            };
+            match found {
+                Some((base, head)) => in_use.push(Segment { base, file, head }),
+                None => spare.push(Spare { number: file.number, octets }),
             }
         }
-        opened.sort_by_key(|(base, _)| *base);
-        headless.sort_by_key(|(base, _)| *base);
-        Ok((opened, headless, spare))
+        in_use.sort_by_key(|segment| segment.base);
+        Ok((in_use, spare))
     }
 
-    fn opening(&mut self, file: &OpenFile, octets: &[u8]) -> Result<Option<u64>, RecoveryError> {
+    /// Its first block, if that says that it is a segment's.
+    fn opening<'b>(&self, file: &OpenFile, octets: &'b [u8]) -> Result<Option<Block<'b>>, RecoveryError> {
         let path = || file.path.clone();
         let block = match format::open(octets) {
             Ok(block) => block,
@@ -190,15 +205,24 @@ impl<'w> Walk<'w> {
         if opening.base.checked_add(has).is_none() {
             return Err(RecoveryError::Exhausted { path: path() });
         }
-        Ok((opening.base == block.header.address).then_some(opening.base))
+        Ok((opening.base == block.header.address).then_some(block))
     }
 
-    /// The base of a segment whose first block is bad; `None` if there is no other.
+    /// The same of a block of which a bit has turned. Others that lie there need not be of that use of the file.
+    fn turned(&self, file: &OpenFile, octets: &mut [u8]) -> Option<(u64, Head)> {
+        format::mend(octets)?;
+        let block = self.opening(file, octets).ok().flatten()?;
+        let (header, span) = (block.header, block.span() as u64);
+        Some((header.address, Head::Turned { epoch: header.epoch, sequence: header.sequence, span }))
+    }
+
+    /// The base of a segment whose first block is bad, by the last one that was written there; `None` if there is none. Blocks of an
+    /// earlier use of the file may lie before it, where a write failed.
     fn guess(&mut self, file: &OpenFile) -> Result<Option<u64>, RecoveryError> {
         let mut scan = SegmentScan::whole(Arc::clone(&file.file), self.wanted.owner, NOWHERE)?;
         while scan.next_found()?.is_some() {}
         self.refuse_strange(file, &scan)?;
-        let base = scan.elsewhere().filter(|base| base.checked_add(file.file.octets()).is_some());
+        let base = scan.elsewhere_last().filter(|base| base.checked_add(file.file.octets()).is_some());
         match (base, scan.unreadable(), scan.strange()) {
             (None, Some(error), _) => Err(error.clone().into()),
             (None, _, Some(Strange::Owner(found))) => {
@@ -226,42 +250,42 @@ impl<'w> Walk<'w> {
     }
 
     /// Reads them in order.
-    pub(super) fn read_all(mut self, opened: Vec<Based>, headless: Vec<Based>) -> Result<Recovered, RecoveryError> {
-        let lowest = opened.first().map(|(base, _)| *base);
-        let mut all: Vec<(u64, OpenFile, bool)> = opened.into_iter().map(|(base, file)| (base, file, false)).collect();
-        all.extend(headless.into_iter().map(|(base, file)| (base, file, true)));
-        all.sort_by_key(|(base, ..)| *base);
-        if let Some([(_, other, _), (base, file, _)]) =
-            all.array_windows::<2>().find(|[(base, one, _), (next, ..)]| base + one.file.octets() > *next)
+    pub(super) fn read_all(mut self, segments: Vec<Segment>) -> Result<Recovered, RecoveryError> {
+        if let Some([one, next]) =
+            segments.array_windows::<2>().find(|[one, next]| one.base + one.file.file.octets() > next.base)
         {
-            return Err(RecoveryError::Twice { path: file.path.clone(), other: other.path.clone(), base: *base });
+            let (path, other) = (next.file.path.clone(), one.file.path.clone());
+            return Err(RecoveryError::Twice { path, other, base: next.base });
         }
-        self.assembler = Assembler::new(all.first().map_or(0, |(base, ..)| *base));
-        for (base, file, is_headless) in all {
-            self.read_segment(base, &file, is_headless)?;
-            // In one without opened ones beside it, that its first block is bad shows nowhere else.
-            if is_headless && lowest.is_none() && self.recovered.in_use.len() == 1 {
-                self.mark_headless(base);
-            }
+        self.assembler = Assembler::new(segments.first().map_or(0, |segment| segment.base));
+        for Segment { base, file, head } in segments {
+            self.read_segment(base, &file, head)?;
         }
-        self.known_from = lowest.filter(|_| self.recovered.in_use.first().is_some_and(|first| first.is_headless));
         self.finish()
     }
 
-    fn mark_headless(&mut self, base: u64) {
-        if let Some((first, _)) = self.runs.first().copied()
-            && let Some(before) = first.checked_sub(1)
+    fn read_segment(&mut self, base: u64, file: &OpenFile, head: Head) -> Result<(), RecoveryError> {
+        let mut end = base;
+        if let Head::Turned { epoch, sequence, span } = head
+            && self.last.is_none_or(|(_, last)| sequence > last)
         {
-            self.holes.insert(0, Hole { address: base, until: self.behind, from: before, to: before, is_end: false });
+            self.miss_until(base, sequence);
+            self.miss(Hole {
+                address: base,
+                until: base + span,
+                from: sequence,
+                to: sequence,
+                is_end: false,
+                has_head: false,
+            });
+            (self.last, self.behind) = (Some((epoch, sequence)), base + span);
+            end = self.behind;
         }
-    }
-
-    fn read_segment(&mut self, base: u64, file: &OpenFile, is_headless: bool) -> Result<(), RecoveryError> {
+        let mut is_missed = head == Head::Bad;
         let mut scan = SegmentScan::whole(Arc::clone(&file.file), self.wanted.owner, base)?;
         if let Some((epoch, sequence)) = self.last {
             scan.follow(epoch, sequence);
         }
-        let mut end = base;
         let before = self.read;
         loop {
             let octets_read = scan.octets_read();
@@ -272,6 +296,9 @@ impl<'w> Walk<'w> {
                     if let Some(ours) = self.wanted.epoch.filter(|ours| block.header.epoch >= *ours) {
                         let (path, found) = (file.path.clone(), block.header.epoch);
                         return Err(RecoveryError::Epoch { path, found, ours });
+                    }
+                    if std::mem::take(&mut is_missed) {
+                        self.miss_head(base, &block);
                     }
                     self.read_block(&block, base);
                     end = self.behind;
@@ -285,21 +312,40 @@ impl<'w> Walk<'w> {
         self.refuse_strange(file, &scan)?;
         self.advance((before + file.file.octets()).saturating_sub(self.read));
         self.recovered.octets_read += scan.octets_read();
-        self.recovered.in_use.push(SegmentFound { file: file.at(base), end, is_headless });
+        self.recovered.in_use.push(SegmentFound { file: file.at(base), end });
         Ok(())
+    }
+
+    /// Nothing may be there between the last block and one of this address and sequence.
+    fn miss_until(&mut self, until: u64, sequence: u64) {
+        if let Some((_, last)) = self.last
+            && sequence - last > 1
+        {
+            let address = self.behind;
+            let is_end = self.recovered.in_use.last().is_some_and(|segment| segment.end == address);
+            self.miss(Hole { address, until, from: last + 1, to: sequence - 1, is_end, has_head: false });
+        }
+    }
+
+    /// The first block of a segment is bad, and this is the first that is not.
+    fn miss_head(&mut self, base: u64, first: &Block<'_>) {
+        let Header { epoch, address: until, sequence, .. } = first.header;
+        let Some(to) = sequence.checked_sub(1) else { return };
+        let (from, address) = self.last.map_or((to, base), |(_, last)| (last + 1, self.behind));
+        if from <= to {
+            self.miss(Hole { address, until, from, to, is_end: address < base, has_head: true });
+            (self.last, self.behind) = (Some((epoch, to)), until);
+        }
+    }
+
+    fn miss(&mut self, hole: Hole) {
+        self.assembler.bad(hole.address);
+        self.holes.push(hole);
     }
 
     fn read_block(&mut self, block: &Block<'_>, base: u64) {
         let header = block.header;
-        if let Some((_, last)) = self.last
-            && header.sequence - last > 1
-        {
-            let address = self.behind;
-            let (from, to) = (last + 1, header.sequence - 1);
-            let is_end = self.recovered.in_use.last().is_some_and(|segment| segment.end == address);
-            self.holes.push(Hole { address, until: header.address, from, to, is_end });
-            self.assembler.bad(address);
-        }
+        self.miss_until(header.address, header.sequence);
         match self.runs.last_mut() {
             Some((_, to)) if *to + 1 == header.sequence => *to += 1,
             _ => self.runs.push((header.sequence, header.sequence)),
@@ -353,7 +399,8 @@ impl<'w> Walk<'w> {
         let durable_upto = recovered.durable_upto;
         let missing = |hole: &Hole| {
             let ranges = named.without(hole.from, hole.to).into_iter();
-            ranges.map(|(from, to)| Hole { from, to, ..*hole }).collect::<Vec<_>>()
+            let is_end = |to: u64| hole.is_end && !(hole.has_head && to == hole.to);
+            ranges.map(|(from, to)| Hole { from, to, is_end: is_end(to), ..*hole }).collect::<Vec<_>>()
         };
         let missing: Vec<Hole> = self.holes.iter().flat_map(missing).collect();
 
@@ -404,14 +451,20 @@ impl<'w> Walk<'w> {
     fn is_needed(&self, hole: &Hole) -> bool {
         let needed_from = self.wanted.needed_from;
         let is_passed = if hole.is_end { hole.address < needed_from } else { hole.until <= needed_from };
-        !is_passed && self.known_from.is_none_or(|from| hole.address >= from)
+        !is_passed
     }
 
     /// Names what is lost.
     fn corruption(&self, holes: Vec<Hole>, recovered: &Recovered, files: &LogFiles) -> Vec<Corruption> {
         let strange = self.strange.iter().filter(|(sequence, _)| !recovered.voids.has(*sequence));
-        let at =
-            |address: u64, sequence: u64| Hole { address, until: address, from: sequence, to: sequence, is_end: false };
+        let at = |address: u64, sequence: u64| Hole {
+            address,
+            until: address,
+            from: sequence,
+            to: sequence,
+            is_end: false,
+            has_head: false,
+        };
         let needed_from = self.wanted.needed_from;
         let strange = strange.filter(|(_, address)| *address >= needed_from);
         let strange = strange.map(|(sequence, address)| at(*address, *sequence));

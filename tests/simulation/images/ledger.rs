@@ -167,8 +167,7 @@ impl Ledger {
         let directory = Path::new(DIRECTORY);
         let said = |error| format!("recovery: {error}");
         let recovered = recover(disk, directory, &wanted, &mut |_| ()).map_err(said)?;
-        let is_doubtful = |(from, to)| self.doubtful.without(from, to).is_empty();
-        if let Some(corruption) = recovered.corruption.iter().find(|one| !is_doubtful(one.sequences)) {
+        if let Some(corruption) = recovered.corruption.iter().find(|one| !self.is_doubtful(one.sequences)) {
             return Err(format!("recovery finds corruption where there is none: {corruption:?}"));
         }
         let shown = self.read(&recovered, false)?;
@@ -183,6 +182,11 @@ impl Ledger {
         }
         self.judge(&shown).map_err(|why| format!("{why}; {:?}, cursor {:?}", sum(&recovered), self.cursor))?;
         Ok((recovered, shown))
+    }
+
+    /// Nobody knows whether these blocks were ever written: a write failed.
+    fn is_doubtful(&self, (from, to): (u64, u64)) -> bool {
+        self.doubtful.without(from, to).is_empty()
     }
 
     /// A bit turns in an image in which this was found: what lies there may be lost, which is then told, and nothing else.
@@ -212,8 +216,9 @@ impl Ledger {
         if let Some(number) = shown.keys().find(|number| is_owed(**number) && !found.contains_key(*number)) {
             return Err(format!("message {number} is lost to a bit at {address}, which can be put right"));
         }
-        let was_told = recovered.corruption.len();
-        match (was_told, mended.mended.len(), mended.corruption.len()) {
+        // Something else may be missing since a write failed, and stay so.
+        let told = |found: &Recovered| found.corruption.iter().filter(|one| !self.is_doubtful(one.sequences)).count();
+        match (told(&recovered), mended.mended.len(), told(&mended)) {
             (0, 0, 0) | (1, 1, 0) => Ok(()),
             numbers => Err(format!("a bit at {address}: {numbers:?} told of, put right, and left")),
         }
