@@ -85,6 +85,11 @@ impl Seen {
         self.0.contains_key(id)
     }
 
+    /// How often it was delivered.
+    pub fn times(&self, id: &str) -> u64 {
+        self.0.get(id).map_or(0, |sight| sight.times)
+    }
+
     /// The numbers of all that was seen.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
         self.0.values().map(|sight| sight.number)
