@@ -105,7 +105,9 @@ fn gives_way() -> (String, String) {
     let what = "mail that was delivered is kept for less than retain_s: there was no room for it beside what comes in";
     (
         what.to_owned(),
-        " (segments_given_up among the spool's figures counts; give the spool more room, or keep mail for a shorter time)".to_owned(),
+        " (segments_given_up among the spool's figures counts; give the spool more room, or keep mail for a shorter \
+         time)"
+            .to_owned(),
     )
 }
 

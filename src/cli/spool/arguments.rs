@@ -50,8 +50,8 @@ Example: ringmx spool release --all";
 
 const REMOVE_HELP: &str = "\
 A removed message is tried no more: no sender hears of it, and the delivery log has a line for each recipient. What retain_s keeps \
-of its log has it still, as delivered, until its time is over. The order is on stable storage when this is done; a server that runs carries it out within moments. Example: ringmx spool remove --all --state dead \
---older-than 30d --yes";
+of its log has it still, as delivered, until its time is over. The order is on stable storage when this is done; a server that \
+runs carries it out within moments. Example: ringmx spool remove --all --state dead --older-than 30d --yes";
 
 const REPLAY_HELP: &str = "\
 A message that is held, quarantined or dead is moved: when the copy that is handed over is on stable storage, the original goes. With --keep \

@@ -115,10 +115,7 @@ pub(super) fn forget(yard: &mut Yard, log: &mut ClassLog) -> Result<(), Deferred
     if log.reader.damaged.contains(&number) {
         yard.set_apart(&path)?;
     } else {
-        match yard.storage.remove(&path) {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
-        }
+        take_away(yard, &path)?;
     }
     log.end = (number + 1, 0);
     log.next = Next { segment: number + 1, message: 0, ..log.next };

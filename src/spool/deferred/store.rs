@@ -339,13 +339,11 @@ impl Store {
     fn look_into_inbox(&mut self, now_ms: u64) -> Result<(), DeferredError> {
         let Some(index) = self.classes.iter().position(|log| log.class == Class::Replay) else { return Ok(()) };
         let log = &self.classes[index];
-        if log.reader.read.message < log.next.message || (log.end.1 > 0 && self.has_taken()) {
+        let (has_file, is_read) = (log.end.1 > 0, log.reader.read.message >= log.next.message);
+        if !is_read || (has_file && self.has_taken()) || !self.inbox.is_due(now_ms) {
             return Ok(());
         }
-        if !self.inbox.is_due(now_ms) {
-            return Ok(());
-        }
-        if self.classes[index].end.1 > 0 {
+        if has_file {
             // What was left of it went with the last batch, or was passed over since: no other batch need ever come that says so.
             self.commit()?;
         }

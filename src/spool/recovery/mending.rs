@@ -41,6 +41,7 @@ impl fmt::Display for Mended {
 /// Puts right what can be. What cannot, or cannot be written, stays as it is.
 pub(super) fn mend(storage: &dyn Storage, directory: &Path, wanted: &Wanted<'_>, recovered: &Recovered) -> Vec<Mended> {
     let files = recovered.files();
+    let Ok(mut buffer) = AlignedBuffer::new(limits::BLOCK_OCTETS) else { return Vec::new() };
     let mut mended = Vec::new();
     for Corruption { address, sequences, .. } in &recovered.corruption {
         // What is missing at the end of a segment may be the beginning of the next.
@@ -53,7 +54,7 @@ pub(super) fn mend(storage: &dyn Storage, directory: &Path, wanted: &Wanted<'_>,
             let mut at = from;
             // BOUND: each turn goes a page on.
             while at < until {
-                let found = mend_at(storage, directory, wanted, (file, at, *sequences));
+                let found = mend_at(storage, directory, wanted, &mut buffer, (file, at, *sequences));
                 at = found.map_or(at + ALIGNMENT as u64, |(_, behind)| behind);
                 mended.extend(found.map(|(one, _)| one));
             }
@@ -67,19 +68,20 @@ fn mend_at(
     storage: &dyn Storage,
     directory: &Path,
     wanted: &Wanted<'_>,
+    buffer: &mut [u8],
     (file, address, sequences): (&LogFile, u64, (u64, u64)),
 ) -> Option<(Mended, u64)> {
     let offset = address - file.base;
-    let mut page = AlignedBuffer::new(ALIGNMENT).ok()?;
-    file.file.read_at(&mut page, offset).ok()?;
-    if !format::may_begin_at(address, &page) {
+    // Most pages are none that a block begins with, and a large hole has many.
+    file.file.read_at(&mut buffer[..ALIGNMENT], offset).ok()?;
+    if !format::may_begin_at(address, &buffer[..ALIGNMENT]) {
         return None;
     }
-    let octets = file.file.octets().checked_sub(offset)?.min(limits::BLOCK_OCTETS as u64) as usize;
-    let mut octets = AlignedBuffer::new(octets / ALIGNMENT * ALIGNMENT).ok()?;
-    file.file.read_at(&mut octets, offset).ok()?;
-    let bit = format::mend(&mut octets)?;
-    let block = format::open(&octets).ok()?;
+    let there = file.file.octets().checked_sub(offset)?.min(buffer.len() as u64) as usize;
+    let octets = &mut buffer[..there / ALIGNMENT * ALIGNMENT];
+    file.file.read_at(octets, offset).ok()?;
+    let bit = format::mend(octets)?;
+    let block = format::open(octets).ok()?;
     let is_it = wanted.owner.has(&block.header)
         && block.header.address == address
         && (sequences.0..=sequences.1).contains(&block.header.sequence)

@@ -59,11 +59,16 @@ struct Hole {
     to: u64,
     /// It is the end of its segment.
     is_end: bool,
-    /// The last of them may be the first block of the next one.
+    /// The last of them, unless it is void, was the first block of the next one.
     has_head: bool,
 }
 
 impl Hole {
+    /// Of one block, in the middle of its segment.
+    fn of_block(address: u64, until: u64, sequence: u64) -> Self {
+        Self { address, until, from: sequence, to: sequence, is_end: false, has_head: false }
+    }
+
     /// Whether something that lies from the one address to the other, which is included, may have lain there in part.
     fn touches(&self, first: u64, last: u64) -> bool {
         self.address <= last && self.until >= first
@@ -270,14 +275,7 @@ impl<'w> Walk<'w> {
             && self.last.is_none_or(|(_, last)| sequence > last)
         {
             self.miss_until(base, sequence);
-            self.miss(Hole {
-                address: base,
-                until: base + span,
-                from: sequence,
-                to: sequence,
-                is_end: false,
-                has_head: false,
-            });
+            self.miss(Hole::of_block(base, base + span, sequence));
             (self.last, self.behind) = (Some((epoch, sequence)), base + span);
             end = self.behind;
         }
@@ -450,21 +448,13 @@ impl<'w> Walk<'w> {
     /// passed then, up to that behind its last block.
     fn is_needed(&self, hole: &Hole) -> bool {
         let needed_from = self.wanted.needed_from;
-        let is_passed = if hole.is_end { hole.address < needed_from } else { hole.until <= needed_from };
-        !is_passed
+        if hole.is_end { hole.address >= needed_from } else { hole.until > needed_from }
     }
 
     /// Names what is lost.
     fn corruption(&self, holes: Vec<Hole>, recovered: &Recovered, files: &LogFiles) -> Vec<Corruption> {
         let strange = self.strange.iter().filter(|(sequence, _)| !recovered.voids.has(*sequence));
-        let at = |address: u64, sequence: u64| Hole {
-            address,
-            until: address,
-            from: sequence,
-            to: sequence,
-            is_end: false,
-            has_head: false,
-        };
+        let at = |address: u64, sequence: u64| Hole::of_block(address, address, sequence);
         let needed_from = self.wanted.needed_from;
         let strange = strange.filter(|(_, address)| *address >= needed_from);
         let strange = strange.map(|(sequence, address)| at(*address, *sequence));

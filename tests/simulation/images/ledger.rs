@@ -282,7 +282,7 @@ impl Ledger {
             if before + 1 < sequence {
                 // What is missing was named, or recovery would have said so.
                 let missing = recovered.voids.without(before + 1, sequence - 1);
-                if !is_damaged && missing.iter().any(|(from, to)| !self.doubtful.without(*from, *to).is_empty()) {
+                if !is_damaged && missing.iter().any(|range| !self.is_doubtful(*range)) {
                     return Err(format!("blocks {missing:?} are missing, and nobody says so"));
                 }
                 assembler.void(block.header.address);

@@ -127,22 +127,28 @@ fn cursors_that_say_nothing_are_told_of_and_all_is_tried_again() {
     house.check();
 }
 
+/// Four messages that their sink refused and takes now, and so many files in the inbox which have all of them.
+fn house_with_files(files: u32) -> House {
+    let mut house = House::new(1, &[5]);
+    for _ in 0..4 {
+        house.post(2_000, &[Fate::RefusedAt(1)]);
+    }
+    house.run_dry();
+    for posted in house.posted.values_mut() {
+        (posted.fates[0], posted.may_double) = (Fate::TakenAt(1), true);
+    }
+    let octets = house.disk.octets(&root().join("dead/0000.segment"));
+    for file in 0..files {
+        put(&house.disk, &root().join(format!("inbox/{file}.segment")), &octets).unwrap();
+    }
+    house
+}
+
 #[test]
 fn files_of_the_inbox_follow_one_another_on_a_sink_that_has_nothing_else() {
     // What is left of a file may end with the last place of a batch.
     for most in 1..=5 {
-        let mut house = House::new(1, &[5]);
-        for _ in 0..4 {
-            house.post(2_000, &[Fate::RefusedAt(1)]);
-        }
-        house.run_dry();
-        for posted in house.posted.values_mut() {
-            (posted.fates[0], posted.may_double) = (Fate::TakenAt(1), true);
-        }
-        let octets = house.disk.octets(&root().join("dead/0000.segment"));
-        for file in 0..3 {
-            put(&house.disk, &root().join(format!("inbox/{file}.segment")), &octets).unwrap();
-        }
+        let mut house = house_with_files(3);
         for _ in 0..30 {
             house.now_ms += 200;
             house.turn(most, 0);
@@ -156,18 +162,7 @@ fn files_of_the_inbox_follow_one_another_on_a_sink_that_has_nothing_else() {
 fn files_of_the_inbox_all_come_though_names_cannot_be_changed_for_a_while() {
     // A file that is done with stays; or it is not known whether the next one's name lasts.
     for (what, until) in (1..12).flat_map(|until| [(What::Remove, until), (What::SyncDirectory, until)]) {
-        let mut house = House::new(1, &[5]);
-        for _ in 0..4 {
-            house.post(2_000, &[Fate::RefusedAt(1)]);
-        }
-        house.run_dry();
-        for posted in house.posted.values_mut() {
-            (posted.fates[0], posted.may_double) = (Fate::TakenAt(1), true);
-        }
-        let octets = house.disk.octets(&root().join("dead/0000.segment"));
-        for file in 0..3 {
-            put(&house.disk, &root().join(format!("inbox/{file}.segment")), &octets).unwrap();
-        }
+        let mut house = house_with_files(3);
         let replayed = root().join("replay");
         house.disk.set_plan(move |call| {
             let is_bad = call.what == what && call.path.starts_with(&replayed);
